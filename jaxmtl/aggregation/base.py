@@ -1,0 +1,167 @@
+"""What every aggregator is made of: task gradients `[T, *shape]` in, one gradient `[*shape]` out.
+
+A Gramian-based method is one function, `weigh(gramian, state, *, losses, mask)`, handed to
+`gramian_aggregator`; a method that looks at single elements or tensors is one function on the task
+gradients, handed to `elementwise_aggregator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from optax.experimental import aggregating
+
+from jaxmtl import guards
+from jaxmtl.gramian import combine, scaled_gramian
+from jaxmtl.guards import drop_missing
+
+PyTree = Any
+
+
+class GramianWeigh(Protocol):
+  """`weigh` of a Gramian-based aggregator."""
+
+  def __call__(
+    self, gramian: jax.Array, state: Any, *, losses: jax.Array | None = None, mask: Any = None
+  ) -> tuple[jax.Array, Any]:
+    """Maps the Gramian `[T, T]`, known up to a positive factor, to weights `[T]` and a state."""
+
+
+class Aggregator(aggregating.Aggregator):
+  """An optax aggregator of task gradients that also shows how it weighs them.
+
+  Attributes:
+    init: `params -> state`.
+    update: `(task_gradients, state, params=None, *, losses=None, mask=None) -> (gradient, state)`.
+    weigh: `(gramian, state, *, losses=None, mask=None) -> (weights [T], state)` where the
+      aggregate is a weighted sum of the task gradients whose weights follow from the Gramian;
+      None where it is not (elementwise methods).
+  """
+
+  weigh: GramianWeigh | None
+
+  def __new__(cls, init: Any, update: Any, weigh: GramianWeigh | None = None) -> Aggregator:
+    """Adds `weigh` beside the two functions of optax's named tuple."""
+    self = super().__new__(cls, init, update)
+    self.weigh = weigh
+    return self
+
+
+class SolverState(NamedTuple):
+  """How the last solve went.
+
+  Attributes:
+    converged: bool scalar; where False, the weights are the best point found.
+    iterations: int32 scalar.
+  """
+
+  converged: jax.Array
+  iterations: jax.Array
+
+
+def init_solver_state(params: PyTree) -> SolverState:
+  """The state before the first solve."""
+  del params
+  return SolverState(converged=jnp.array(True), iterations=jnp.array(0, jnp.int32))
+
+
+def gramian_aggregator(
+  num_tasks: int,
+  weigh: Callable[..., tuple[jax.Array, Any]],
+  init: Callable[[PyTree], Any] = optax.init_empty_state,
+) -> Aggregator:
+  """An aggregator whose output is a weighted sum of task gradients, weighted by their Gramian.
+
+  Args:
+    num_tasks: T, a static integer.
+    weigh: `(gramian, state, *, losses, mask) -> (weights, state)`; `gramian` is `[T, T]` in
+      float32 or wider, known up to a positive factor; `losses` is `[T]` or None; `mask` is bool
+      `[T]`, False for a task without labels in this batch, whose row and column are zero.
+    init: `params -> state`.
+
+  Returns:
+    An `Aggregator`; its `weigh` accepts `losses=None` and `mask=None`.
+
+  Raises:
+    ValueError: if `num_tasks` is not a positive integer; at update, if the task gradients do not
+      have it as leading axis, or if their aggregate would not have the parameters' shapes.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxmtl.aggregation.base import gramian_aggregator
+    >>> inverse = gramian_aggregator(  # each gradient divided by its squared norm
+    ...   2, lambda gramian, state, *, losses, mask: (1 / jnp.diagonal(gramian), state))
+    >>> grads = jnp.array([[2.0, 0.0], [0.0, 4.0]])
+    >>> inverse.update(grads, inverse.init(jnp.zeros(2)))[0].tolist()
+    [0.5, 0.25]
+  """
+  guards.check_num_tasks(num_tasks)
+
+  def checked_weigh(
+    gramian: jax.Array, state: Any, *, losses: jax.Array | None = None, mask: Any = None
+  ) -> tuple[jax.Array, Any]:
+    if gramian.shape != (num_tasks, num_tasks):
+      raise ValueError(f"gramian must be [{num_tasks}, {num_tasks}], got {gramian.shape}.")
+    mask = guards.check_mask(mask, num_tasks)
+    gramian = jnp.where(mask[:, None] & mask[None, :], gramian, 0)
+    losses = None if losses is None else guards.check_losses(losses, num_tasks)
+    weights, state = weigh(gramian, state, losses=losses, mask=mask)
+    return jnp.where(mask, weights, 0), state
+
+  def update(
+    updates: PyTree,
+    state: Any,
+    params: PyTree | None = None,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    **_: Any,
+  ) -> tuple[PyTree, Any]:
+    guards.check_task_gradients(updates, params, num_tasks)
+    updates, present = drop_missing(updates, mask, num_tasks)
+    gramian = scaled_gramian(updates, present)
+    weights, state = checked_weigh(gramian, state, losses=losses, mask=present)
+    return combine(updates, weights), state
+
+  return Aggregator(init, update, checked_weigh)
+
+
+def elementwise_aggregator(
+  num_tasks: int,
+  aggregate: Callable[..., tuple[PyTree, Any]],
+  init: Callable[[PyTree], Any] = optax.init_empty_state,
+) -> Aggregator:
+  """An aggregator that needs the task gradients themselves, not only their Gramian.
+
+  Args:
+    num_tasks: T, a static integer.
+    aggregate: `(task_gradients, state, *, losses, mask) -> (gradient, state)`; rows of tasks
+      without labels (`mask` False) are zero.
+    init: `params -> state`.
+
+  Returns:
+    An `Aggregator` without `weigh`.
+
+  Raises:
+    ValueError: as `gramian_aggregator`.
+  """
+  guards.check_num_tasks(num_tasks)
+
+  def update(
+    updates: PyTree,
+    state: Any,
+    params: PyTree | None = None,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    **_: Any,
+  ) -> tuple[PyTree, Any]:
+    guards.check_task_gradients(updates, params, num_tasks)
+    updates, present = drop_missing(updates, mask, num_tasks)
+    return aggregate(updates, state, losses=losses, mask=present)
+
+  return Aggregator(init, update)

@@ -1,0 +1,83 @@
+"""Conflict-averse gradient descent (CAGrad)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl import guards
+from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.simplex import minimize_on_simplex
+
+
+def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Aggregator:
+  r"""The update near the mean gradient that helps the worst-off task most.
+
+  .. math:: \max_d \min_t \langle g_t, d \rangle \quad \text{s.t.} \; \|d - g_0\| \le c \|g_0\|
+
+  with g_0 the mean. Through its dual, with g_w = sum of w_t g_t,
+
+  .. math:: \min_{w \in \Delta} \langle g_w, g_0 \rangle + c \|g_0\| \|g_w\|, \qquad
+            d = g_0 + \frac{c \|g_0\|}{\|g_w\|} g_w
+
+  c = 0 is the mean; c >= 1 tends to MGDA's direction. One task gives `(1 + c) g_1`, before
+  rescaling. Tasks without labels count neither in the mean nor in the minimum.
+  Task-specific parameters receive their own task's gradient, unscaled.
+
+  Args:
+    num_tasks: T, a static integer.
+    c: radius relative to the mean gradient's norm, >= 0.
+    rescale: 0 leaves d; 1 divides it by 1 + c^2, 2 by 1 + c.
+
+  Returns:
+    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+
+  Raises:
+    ValueError: if `c` is negative or `rescale` is none of 0, 1, 2.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> aggregator = jaxmtl.cagrad(2, c=0.5)
+    >>> grads = jnp.array([[2.0, 0.0], [0.0, 2.0]])
+    >>> aggregator.update(grads, aggregator.init(jnp.zeros(2)))[0].round(3).tolist()
+    [1.5, 1.5]
+
+  Reference:
+    Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", 2021, section 3.
+  """
+  if not guards.is_traced(c) and not c >= 0:
+    raise ValueError(f"c must be at least 0, got {c}; the paper uses 0.2 to 0.8.")
+  if rescale not in (0, 1, 2):
+    raise ValueError(f"rescale must be 0, 1 or 2, got {rescale!r}.")
+  divisor = (1.0, 1 + c**2, 1 + c)[rescale]
+
+  def weigh(
+    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
+  ) -> tuple[jax.Array, SolverState]:
+    del state, losses
+    dtype = gramian.dtype
+    largest = jnp.max(jnp.diagonal(gramian))
+    gramian = gramian / jnp.where(largest > 0, largest, 1)
+    mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
+    inner = gramian @ mean
+    radius = c * jnp.sqrt(jnp.maximum(mean @ inner, 0))
+    # ‖g_w‖ has a kink where it is zero, which is the solution at a Pareto-stationary point;
+    # smoothed below round-off, the ratio g_w / ‖g_w‖ keeps a length of at most 1 there.
+    smoothing = jnp.finfo(dtype).eps ** 1.5
+
+    def norm(w: jax.Array) -> jax.Array:
+      return jnp.sqrt(jnp.maximum(w @ gramian @ w, 0) + smoothing)
+
+    def derivatives(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+      length, product = norm(w), gramian @ w
+      unit = product / length
+      hessian = radius * (gramian - jnp.outer(unit, unit)) / length
+      return inner + radius * unit, hessian
+
+    w, solver = minimize_on_simplex(derivatives, mask, dtype)
+    return (mean + radius / norm(w) * w) / divisor, solver
+
+  return gramian_aggregator(num_tasks, weigh, init_solver_state)

@@ -1,0 +1,78 @@
+"""Projecting conflicting gradients (PCGrad)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+
+
+class PCGradState(NamedTuple):
+  """The random key, split at every update."""
+
+  key: jax.Array
+
+
+def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
+  r"""Each task gradient without its components against the others, summed.
+
+  .. math:: c_i \leftarrow c_i - \frac{\min(0, \langle c_i, g_j \rangle)}{\|g_j\|^2} g_j
+            \quad \text{for } j \ne i \text{ in a random order}, \qquad g = \sum_i c_i
+
+  from c_i = g_i. Every c_i is a combination of the task gradients, so the projections run on the
+  T x T coefficients and need the Gramian only. One task is the identity. A task without labels has
+  a zero gradient and changes nothing.
+  Task-specific parameters receive their own task's gradient, unscaled.
+
+  Args:
+    num_tasks: T, a static integer.
+    seed: of the key in the state, from which the orders are drawn.
+
+  Returns:
+    A Gramian-based `Aggregator` with a `PCGradState`.
+
+  Raises:
+    ValueError: if `num_tasks` is not a positive integer.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> aggregator = jaxmtl.pcgrad(2)
+    >>> grads = jnp.array([[1.0, 0.0], [-1.0, 1.0]])
+    >>> aggregator.update(grads, aggregator.init(jnp.zeros(2)))[0].tolist()
+    [0.5, 1.5]
+
+  Reference:
+    Yu et al., "Gradient Surgery for Multi-Task Learning", 2020, algorithm 1.
+  """
+
+  def init(params: Any) -> PCGradState:
+    del params
+    return PCGradState(jax.random.key(seed))
+
+  def weigh(
+    gramian: jax.Array, state: PCGradState, *, losses: jax.Array | None, mask: jax.Array
+  ) -> tuple[jax.Array, PCGradState]:
+    del losses
+    key, use = jax.random.split(state.key)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, num_tasks))(
+      jax.random.split(use, num_tasks)
+    )
+    squares = jnp.diagonal(gramian)
+    inverse = jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
+
+    def project(position: jax.Array, coefficients: jax.Array) -> jax.Array:
+      others = orders[:, position]  # the j of every task i
+      inner = jnp.sum(coefficients * gramian[others], axis=1)
+      against = (others != jnp.arange(num_tasks)) & (inner < 0)
+      step = jnp.where(against, inner * inverse[others], 0)
+      return coefficients - step[:, None] * jax.nn.one_hot(others, num_tasks, dtype=gramian.dtype)
+
+    identity = jnp.diag(mask.astype(gramian.dtype))
+    coefficients = jax.lax.fori_loop(0, num_tasks, project, identity)
+    return coefficients.sum(axis=0), PCGradState(key)
+
+  return gramian_aggregator(num_tasks, weigh, init)

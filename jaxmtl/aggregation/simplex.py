@@ -1,0 +1,94 @@
+"""Convex minimisation over the probability simplex, on device: an interior-point method.
+
+Few tasks, a smooth convex function, and high accuracy wanted: primal-dual Newton steps reach it in
+10 to 20 solves of a T x T system, also where the Hessian is singular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl.aggregation.base import SolverState
+
+_MAX_ITERATIONS = 60
+# The gap, in units of round-off, at which a solve stops (relative to the gradient there) and that at
+# which it has converged (to the first gradient): the last digits are worth a few steps, but at a
+# stationary point, where the gradient vanishes, they are out of reach.
+_STOP, _CONVERGED = 4, 100
+# A step may go this share of the way to the boundary, so that iterates stay inside.
+_TO_BOUNDARY = 0.99
+
+
+def minimize_on_simplex(
+  derivatives: Callable[[jax.Array], tuple[jax.Array, jax.Array]], mask: jax.Array, dtype: jnp.dtype
+) -> tuple[jax.Array, SolverState]:
+  r"""Minimises a smooth convex function of `w >= 0`, `sum(w) = 1`, `w = 0` where not `mask`.
+
+  With z the multipliers of `w >= 0` and y that of the sum, each iteration is a Newton step on
+
+  .. math:: \nabla F(w) - z - y 1 = 0, \quad w_i z_i = \mu, \quad \sum_i w_i = 1
+
+  with mu a tenth of the mean of `w_i z_i`. The Frank-Wolfe gap `<F'(w), w> - min_i F'(w)_i`, an
+  upper bound of `F(w) - min F`, says how good an iterate is; the best one is returned.
+
+  Args:
+    derivatives: `w [T] -> (gradient [T], Hessian [T, T])`; scale the function so that these are
+      of order 1.
+    mask: bool `[T]`.
+    dtype: float32 or wider.
+
+  Returns:
+    `w` `[T]` and a `SolverState`; `converged` is False where 60 iterations, or a failed solve,
+    leave a gap above round-off. All zeros where `mask` is.
+  """
+  eps = jnp.finfo(dtype).eps
+  count = jnp.maximum(mask.sum(), 1).astype(dtype)
+  ones = mask.astype(dtype)
+
+  def gap_and_size(w: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gradient = derivatives(w)[0]
+    gap = gradient @ w - jnp.min(jnp.where(mask, gradient, jnp.inf))
+    return gap, jnp.max(jnp.abs(ones * gradient))
+
+  def newton(carry: tuple) -> tuple:
+    w, z, iteration, best, best_gap, _ = carry
+    gradient, hessian = derivatives(w)
+    mu = 0.1 * (w @ z) / count
+    # Masked tasks keep w = 0: their rows are those of the identity, with right-hand side 0.
+    inside = jnp.where(mask, w, 1)
+    system = jnp.where(mask[:, None] & mask[None, :], hessian, 0)
+    system += jnp.diag(jnp.where(mask, z / inside, 1))
+    # Bordered by the sum's row and column: it stays regular where the Hessian alone is singular.
+    bordered = jnp.block([[system, -ones[:, None]], [ones[None, :], jnp.zeros((1, 1), dtype)]])
+    right = jnp.append(jnp.where(mask, mu / inside - gradient, 0), 0)
+    dw = ones * jnp.linalg.solve(bordered, right)[:-1]
+    dz = ones * (mu / inside - z - z / inside * dw)
+
+    def longest(value: jax.Array, change: jax.Array) -> jax.Array:
+      shrinking = mask & (change < 0)
+      return jnp.min(jnp.where(shrinking, -value / jnp.where(shrinking, change, -1), jnp.inf))
+
+    step = jnp.minimum(1, _TO_BOUNDARY * jnp.minimum(longest(w, dw), longest(z, dz)))
+    w, z = w + step * dw, z + step * dz
+    w /= w.sum()  # round-off of the sum does not add up
+    gap, size = gap_and_size(w)
+    better = gap < best_gap  # False for NaN
+    # Below this the barrier is lost in round-off, and so would be the next step.
+    useful = jnp.all(jnp.isfinite(w)) & jnp.all(jnp.isfinite(z)) & (mu > eps**2)
+    best, best_gap = jnp.where(better, w, best), jnp.where(better, gap, best_gap)
+    more = useful & (gap > _STOP * eps * size)
+    return w, z, iteration + 1, best, best_gap, more
+
+  def unfinished(carry: tuple) -> jax.Array:
+    return carry[-1] & (carry[2] < _MAX_ITERATIONS)
+
+  w = ones / count
+  gap, size = gap_and_size(w)
+  # Multipliers start at the order of the gradient's spread.
+  z = ones * jnp.maximum(gap, eps)
+  start = (w, z, jnp.array(0, jnp.int32), w, gap, gap > _STOP * eps * size)
+  _, _, iterations, best, gap, _ = jax.lax.while_loop(unfinished, newton, start)
+  return best, SolverState(gap <= _CONVERGED * eps * jnp.maximum(size, eps), iterations)

@@ -1,0 +1,83 @@
+"""Data sets by name: embedded ones, ``.npz`` files, and prepared TFDS folders."""
+
+import os
+
+from jaxmtl.data.dataset import ImageDataset, Splits
+from jaxmtl.data.embedded import digits
+from jaxmtl.data.npz import read_npz
+from jaxmtl.data.resize import resize_all
+from jaxmtl.data.splits import stratified_split
+
+
+def load(
+  name: str,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  image_size: int | None = None,
+  validation: float = 0.0,
+  seed: int = 0,
+  label_key: str = "label",
+) -> Splits:
+  """Load a labelled image data set into host memory.
+
+  Args:
+    name: One of
+
+      - ``"digits"``: 1,797 handwritten digits of scikit-learn, 8x8x1, inside the package; 60 %
+        train, 20 % validation, 20 % test;
+      - a path ending in ``.npz`` with ``train_images``, ``train_labels``, ``test_images``,
+        ``test_labels`` (and ``validation_...``), or with ``images`` and ``labels`` alone, of which
+        a fixed fifth becomes the test set;
+      - any name of TensorFlow Datasets, e.g. ``"cifar100"``, prepared under `data_dir` as
+        array_record. TensorFlow is not needed to read it.
+    data_dir: The TFDS folder, which holds ``<name>/<version>/``; None: ``$TFDS_DATA_DIR``, or
+      ``~/tensorflow_datasets``.
+    image_size: Side in pixels to which images are brought: the shorter side is scaled, then the
+      centre is cut out. None keeps the size; needed where images differ in size.
+    validation: Stratified share of the training set to hold out, ``0 <= validation < 1``. 0 keeps
+      the data set's own validation part, if there is one beside the test part.
+    seed: Seed of what is held out. The test part never depends on it.
+    label_key: Which label of a TFDS data set to read, e.g. ``"coarse_label"`` for CIFAR-100.
+
+  Returns:
+    The `Splits`. The test part is the split ``test``, or ``validation`` where there is no labelled
+    ``test``.
+
+  Raises:
+    FileNotFoundError: If the data are not there; the message says how to get them.
+    ValueError: If the name or an option is not known, or the content is not as described above.
+    TypeError: If the content has the wrong dtype.
+
+  Example:
+    >>> splits = load("digits")
+    >>> len(splits.train), len(splits.validation), len(splits.test), splits.train.images.shape[1:]
+    (1078, 360, 359, (8, 8, 1))
+  """
+  if not 0 <= validation < 1:
+    raise ValueError(f"validation must be in [0, 1), got {validation}; 10 % is .1.")
+  if image_size is not None and image_size < 1:
+    raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
+  name = os.fspath(name)
+  held_out: ImageDataset | None
+  if name == "digits":
+    train, held_out, test = digits(validation, seed)
+  else:
+    if name.endswith(".npz"):
+      train, held_out, test = read_npz(name)
+    else:
+      # Imported here: it takes a second, and embedded data should not pay for it.
+      from jaxmtl.data.tfds_source import read_tfds
+
+      train, held_out, test = read_tfds(name, data_dir, image_size, label_key)
+    if validation:
+      kept, chosen = stratified_split(train.labels, validation, seed)
+      train, held_out = train.subset(kept), train.subset(chosen)
+  if image_size is not None:
+    train, test = _resized(train, image_size), _resized(test, image_size)
+    held_out = None if held_out is None else _resized(held_out, image_size)
+  return Splits(train, held_out, test, name)
+
+
+def _resized(data: ImageDataset, size: int) -> ImageDataset:
+  images = resize_all(data.images, size)
+  return ImageDataset(images, data.labels, data.num_classes, data.class_names)

@@ -1,0 +1,99 @@
+"""Where a TFDS data set lies on disk, and what to tell a user when it does not."""
+
+import difflib
+import os
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+_INFO = "dataset_info.json"
+
+
+def find_prepared(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
+  """Find ``<data_dir>/<name>[/<config>]/<version>``, the latest version unless one is named.
+
+  Only the folder is looked at: TFDS itself asks the network about data that are not there, and
+  reads no version but that of its own code.
+
+  Args:
+    name: ``name[/config][:version]``, as in TFDS.
+    data_dir: The TFDS folder; None: ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``.
+
+  Returns:
+    The folder that holds ``dataset_info.json``.
+
+  Raises:
+    FileNotFoundError: If TFDS knows the data set, but it is not prepared here.
+    ValueError: If nobody knows the name, or several configs are there and none is named.
+  """
+  folder = _resolve(data_dir)
+  path, _, version = name.partition(":")
+  found = _versions(folder / path)
+  if not found and "/" not in path:
+    configs = [child for child in _children(folder / path) if _versions(child)]
+    if len(configs) > 1:
+      raise ValueError(
+        f"name must say which config of {name!r}, one of "
+        f"{[f'{path}/{config.name}' for config in configs]}."
+      )
+    found = _versions(configs[0]) if configs else []
+  if version:
+    found = [child for child in found if child.name == version]
+  if not found:
+    raise _not_found(name, folder)
+  return max(found, key=_version_key)
+
+
+def how_to_prepare(name: str, folder: str | os.PathLike) -> str:
+  """Say how to get a data set of the catalogue."""
+  code = (
+    f"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir='{os.fspath(folder)}', "
+    "file_format='array_record').download_and_prepare()"
+  )
+  return (
+    "Prepare it once, with TensorFlow (pip install 'jaxmtl[tf]'):\n"
+    f'  python -c "{code}"\n'
+    "or pass the data_dir where it is; the expected layout is <data_dir>/<name>/<version>/ with "
+    "array_record files."
+  )
+
+
+def _not_found(name: str, folder: epath.Path) -> Exception:
+  base = name.partition(":")[0].partition("/")[0]
+  here = [
+    child.name
+    for child in _children(folder)
+    if _versions(child) or any(_versions(config) for config in _children(child))
+  ]
+  place = f"data_dir {os.fspath(folder)!r} (found there: {', '.join(here) or 'nothing'})"
+  known = tfds.list_builders(with_community_datasets=False)
+  if base in known or base in here:
+    return FileNotFoundError(f"{name!r} is not prepared in {place}. {how_to_prepare(name, folder)}")
+  near = difflib.get_close_matches(base, ["digits", *here, *known], n=5)
+  hint = (
+    f" Did you mean {' or '.join(repr(other) for other in dict.fromkeys(near))}?" if near else ""
+  )
+  return ValueError(
+    f"name must be a known data set, got {name!r}.{hint} Known are 'digits' (embedded), a path "
+    f"ending in '.npz', and any data set of the TFDS catalogue that is prepared in {place}."
+  )
+
+
+def _resolve(data_dir: str | os.PathLike | None) -> epath.Path:
+  default = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
+  return epath.Path(os.fspath(data_dir or default)).expanduser()
+
+
+def _children(folder: epath.Path) -> list[epath.Path]:
+  if not folder.is_dir():
+    return []
+  return sorted((child for child in folder.iterdir() if child.is_dir()), key=lambda c: c.name)
+
+
+def _versions(folder: epath.Path) -> list[epath.Path]:
+  return [child for child in _children(folder) if (child / _INFO).exists()]
+
+
+def _version_key(folder: epath.Path) -> tuple[int, ...]:
+  """Order 3.0.10 after 3.0.9."""
+  return tuple(int(part) if part.isdigit() else -1 for part in folder.name.split("."))

@@ -1,0 +1,140 @@
+"""The Gramian of task gradients, and what is done with it: cosines, combinations, scaling.
+
+Task gradients are a pytree with leaves `[T, *shape]`; `G[i, j] = <g_i, g_j>` sums over all leaves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+# Squared norms between this and its inverse leave room for sums and products in float32.
+_SAFE_SQUARE = 1e-15
+
+
+def task_count(task_grads: PyTree) -> int:
+  """The length T of the task axis that all leaves share; raises where they do not."""
+  shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(task_grads)]
+  counts = {shape[0] if shape else None for shape in shapes}
+  if len(counts) != 1 or None in counts:
+    raise ValueError(
+      f"task gradients need the same leading task axis on every leaf, got shapes {shapes[:4]}; "
+      "make them with jaxmtl.task_value_and_grad."
+    )
+  return counts.pop()  # type: ignore[return-value]
+
+
+def gramian(task_grads: PyTree) -> jax.Array:
+  r"""Inner products of the task gradients, summed over all leaves.
+
+  .. math:: G_{ij} = \langle g_i, g_j \rangle
+
+  Args:
+    task_grads: pytree with leaves `[T, *shape]`.
+
+  Returns:
+    `[T, T]`, in float32 or, where a leaf is wider, that type.
+
+  Raises:
+    ValueError: if the leaves have no common task axis.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> jaxmtl.gramian({"w": jnp.array([[3.0, 4.0], [0.0, 1.0]])}).tolist()
+    [[25.0, 4.0], [4.0, 1.0]]
+  """
+  num_tasks = task_count(task_grads)
+  total = jnp.zeros((num_tasks, num_tasks), accumulator_dtype(task_grads))
+  for leaf in jax.tree.leaves(task_grads):
+    # `vdot` over the flattened rows; bfloat16 inputs accumulate in the wider type.
+    rows = leaf.reshape(num_tasks, -1)
+    total += jax.lax.dot_general(
+      rows,
+      rows,
+      (((1,), (1,)), ((), ())),
+      precision=jax.lax.Precision.HIGHEST,
+      preferred_element_type=total.dtype,
+    )
+  return total
+
+
+def scaled_gramian(task_grads: PyTree, mask: jax.Array) -> jax.Array:
+  """The Gramian up to a positive factor, computed so that float32 neither over- nor underflows.
+
+  The square of a gradient of 1e-20 or 1e20 is outside of float32. Where the plain Gramian leaves
+  the safe range, it is computed again from gradients divided by their largest absolute entry.
+  Gradients more than 1e15 times smaller than the largest count as zero then.
+  """
+  plain = gramian(task_grads)
+  squares = jnp.where(mask, jnp.diagonal(plain), 1.0)
+  safe = jnp.all((squares > _SAFE_SQUARE) & (squares < 1 / _SAFE_SQUARE))
+
+  def rescaled() -> jax.Array:
+    largest = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(task_grads)]
+    scale = jnp.max(jnp.stack([x.astype(plain.dtype) for x in largest]))
+    scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
+    return gramian(jax.tree.map(lambda g: g.astype(plain.dtype) / scale, task_grads))
+
+  return jax.lax.cond(safe, lambda: plain, rescaled)
+
+
+def combine(task_grads: PyTree, weights: jax.Array) -> PyTree:
+  r"""The weighted sum of the task gradients.
+
+  .. math:: g = \sum_t w_t g_t
+
+  Args:
+    task_grads: pytree with leaves `[T, *shape]`.
+    weights: float `[T]`.
+
+  Returns:
+    Pytree with leaves `[*shape]`, each in its own dtype; sums run in float32 or wider.
+
+  Raises:
+    ValueError: if a leaf has no task axis of the length of `weights`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> jaxmtl.combine(jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([1.0, 0.5])).tolist()
+    [2.5, 4.0]
+  """
+  if jax.tree.leaves(task_grads) and task_count(task_grads) != len(weights):
+    raise ValueError(
+      f"weights has length {len(weights)}, the task gradients have {task_count(task_grads)} tasks; "
+      "give one weight a task."
+    )
+
+  def contract(leaf: jax.Array) -> jax.Array:
+    wide = jnp.promote_types(leaf.dtype, weights.dtype)
+    return jnp.tensordot(weights.astype(wide), leaf.astype(wide), axes=1).astype(leaf.dtype)
+
+  return jax.tree.map(contract, task_grads)
+
+
+def scale_tasks(task_grads: PyTree, weights: jax.Array) -> PyTree:
+  """Row i of every leaf times `weights[i]`; dtypes stay."""
+
+  def scale(leaf: jax.Array) -> jax.Array:
+    factors = weights.reshape((-1,) + (1,) * (leaf.ndim - 1))
+    return (leaf * factors).astype(leaf.dtype)
+
+  return jax.tree.map(scale, task_grads)
+
+
+def cosine_matrix(gramian: jax.Array) -> jax.Array:
+  """Cosines `[T, T]` of the task gradients from their Gramian; 0 where a gradient is zero."""
+  norms = jnp.sqrt(jnp.diagonal(gramian))
+  # One norm after the other: the product of two tiny norms underflows before the quotient does.
+  inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+  return jnp.clip(gramian * inverse[:, None] * inverse[None, :], -1, 1)
+
+
+def accumulator_dtype(tree: PyTree) -> jnp.dtype:
+  """float32, or the widest dtype of the leaves where that is wider."""
+  return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(tree)))

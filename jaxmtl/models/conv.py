@@ -1,0 +1,181 @@
+"""Convolutions in the form that each backend runs fast.
+
+XLA's CPU backend runs `lax.conv` several times slower on small maps, inside loops (`scan`, `map`,
+`while_loop`) and with batched kernels (`vmap` over seeds) than the same sum written as matrix
+products. On CPU, this module therefore writes every convolution as slices and matrix products;
+every other backend gets one plain `lax.conv_general_dilated`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxmtl.models._patches import Pads, matmul_conv
+
+Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
+Form = Literal["auto", "matmul", "lax"]
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def conv2d(
+  x: jax.Array,
+  kernel: jax.Array,
+  *,
+  strides: int | Sequence[int] = 1,
+  padding: Padding = "SAME",
+  dilation: int | Sequence[int] = 1,
+  form: Form = "auto",
+) -> jax.Array:
+  """Two-dimensional convolution (cross-correlation), channels last.
+
+  `y[b, h, w, o] = sum_{i,j,c} x[b, s h + d i, s w + d j, c] kernel[i, j, c, o]` over the padded
+  `x`, for stride `s` and dilation `d`. Differentiable any number of times, in both modes.
+
+  Args:
+    x: Maps, float `[B, H, W, C]`.
+    kernel: Float `[kh, kw, C, O]`, of the dtype of `x`.
+    strides: One stride or `(vertical, horizontal)`.
+    padding: `"SAME"`, `"VALID"`, a number of pixels for every side, or two entries (vertical,
+      horizontal), each a number or a pair `(before, after)`.
+    dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
+    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for slices and matrix products,
+      `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
+
+  Returns:
+    Maps `[B, H', W', O]`, of the dtype of `x`.
+
+  Raises:
+    ValueError: If the shapes do not fit, or `padding` or `form` is unknown.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxmtl.models import conv2d
+    >>> conv2d(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5)), strides=2).shape
+    (1, 2, 2, 5)
+  """
+  if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
+    raise ValueError(
+      f"conv2d needs x [B, H, W, C] and kernel [kh, kw, C, O] with one C, got {x.shape} and"
+      f" {kernel.shape}"
+    )
+  steps, rates = _pair("strides", strides), _pair("dilation", dilation)
+  pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
+  if use_matmul(form):
+    return matmul_conv(x, kernel, steps, pads, rates)
+  return lax.conv_general_dilated(
+    x, kernel, steps, pads, rhs_dilation=rates, dimension_numbers=_DIMENSIONS
+  )
+
+
+def use_matmul(form: Form = "auto") -> bool:
+  """Whether a convolution takes the matrix-product form, decided while tracing.
+
+  Args:
+    form: `"auto"`, `"matmul"` or `"lax"`, as in `conv2d`.
+
+  Returns:
+    True for `"matmul"`, and for `"auto"` where JAX's default backend is the CPU.
+
+  Raises:
+    ValueError: If `form` is unknown.
+
+  Example:
+    >>> from jaxmtl.models.conv import use_matmul
+    >>> use_matmul("lax")
+    False
+  """
+  if form not in ("auto", "matmul", "lax"):
+    raise ValueError(f"form must be 'auto', 'matmul' or 'lax', got {form!r}")
+  # Chosen while tracing, not by `jax.lax.platform_dependent`: that compiles to the same program in
+  # every transform (measured: same temporaries, no trace of the unused branch), but traces and
+  # differentiates both branches, so that compilation takes 1.4 times as long.
+  return form == "matmul" or (form == "auto" and jax.default_backend() == "cpu")
+
+
+class Conv(nn.Module):
+  """Two-dimensional convolution layer: `nn.Conv`'s parameters, `conv2d`'s speed.
+
+  Parameters are `kernel [kh, kw, C, O]` and, with `use_bias`, `bias [O]`, as in `nn.Conv`, so that
+  checkpoints carry over in both directions.
+
+  Args:
+    features: Number of output channels O.
+    kernel_size: `(kh, kw)`.
+    strides: One stride or `(vertical, horizontal)`.
+    padding: As in `conv2d`.
+    kernel_dilation: Distance between kernel taps, one number or two.
+    use_bias: Whether to add a bias.
+    dtype: Compute dtype; None promotes the dtypes of input and parameters.
+    param_dtype: Dtype of the parameters.
+    kernel_init: Initialiser of the kernel.
+    bias_init: Initialiser of the bias.
+
+  Returns:
+    When called with `[B, H, W, C]`, maps `[B, H', W', features]`.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxmtl.models import Conv
+    >>> init = Conv(8, (3, 3)).init_with_output
+    >>> y, variables = jax.eval_shape(init, jax.random.key(0), jnp.ones((2, 6, 6, 3)))
+    >>> y.shape, variables["params"]["kernel"].shape
+    ((2, 6, 6, 8), (3, 3, 3, 8))
+  """
+
+  features: int
+  kernel_size: Sequence[int] = (3, 3)
+  strides: int | Sequence[int] = 1
+  padding: Padding = "SAME"
+  kernel_dilation: int | Sequence[int] = 1
+  use_bias: bool = True
+  dtype: Any = None
+  param_dtype: Any = jnp.float32
+  kernel_init: Callable[..., jax.Array] = nn.initializers.lecun_normal()
+  bias_init: Callable[..., jax.Array] = nn.initializers.zeros_init()
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Convolve maps `[B, H, W, C]` into `[B, H', W', features]`."""
+    shape = (*self.kernel_size, x.shape[-1], self.features)
+    kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+    bias = (
+      self.param("bias", self.bias_init, (self.features,), self.param_dtype)
+      if self.use_bias
+      else None
+    )
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+    y = conv2d(x, kernel, strides=self.strides, padding=self.padding, dilation=self.kernel_dilation)
+    return y if bias is None else y + bias
+
+
+def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+  """Two positive numbers from one or two."""
+  pair = (value, value) if isinstance(value, int) else tuple(value)
+  if len(pair) != 2 or min(pair) < 1:
+    raise ValueError(f"{name} must be one or two numbers >= 1, got {value!r}")
+  return pair[0], pair[1]
+
+
+def _pads(
+  padding: Padding,
+  size: Sequence[int],
+  kernel_size: Sequence[int],
+  strides: tuple[int, int],
+  dilation: tuple[int, int],
+) -> Pads:
+  """Explicit pixels (before, after) for both axes."""
+  if isinstance(padding, str):
+    if padding not in ("SAME", "VALID"):
+      raise ValueError(f"padding must be 'SAME', 'VALID' or numbers, got {padding!r}")
+    extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True)]
+    vertical, horizontal = lax.padtype_to_pads(size, extent, strides, padding)
+    return tuple(vertical), tuple(horizontal)  # type: ignore[return-value]
+  entries = (padding, padding) if isinstance(padding, int) else tuple(padding)
+  if len(entries) != 2:
+    raise ValueError(f"padding must have two entries (vertical, horizontal), got {padding!r}")
+  top_bottom, left_right = ((e, e) if isinstance(e, int) else (e[0], e[1]) for e in entries)
+  return top_bottom, left_right

@@ -1,0 +1,57 @@
+"""Four-layer convolutional network."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from jaxmtl.models.conv import Conv
+from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.pool import global_average, max_pool
+
+
+class ConvNet4(nn.Module):
+  """Four blocks of 3x3 convolution, batch normalization, ReLU and 2x2 pooling, then global average.
+
+  A block pools only while its map has at least 2x2 pixels: 32x32 images end on 2x2 maps, 8x8 ones
+  reach 1x1 after the third block, and the fourth block then works without pooling.
+
+  Args:
+    width: Number of channels of every block, and of the features.
+    dtype: Compute dtype; parameters and running statistics stay in float32.
+    axis_name: Mapped axis over which batch statistics are averaged while training.
+
+  Returns:
+    When called with images `[B, H, W, C]`, features `[B, width]`.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxmtl.models import ConvNet4
+    >>> init = ConvNet4(width=16).init_with_output
+    >>> jax.eval_shape(init, jax.random.key(0), jnp.ones((2, 8, 8, 1)))[0].shape
+    (2, 16)
+
+  Reference: Liu, "Universal Representation Learning and Task-specific Adaptation", ch. 5 (MAXL).
+  """
+
+  width: int = 64
+  dtype: Any = None
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Map images `[B, H, W, C]` to features `[B, width]`."""
+    x = images
+    for i in range(4):
+      x = Conv(
+        self.width,
+        (3, 3),
+        use_bias=False,
+        kernel_init=kernel_init,
+        dtype=self.dtype,
+        name=f"conv{i}",
+      )(x)
+      x = nn.relu(batch_norm(train, self.dtype, self.axis_name, f"norm{i}")(x))
+      if min(x.shape[1:3]) > 1:
+        x = max_pool(x)
+    return global_average(x)

@@ -1,0 +1,42 @@
+"""Batch normalization with PyTorch's defaults, and the papers' convolution initialiser."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+# Normal with variance 2 / (k^2 c_out), as the papers' programs initialise every convolution.
+# Linen's fan_out of an HWIO kernel is k^2 c_out.
+kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def batch_norm(
+  train: bool, dtype: Any = None, axis_name: str | None = None, name: str | None = None
+) -> nn.BatchNorm:
+  """Batch normalization over all axes but the channels, with PyTorch's momentum and epsilon.
+
+  Statistics and parameters stay in float32 whatever the compute dtype.
+
+  Args:
+    train: Whether to use (and record) the batch's statistics.
+    dtype: Compute dtype of the output.
+    axis_name: Mapped axis (of `shard_map`, `pmap` or `vmap`) over which statistics are averaged.
+    name: Name of the module in its parent.
+
+  Returns:
+    The Linen module.
+
+  Example:
+    >>> from jaxmtl.models.normalization import batch_norm
+    >>> batch_norm(train=True).momentum
+    0.9
+  """
+  return nn.BatchNorm(
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=1e-5,
+    dtype=dtype,
+    param_dtype=jnp.float32,
+    axis_name=axis_name if train else None,
+    name=name,
+  )

@@ -1,0 +1,100 @@
+"""What every weighting is made of: task losses `[T]` in, task weights `[T]` out.
+
+A weighting is one function, `weigh(losses, state, mask)`, handed to `loss_weighting`. As an optax
+transform it scales row i of the task gradients by `weights[i]` and keeps the task axis, so that an
+aggregator follows it in a chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl import guards
+from jaxmtl.gramian import scale_tasks
+
+PyTree = Any
+
+
+class LossWeigh(Protocol):
+  """`weigh` of a weighting."""
+
+  def __call__(self, losses: jax.Array, state: Any, mask: Any = None) -> tuple[jax.Array, Any]:
+    """Maps task losses `[T]` to weights `[T]` and a state."""
+
+
+class Weighting(optax.GradientTransformationExtraArgs):
+  """An optax transform that scales task gradients by weights chosen from the task losses.
+
+  Attributes:
+    init: `params -> state`.
+    update: `(task_gradients, state, params=None, *, losses, mask=None) -> (task_gradients, state)`.
+    weigh: `(losses, state, mask=None) -> (weights [T], state)`: enough for a train step without
+      an aggregator, which takes one backward pass with the weights as cotangent.
+  """
+
+  weigh: LossWeigh
+
+  def __new__(cls, init: Any, update: Any, weigh: LossWeigh) -> Weighting:
+    """Adds `weigh` beside the two functions of optax's named tuple."""
+    self = super().__new__(cls, init, update)
+    self.weigh = weigh
+    return self
+
+
+def loss_weighting(
+  num_tasks: int,
+  weigh: Callable[[jax.Array, Any, jax.Array], tuple[jax.Array, Any]],
+  init: Callable[[PyTree], Any] = optax.init_empty_state,
+) -> Weighting:
+  """A weighting from one function on the task losses.
+
+  Args:
+    num_tasks: T, a static integer.
+    weigh: `(losses, state, mask) -> (weights, state)`; `losses` `[T]` in float32 or wider with
+      stopped gradient, 0 for tasks without labels in this batch; `mask` bool `[T]`, False there.
+    init: `params -> state`.
+
+  Returns:
+    A `Weighting`; tasks without labels get weight 0.
+
+  Raises:
+    ValueError: if `num_tasks` is not a positive integer; at update, if `losses` is missing or not
+      `[T]`, or if the task gradients do not have T rows.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxmtl.weighting.base import loss_weighting
+    >>> inverse = loss_weighting(2, lambda losses, state, mask: (1 / losses, state))
+    >>> inverse.weigh(jnp.array([2.0, 4.0]), inverse.init(None))[0].tolist()
+    [0.5, 0.25]
+  """
+  guards.check_num_tasks(num_tasks)
+
+  def checked_weigh(losses: jax.Array, state: Any, mask: Any = None) -> tuple[jax.Array, Any]:
+    losses = guards.check_losses(losses, num_tasks)
+    mask = guards.check_mask(mask, num_tasks)
+    wide = jnp.promote_types(losses.dtype, jnp.float32)
+    losses = jnp.where(mask, jax.lax.stop_gradient(losses).astype(wide), 0)
+    weights, state = weigh(losses, state, mask)
+    return jnp.where(mask, weights, 0), state
+
+  def update(
+    updates: PyTree,
+    state: Any,
+    params: PyTree | None = None,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    **_: Any,
+  ) -> tuple[PyTree, Any]:
+    guards.check_task_gradients(updates, params, num_tasks)
+    updates, mask = guards.drop_missing(updates, mask, num_tasks)
+    weights, state = checked_weigh(losses, state, mask)  # type: ignore[arg-type]
+    return scale_tasks(updates, weights), state
+
+  return Weighting(init, update, checked_weigh)

@@ -1,0 +1,82 @@
+"""Equal weighting, and any other fixed weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl import guards
+from jaxmtl.weighting.base import Weighting, loss_weighting
+
+
+def equal(num_tasks: int) -> Weighting:
+  r"""Equal weighting: the sum of the losses.
+
+  .. math:: w_t = 1
+
+  Task-specific parameters receive their own task's gradient, unscaled.
+
+  Args:
+    num_tasks: T, a static integer.
+
+  Returns:
+    A `Weighting` without state.
+
+  Raises:
+    ValueError: if `num_tasks` is not a positive integer.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> weighting = jaxmtl.equal(2)
+    >>> weighting.weigh(jnp.array([3.0, 1.0]), weighting.init(None))[0].tolist()
+    [1.0, 1.0]
+
+  Reference:
+    Caruana, "Multitask Learning", 1997.
+  """
+  return constant(num_tasks, (1.0,) * guards.check_num_tasks(num_tasks))
+
+
+def constant(num_tasks: int, weights: Sequence[float]) -> Weighting:
+  r"""Fixed task weights.
+
+  .. math:: w_t = c_t
+
+  Task-specific parameters receive their own task's gradient, scaled by its weight.
+
+  Args:
+    num_tasks: T, a static integer.
+    weights: T finite numbers, not negative.
+
+  Returns:
+    A `Weighting` without state.
+
+  Raises:
+    ValueError: if there is not one finite, non-negative weight a task.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> weighting = jaxmtl.constant(2, (0.5, 0.25))
+    >>> weighting.weigh(jnp.array([3.0, 1.0]), weighting.init(None))[0].tolist()
+    [0.5, 0.25]
+
+  Reference:
+    "Multi Task Learning of Different Class Label Representations for Stronger Models", section 5.4:
+    (.5, .5), (.9, .1) and (.1, .9).
+  """
+  values = [float(w) for w in weights]
+  if len(values) != num_tasks or not all(0 <= w < float("inf") for w in values):
+    raise ValueError(
+      f"weights must hold {num_tasks} finite numbers >= 0, one a task, got {values}."
+    )
+
+  def weigh(losses: jax.Array, state: Any, mask: jax.Array) -> tuple[jax.Array, Any]:
+    del mask
+    return jnp.asarray(values, losses.dtype), state
+
+  return loss_weighting(num_tasks, weigh)

@@ -1,0 +1,69 @@
+"""Random loss weighting (RLW)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl.weighting.base import Weighting, loss_weighting
+
+
+class RLWState(NamedTuple):
+  """The random key, split at every update."""
+
+  key: jax.Array
+
+
+def rlw(
+  num_tasks: int, seed: int = 0, distribution: Literal["normal", "dirichlet"] = "normal"
+) -> Weighting:
+  r"""Draws the task weights anew at each step.
+
+  .. math:: w = T \, \mathrm{softmax}(u), \; u_t \sim N(0, 1)
+            \quad \text{or} \quad w \sim T \, \mathrm{Dirichlet}(1, \dots, 1)
+
+  The weights sum to the number of tasks with labels in the batch, as equal weighting's do.
+  Task-specific parameters receive their own task's gradient, scaled by its weight.
+
+  Args:
+    num_tasks: T, a static integer.
+    seed: of the key in the state.
+    distribution: `"normal"` or `"dirichlet"`.
+
+  Returns:
+    A `Weighting` with an `RLWState`.
+
+  Raises:
+    ValueError: if the distribution is unknown.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> weighting = jaxmtl.rlw(3, seed=1)
+    >>> weights, state = weighting.weigh(jnp.ones(3), weighting.init(None))
+    >>> round(float(weights.sum()), 4)
+    3.0
+
+  Reference:
+    Lin et al., "Reasonable Effectiveness of Random Weighting", 2022, section 3.
+  """
+  if distribution not in ("normal", "dirichlet"):
+    raise ValueError(f"distribution must be 'normal' or 'dirichlet', got {distribution!r}.")
+
+  def init_fn(params: Any) -> RLWState:
+    del params
+    return RLWState(jax.random.key(seed))
+
+  def weigh(losses: jax.Array, state: RLWState, mask: jax.Array) -> tuple[jax.Array, RLWState]:
+    key, use = jax.random.split(state.key)
+    if distribution == "normal":
+      logits = jax.random.normal(use, (num_tasks,), losses.dtype)
+    else:  # Dirichlet(1) is a vector of exponentials divided by its sum
+      draws = jax.random.exponential(use, (num_tasks,), losses.dtype)
+      logits = jnp.log(jnp.maximum(draws, jnp.finfo(draws.dtype).tiny))  # a draw may be 0
+    softmax = jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
+    return jnp.where(mask, mask.sum() * softmax, 0), RLWState(key)
+
+  return loss_weighting(num_tasks, weigh, init_fn)

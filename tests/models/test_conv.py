@@ -1,0 +1,139 @@
+"""The matrix-product form of convolutions equals `lax.conv_general_dilated` in every transform."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxmtl.models import Conv, conv2d
+
+_GRID = [
+  # height, width, channels, features, kernel, strides, padding, dilation
+  (8, 8, 3, 16, (3, 3), 1, "SAME", 1),
+  (7, 5, 4, 6, (3, 3), 2, 1, 1),
+  (9, 8, 2, 3, (5, 2), (1, 2), ((2, 1), (0, 3)), (1, 2)),
+]
+
+
+def _inputs(height, width, channels, features, kernel_size, dtype=jnp.float32, seeds=()):
+  first, second = jax.random.split(jax.random.key(0))
+  x = jax.random.normal(first, (*seeds, 2, height, width, channels), dtype)
+  return x, jax.random.normal(second, (*seeds, *kernel_size, channels, features), dtype)
+
+
+def _function(form, strides, padding, dilation):
+  return lambda x, kernel: conv2d(
+    x, kernel, strides=strides, padding=padding, dilation=dilation, form=form
+  )
+
+
+@pytest.mark.parametrize("case", _GRID)
+def test_value_gradient_and_second_derivatives_equal_lax(case):
+  *shape, strides, padding, dilation = case
+  x, kernel = _inputs(*shape)
+
+  def derivatives(form):
+    conv = _function(form, strides, padding, dilation)
+
+    def loss(x, kernel):
+      return jnp.sum(jnp.sin(conv(x, kernel)))
+
+    def everything(x, kernel):
+      grad = jax.grad(loss, argnums=(0, 1))
+      tangent = (jnp.cos(x), jnp.cos(kernel))
+      return jax.jvp(conv, (x, kernel), tangent), jax.jvp(grad, (x, kernel), tangent)
+
+    return jax.jit(everything)(x, kernel)
+
+  for ours, theirs in zip(
+    jax.tree.leaves(derivatives("matmul")), jax.tree.leaves(derivatives("lax")), strict=True
+  ):
+    assert ours.shape == theirs.shape
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=3e-4)
+
+
+def test_vmap_over_seeds_inside_scan_equals_lax():
+  x, kernel = _inputs(4, 4, 3, 3, (3, 3), seeds=(3,))
+
+  def train(form):
+    def loss(kernel, x):
+      return jnp.mean(jnp.tanh(conv2d(x, kernel, form=form)) ** 2)
+
+    def epoch(kernel, x):
+      def step(kernel, shift):
+        return kernel - jax.grad(loss)(kernel, x + shift), loss(kernel, x)
+
+      return jax.lax.scan(step, kernel, jnp.arange(3.0))
+
+    return jax.jit(jax.vmap(epoch))(kernel, x)
+
+  for ours, theirs in zip(train("matmul"), train("lax"), strict=True):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_sharded_batch_equals_one_device():
+  mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  x, kernel = _inputs(4, 4, 3, 5, (3, 3))
+  part = jax.sharding.PartitionSpec
+  sharded = jax.shard_map(
+    conv2d, mesh=mesh, in_specs=(part("data"), part()), out_specs=part("data")
+  )
+  np.testing.assert_allclose(jax.jit(sharded)(x, kernel), conv2d(x, kernel), rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_stays_bfloat16_and_close():
+  x, kernel = _inputs(6, 6, 16, 8, (3, 3), jnp.bfloat16)
+  ours, theirs = (jax.jit(_function(form, 1, "SAME", 1))(x, kernel) for form in ("matmul", "lax"))
+  assert ours.dtype == jnp.bfloat16
+  ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
+  np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.2)
+
+
+@settings(max_examples=5, deadline=None)
+@given(
+  height=st.integers(3, 6),
+  width=st.integers(3, 6),
+  size=st.integers(1, 3),
+  stride=st.integers(1, 3),
+  padding=st.sampled_from(["SAME", "VALID", 0, 1, 2, (1, 0), ((0, 2), (1, 0))]),
+)
+def test_any_geometry_equals_lax(height, width, size, stride, padding):
+  x, kernel = _inputs(height, width, 2, 2, (size, size))
+  ours = jax.jit(_function("matmul", stride, padding, 1))(x, kernel)
+  theirs = jax.jit(_function("lax", stride, padding, 1))(x, kernel)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layer_has_the_parameters_of_linen(bias):
+  x = jnp.ones((2, 5, 5, 3))
+  ours = Conv(4, (3, 3), strides=2, use_bias=bias)
+  theirs = nn.Conv(4, (3, 3), strides=2, use_bias=bias)
+  variables = ours.init(jax.random.key(0), x)
+  expected = theirs.init(jax.random.key(0), x)
+  jax.tree.map(np.testing.assert_array_equal, variables, expected)
+  np.testing.assert_allclose(ours.apply(variables, x), theirs.apply(variables, x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"padding": "same"}, "'same'"),
+    ({"padding": (1, 2, 3)}, "two entries"),
+    ({"strides": 0}, "strides"),
+    ({"dilation": (1, 2, 3)}, "dilation"),
+    ({"form": "fft"}, "'fft'"),
+  ],
+)
+def test_bad_options_are_named(options, message):
+  x, kernel = _inputs(4, 4, 3, 5, (3, 3))
+  with pytest.raises(ValueError, match=message):
+    conv2d(x, kernel, **options)
+
+
+def test_channel_mismatch_is_named():
+  with pytest.raises(ValueError, match=r"\(3, 3, 2, 4\)"):
+    conv2d(jnp.ones((1, 4, 4, 3)), jnp.ones((3, 3, 2, 4)))

@@ -1,0 +1,144 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxmtl import losses
+
+ELEMENTWISE = (losses.binary_cross_entropy, losses.smooth_l1, losses.mean_squared_error)
+
+
+def _cross_entropy(outputs, targets, mask=None):
+  """Give cross-entropy the signature of the others: targets' first column is the class."""
+  labels = jnp.where(jnp.isnan(targets[..., 0]), -1, targets[..., 0] * 2).astype(jnp.int32)
+  return losses.cross_entropy(outputs, labels, mask)
+
+
+ALL = (_cross_entropy, *ELEMENTWISE)
+
+
+@functools.cache
+def _value_and_grad(loss):
+  """Compile once for all examples of a property test."""
+  return jax.jit(jax.value_and_grad(loss))
+
+
+def _batch(seed=0, batch=6, width=5):
+  rng = np.random.default_rng(seed)
+  outputs = 3 * rng.normal(size=(batch, width)).astype(np.float32)
+  return outputs, rng.integers(0, 2, (batch, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("loss", ALL)
+@settings(max_examples=15, deadline=None)
+@given(mask=st.permutations([True] * 2 + [False] * 4), seed=st.integers(0, 99))
+def test_masked_loss_is_the_loss_of_the_kept_rows(loss, mask, seed):
+  outputs, targets = _batch(seed)
+  kept = np.array(mask)
+  value, gradient = map(np.asarray, _value_and_grad(loss)(outputs, targets, kept))
+  alone, alone_gradient = _value_and_grad(loss)(outputs[kept], targets[kept])
+  np.testing.assert_allclose(value, alone, rtol=1e-5)
+  np.testing.assert_allclose(gradient[kept], alone_gradient, rtol=1e-4, atol=1e-7)
+  np.testing.assert_array_equal(gradient[~kept], 0)
+
+
+@pytest.mark.parametrize("loss", ALL)
+@pytest.mark.parametrize("junk", [np.nan, np.inf, -1e30])
+def test_masked_rows_may_hold_anything(loss, junk):
+  outputs, targets = _batch()
+  mask = np.array([True, False, True, True, False, True])
+  spoiled = np.where(mask[:, None], outputs, np.float32(junk))
+  bad_targets = np.where(mask[:, None], targets, np.float32(np.nan))
+  value, gradient = _value_and_grad(loss)(spoiled, bad_targets, mask)
+  np.testing.assert_allclose(value, _value_and_grad(loss)(outputs, targets, mask)[0], rtol=1e-6)
+  assert np.isfinite(gradient).all()
+  np.testing.assert_array_equal(gradient[~mask], 0)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_nothing_valid_gives_exact_zeros(loss):
+  outputs, targets = jnp.full((3, 4), jnp.nan), jnp.full((3, 4), jnp.nan)
+  for mask in (jnp.zeros(3, bool), jnp.zeros(3), jnp.zeros(3, jnp.int32)):
+    value, gradient = _value_and_grad(loss)(outputs, targets, mask)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_bfloat16_accumulates_in_float32(loss):
+  outputs, targets = _batch(batch=64, width=512)
+  outputs = outputs.astype(jnp.bfloat16)
+  value, gradient = _value_and_grad(loss)(outputs, targets)
+  assert value.dtype == jnp.float32
+  assert gradient.dtype == jnp.bfloat16
+  np.testing.assert_allclose(value, jax.jit(loss)(outputs.astype(jnp.float32), targets), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_float64_stays_float64(loss):
+  with jax.enable_x64(True):
+    outputs = jax.ShapeDtypeStruct((6, 5), jnp.float64)
+    assert jax.eval_shape(loss, outputs, outputs).dtype == jnp.float64
+
+
+def test_values():
+  z = jnp.array([0.5, -2.0])
+  t = jnp.array([1.0, 0.25])
+  p = 1 / (1 + np.exp(-np.asarray(z)))
+  expected = -(t * np.log(p) + (1 - t) * np.log(1 - p)).mean()
+  np.testing.assert_allclose(losses.binary_cross_entropy(z, t), expected, rtol=1e-6)
+  np.testing.assert_allclose(
+    losses.cross_entropy(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([2])), 0.40760597, rtol=1e-6
+  )
+  errors = jnp.array([0.0, 0.5, -1.0, 4.0])
+  np.testing.assert_allclose(
+    losses.smooth_l1(errors, jnp.zeros(4), beta=2.0), (0 + 0.0625 + 0.25 + 3.0) / 4, rtol=1e-6
+  )
+  np.testing.assert_allclose(losses.mean_squared_error(errors, jnp.zeros(4)), 17.25 / 4)
+
+
+def test_binary_cross_entropy_is_stable():
+  logits, targets = jnp.array([[1e4, -1e4]]), jnp.array([[0.0, 1.0]])
+  value, gradient = jax.value_and_grad(losses.binary_cross_entropy)(logits, targets)
+  np.testing.assert_allclose(value, 1e4)
+  np.testing.assert_allclose(gradient, [[0.5, -0.5]])
+  assert losses.binary_cross_entropy(-logits, targets) == 0
+
+
+def test_dense_prediction_and_element_masks():
+  logits = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype(np.float32)
+  labels = np.zeros((2, 3, 3), np.int32)
+  labels[0, 0] = -1
+  value = losses.cross_entropy(logits, labels, labels >= 0)
+  kept = labels >= 0
+  np.testing.assert_allclose(value, losses.cross_entropy(logits[kept], labels[kept]), rtol=1e-6)
+  outputs, targets = _batch()
+  mask = targets > 0
+  np.testing.assert_allclose(
+    losses.mean_squared_error(outputs, targets, mask),
+    np.square(outputs - targets)[mask].mean(),
+    rtol=1e-6,
+  )
+
+
+@pytest.mark.parametrize("loss", ELEMENTWISE)
+def test_shape_errors(loss):
+  with pytest.raises(ValueError, match=r"targets must have the shape of .*\(4, 1\), got \(4,\)"):
+    loss(jnp.zeros((4, 1)), jnp.zeros(4))
+  with pytest.raises(ValueError, match=r"mask must cover the leading axes .* got shape \(3,\)"):
+    loss(jnp.zeros((4, 2)), jnp.zeros((4, 2)), jnp.ones(3))
+
+
+def test_cross_entropy_and_beta_errors():
+  with pytest.raises(TypeError, match="labels must be integer"):
+    losses.cross_entropy(jnp.zeros((4, 3)), jnp.zeros(4))
+  with pytest.raises(ValueError, match=r"labels must have the shape .* got \(3,\)"):
+    losses.cross_entropy(jnp.zeros((4, 3)), jnp.zeros(3, int))
+  with pytest.raises(ValueError, match="mask must cover"):
+    losses.cross_entropy(jnp.zeros((4, 3)), jnp.zeros(4, int), jnp.ones((4, 3)))
+  with pytest.raises(ValueError, match="beta must be positive"):
+    losses.smooth_l1(jnp.zeros(3), jnp.zeros(3), beta=0.0)
