@@ -12,7 +12,11 @@ from jaxmtl.aggregation.metabalance import MetaBalanceState, metabalance
 from jaxmtl.aggregation.mgda import mgda
 from jaxmtl.aggregation.pcgrad import PCGradState, pcgrad
 
+# By name, for command lines and for the tests that every method passes.
+METHODS = {f.__name__: f for f in (cagrad, mean_tasks, metabalance, mgda, pcgrad, sum_tasks)}
+
 __all__ = [
+  "METHODS",
   "Aggregator",
   "MetaBalanceState",
   "PCGradState",

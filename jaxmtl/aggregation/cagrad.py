@@ -42,7 +42,8 @@ def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Agg
     >>> import jaxmtl
     >>> aggregator = jaxmtl.cagrad(2, c=0.5)
     >>> grads = jnp.array([[2.0, 0.0], [0.0, 2.0]])
-    >>> aggregator.update(grads, aggregator.init(jnp.zeros(2)))[0].round(3).tolist()
+    >>> grad, _ = aggregator.update(grads, aggregator.init(jnp.zeros(2)))
+    >>> [round(float(g), 3) for g in grad]
     [1.5, 1.5]
 
   Reference:

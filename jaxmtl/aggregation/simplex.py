@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxmtl.aggregation.base import SolverState
 
 _MAX_ITERATIONS = 60
-# The gap, in units of round-off, at which a solve stops (relative to the gradient there) and that at
-# which it has converged (to the first gradient): the last digits are worth a few steps, but at a
-# stationary point, where the gradient vanishes, they are out of reach.
+# The gap, in units of round-off, at which a solve stops (relative to the gradient there) and that
+# at which it has converged (to the first gradient): the last digits are worth a few steps, but at
+# a stationary point, where the gradient vanishes, they are out of reach.
 _STOP, _CONVERGED = 4, 100
 # A step may go this share of the way to the boundary, so that iterates stay inside.
 _TO_BOUNDARY = 0.99

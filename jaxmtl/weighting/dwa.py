@@ -57,7 +57,7 @@ def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 1) -> W
     >>> state = weighting.init(None)
     >>> for losses in ([4.0, 4.0], [4.0, 2.0], [4.0, 2.0]):  # the second task falls faster
     ...   weights, state = weighting.weigh(jnp.array(losses), state)
-    >>> weights.round(3).tolist()
+    >>> [round(float(w), 3) for w in weights]
     [1.124, 0.876]
 
   Reference:

@@ -1,0 +1,1 @@
+"""Experiments: one module a paper, each run with `python -m experiments.<name>`."""

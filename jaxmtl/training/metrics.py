@@ -1,0 +1,87 @@
+"""Metrics on disk: JSON lines and TensorBoard events, continued after a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorboardX
+
+
+class MetricsWriter:
+  """Appends one row a call to `metrics.jsonl`, and its scalars to TensorBoard.
+
+  Example:
+    >>> import tempfile
+    >>> from jaxmtl.training import MetricsWriter
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   with MetricsWriter(folder) as writer:
+    ...     writer.write({"epoch": 1, "losses": [0.5, 0.25]})
+    ...   with MetricsWriter(folder, resume_from=1) as writer:
+    ...     rows = writer.rows
+    >>> rows
+    [{'epoch': 1, 'losses': [0.5, 0.25]}]
+  """
+
+  def __init__(self, folder: str | pathlib.Path, *, resume_from: int = 0):
+    """Opens the files, and keeps the rows of epochs that will not be run again.
+
+    Args:
+      folder: where `metrics.jsonl` and `tensorboard/` go.
+      resume_from: the last epoch whose rows stay; those after it are to be written anew. The file
+        as it was is kept beside it as `metrics.jsonl.before_resume` where rows go.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    self._path = folder / "metrics.jsonl"
+    before = read_rows(self._path)
+    self.rows: list[dict[str, Any]] = [row for row in before if row["epoch"] <= resume_from]
+    if len(self.rows) < len(before):
+      os.replace(self._path, self._path.with_suffix(".jsonl.before_resume"))
+      self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+    self._board = tensorboardX.SummaryWriter(
+      str(folder / "tensorboard"), purge_step=resume_from + 1 if resume_from else None
+    )
+
+  def write(self, row: dict[str, Any]) -> None:
+    """Writes one row: an `epoch` and numbers, arrays or lists of them by name."""
+    row = {name: np.asarray(value).tolist() for name, value in row.items()}
+    self.rows.append(row)
+    with self._path.open("a") as file:
+      file.write(json.dumps(row) + "\n")
+    for name, value in row.items():
+      for tag, scalar in _scalars(name, value):
+        self._board.add_scalar(tag, scalar, row["epoch"])
+
+  def close(self) -> None:
+    """Flushes and closes the files."""
+    self._board.close()
+
+  def __enter__(self) -> MetricsWriter:
+    return self
+
+  def __exit__(self, *exc: object) -> None:
+    self.close()
+
+
+def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
+  """The complete rows of a JSON-lines file; a last line that a kill cut short is left out."""
+  rows = []
+  for line in path.read_text().splitlines() if path.exists() else []:
+    try:
+      rows.append(json.loads(line))
+    except json.JSONDecodeError:
+      break
+  return rows
+
+
+def _scalars(tag: str, value: Any) -> Iterable[tuple[str, float]]:
+  if isinstance(value, list):
+    for index, item in enumerate(value):
+      yield from _scalars(f"{tag}/{index}", item)
+  else:
+    yield tag, value

@@ -1,0 +1,249 @@
+"""The train step: task losses, weighting, aggregator and optimiser as one pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl import guards
+from jaxmtl.aggregation.base import Aggregator, drop_missing
+from jaxmtl.gramian import combine, cosine_matrix, gramian, scale_tasks, scaled_gramian
+from jaxmtl.jacobian import pull_back_tasks, stack_losses
+from jaxmtl.weighting import Weighting, equal
+
+PyTree = Any
+
+# Two streams of one key: what a step draws (dropout) and what an epoch draws (order, augmentation).
+STEP_STREAM, EPOCH_STREAM = 0, 1
+
+
+class Aux(NamedTuple):
+  """What a `losses_fn` returns beside the losses.
+
+  Attributes:
+    model_state: the network's new state, for example `{"batch_stats": ...}`.
+    metrics: scalars or arrays by name, passed through to the step's metrics.
+    mask: bool `[T]`, False for a task without labels in this batch; None where all have some.
+  """
+
+  model_state: Any = ()
+  metrics: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default, never written to)
+  mask: Any = None
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that changes in training; a pytree, so that it is saved, sharded and vmapped as one.
+
+  Attributes:
+    step: int32 scalar, steps taken.
+    params: the network's parameters.
+    model_state: the network's other variables (batch statistics).
+    weighting: state of the weighting.
+    aggregator: state of the aggregator.
+    optimizer: state of the optimiser.
+    key: random key of the run; constant, the step is folded in.
+  """
+
+  step: jax.Array
+  params: PyTree
+  model_state: PyTree
+  weighting: PyTree
+  aggregator: PyTree
+  optimizer: PyTree
+  key: jax.Array
+
+
+class TrainStep(NamedTuple):
+  """A pair of pure functions.
+
+  Attributes:
+    init: `(params, key, model_state=()) -> TrainState`.
+    update: `(state, batch) -> (state, metrics)`.
+  """
+
+  init: Callable[..., TrainState]
+  update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
+
+
+def train_step(
+  losses_fn: Callable[[PyTree, PyTree, Any, jax.Array], tuple[Any, Aux]],
+  optimizer: optax.GradientTransformation,
+  num_tasks: int,
+  *,
+  weighting: Weighting | None = None,
+  aggregator: Aggregator | None = None,
+  shared: Callable[[PyTree], PyTree] | None = None,
+  chunk_size: int | None = None,
+  axis_name: str | None = None,
+) -> TrainStep:
+  r"""Builds the train step in the cheapest form that is exact for the method.
+
+  .. math:: w = \mathrm{weigh}(L), \quad
+            g_{shared} = \mathrm{aggregate}(w_1 g_1, \dots, w_T g_T), \quad
+            g_{own} = \nabla \sum_t w_t L_t
+
+  Without an aggregator it is one forward and one backward pass, with the weights as cotangent. With
+  one, only shared parameters get stacked task gradients; task-specific ones get their own tasks'
+  gradient, scaled by the loss weights. It runs under `jax.jit`, `jax.vmap` over states, `lax.scan`,
+  `jax.jit` with a sharded batch, and, with `axis_name`, under `jax.pmap` or `jax.shard_map`.
+
+  Args:
+    losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
+      scalars (stacked in sorted-key order). Each loss is a mean over the batch.
+    optimizer: an optax transform.
+    num_tasks: T, a static integer.
+    weighting: equal weights where None.
+    aggregator: the weighted sum where None.
+    shared: `params -> pytree of bools`, True for parameters that several tasks see; all where
+      None. It matters only with an aggregator.
+    chunk_size: as in `jaxmtl.task_value_and_grad`.
+    axis_name: mapped axis to average losses, gradients and model state over. Each device's batch
+      must be of the same size; with missing labels shard a `jax.jit` step instead, which is exact.
+
+  Returns:
+    A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar, and, with an
+    aggregator, `task_gradient_norms` `[T]` and `cosine` `[T, T]` of the shared parameters' task
+    gradients, before weighting; then those of `Aux`.
+
+  Raises:
+    ValueError: if losses are not one scalar a task, or updates would be broadcast.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, optax
+    >>> import jaxmtl
+    >>> from jaxmtl.training import Aux, train_step
+    >>> def losses_fn(params, model_state, batch, key):
+    ...   return jnp.array([1.0, 2.0]) * (params - batch) ** 2, Aux()
+    >>> step = train_step(losses_fn, optax.sgd(0.1), 2, aggregator=jaxmtl.pcgrad(2))
+    >>> state = step.init(jnp.array(1.0), jax.random.key(0))
+    >>> state, metrics = jax.jit(step.update)(state, jnp.array(0.0))
+    >>> round(float(state.params), 3), metrics["cosine"].tolist()
+    (0.4, [[1.0, 1.0], [1.0, 1.0]])
+  """
+  guards.check_num_tasks(num_tasks)
+  weighting = equal(num_tasks) if weighting is None else weighting
+
+  def split(params: PyTree) -> tuple[list, list, Callable[[list, list], PyTree]]:
+    leaves, treedef = jax.tree.flatten(params)
+    mask = [True] * len(leaves) if shared is None else jax.tree.leaves(shared(params))
+    if len(mask) != len(leaves):
+      raise ValueError(f"shared returned {len(mask)} bools for {len(leaves)} parameters.")
+
+    def merge(common: list, own: list) -> PyTree:
+      both = {True: iter(common), False: iter(own)}
+      return jax.tree.unflatten(treedef, [next(both[bool(m)]) for m in mask])
+
+    common = [leaf for leaf, m in zip(leaves, mask, strict=True) if m]
+    own = [leaf for leaf, m in zip(leaves, mask, strict=True) if not m]
+    return common, own, merge
+
+  def init(params: PyTree, key: jax.Array, model_state: PyTree = ()) -> TrainState:
+    common, _, _ = split(params)
+    return TrainState(
+      step=jnp.array(0, jnp.int32),
+      params=params,
+      model_state=model_state,
+      weighting=_own_keys(weighting.init(params), key),
+      aggregator=_own_keys(aggregator.init(common), key) if aggregator else optax.EmptyState(),
+      optimizer=optimizer.init(params),
+      key=key,
+    )
+
+  def update(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
+    key = jax.random.fold_in(jax.random.fold_in(state.key, STEP_STREAM), state.step)
+    if axis_name:
+      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    common, own, merge = split(_vary(state.params, axis_name))
+
+    def on_params(common: list, own: list) -> tuple[jax.Array, Aux]:
+      losses, aux = losses_fn(merge(common, own), state.model_state, batch, key)
+      return stack_losses(losses), aux
+
+    local_losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
+    mean = _mean_over(axis_name)
+    losses, model_state, user_metrics = mean((local_losses, aux.model_state, aux.metrics))
+    mask = aux.mask
+    if mask is not None and axis_name:
+      mask = jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
+    weights, weighting_state = weighting.weigh(losses, state.weighting, mask)
+    cotangent = _vary(weights.astype(losses.dtype), axis_name)
+    metrics = {"losses": losses, "weights": weights}
+
+    aggregator_state = state.aggregator
+    if aggregator is None:
+      grad_common, grad_own = mean(pullback(cotangent))
+    else:
+      task_grads = pull_back_tasks(lambda c: pullback(c)[0], local_losses, chunk_size)
+      task_grads, grad_own = mean((task_grads, pullback(cotangent)[1]))
+      task_grads, present = drop_missing(task_grads, mask, num_tasks)
+      metrics["task_gradient_norms"] = jnp.sqrt(jnp.diagonal(gramian(task_grads)))
+      scaled = scaled_gramian(task_grads, present)
+      metrics["cosine"] = cosine_matrix(scaled)
+      if aggregator.weigh is not None:
+        task_weights, aggregator_state = aggregator.weigh(
+          scaled * weights[:, None] * weights[None, :],
+          aggregator_state,
+          losses=losses,
+          mask=present,
+        )
+        grad_common = combine(task_grads, task_weights * weights)
+      else:
+        grad_common, aggregator_state = aggregator.update(
+          scale_tasks(task_grads, weights), aggregator_state, losses=losses, mask=present
+        )
+
+    grads = merge(grad_common, grad_own)
+    metrics["gradient_norm"] = optax.tree.norm(grads)
+    updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+    new_state = TrainState(
+      step=state.step + 1,
+      params=guards.apply_updates(state.params, updates),
+      model_state=model_state,
+      weighting=weighting_state,
+      aggregator=aggregator_state,
+      optimizer=optimizer_state,
+      key=state.key,
+    )
+    return new_state, metrics | user_metrics
+
+  return TrainStep(init, update)
+
+
+def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
+  """Folds the run's key into the keys of a method's state, so that vmapped seeds draw apart."""
+
+  def fold(leaf: Any) -> Any:
+    if not (isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)):
+      return leaf
+    return jax.random.fold_in(leaf, jax.random.bits(key))
+
+  return jax.tree.map(fold, state)
+
+
+def _vary(tree: PyTree, axis_name: str | None) -> PyTree:
+  """Marks replicated values as differing by device, which they do under differentiation.
+
+  Otherwise `jax.shard_map` sums their gradients over the devices by itself, `jax.pmap` does not,
+  and the one average that follows would be right for only one of them.
+  """
+  if axis_name is None:
+    return tree
+
+  def vary(leaf: Any) -> Any:
+    if axis_name in jax.typeof(leaf).vma:
+      return leaf
+    return jax.lax.pcast(leaf, axis_name, to="varying")
+
+  return jax.tree.map(vary, tree)
+
+
+def _mean_over(axis_name: str | None) -> Callable[[PyTree], PyTree]:
+  if axis_name is None:
+    return lambda tree: tree
+  return lambda tree: jax.lax.pmean(tree, axis_name)
