@@ -127,6 +127,11 @@ def _matmul_transpose(
   this is whole: each phase (a, b) is a small dense convolution and no product with zeros is formed.
   """
   batch, features = x.shape[0], kernel.shape[-1]
+  if x.shape[1:3] == (1, 1) and padding == 0:  # the kernel itself, weighted: no overlap, no taps
+    y = x.reshape(batch, -1) @ kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
+    y = y.reshape(batch, *kernel.shape[:2], features)
+    gaps = [(0, max(0, n - k)) for n, k in zip(size, kernel.shape[:2], strict=True)]
+    return jnp.pad(y, ((0, 0), *gaps, (0, 0)))[:, : size[0], : size[1]]
   counts = [-(-n // stride) for n in size]  # outputs of a phase, the last ones perhaps cut below
   plans, pads = [], []
   for axis in (0, 1):
@@ -143,12 +148,18 @@ def _matmul_transpose(
     after = max(0, counts[axis] + max(shifts) - x.shape[axis + 1])
     plans.append([[(i, shift + before) for i, shift in taps] for taps in phases])
     pads.append((before, after))
-  x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+  narrow = features == 1 and x.shape[-1] > 1
+  if narrow:  # products before the shifts: what is shifted has fewer channels than x
+    flat = x.reshape(-1, x.shape[-1]) @ kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
+    x = flat.reshape(*x.shape[:3], *kernel.shape[:2], features)
+  x = jnp.pad(x, ((0, 0), *pads, *[(0, 0)] * (x.ndim - 3)))
 
   def phase(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> jax.Array:
     taps = [(i, j, top, left) for i, top in rows for j, left in columns]
     if not taps:  # a stride larger than the kernel leaves gaps
       return jnp.zeros((batch, *counts, features), x.dtype)
+    if narrow:
+      return sum(x[:, t : t + counts[0], q : q + counts[1], i, j] for i, j, t, q in taps)
     patches = [x[:, t : t + counts[0], q : q + counts[1]] for _, _, t, q in taps]
     weights = jnp.concatenate([kernel[i, j] for i, j, _, _ in taps])
     return jnp.concatenate(patches, axis=-1) @ weights

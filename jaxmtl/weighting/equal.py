@@ -69,6 +69,7 @@ def constant(num_tasks: int, weights: Sequence[float]) -> Weighting:
     "Multi Task Learning of Different Class Label Representations for Stronger Models", section 5.4:
     (.5, .5), (.9, .1) and (.1, .9).
   """
+  guards.check_num_tasks(num_tasks)
   values = [float(w) for w in weights]
   if len(values) != num_tasks or not all(0 <= w < float("inf") for w in values):
     raise ValueError(
