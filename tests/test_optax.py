@@ -1,0 +1,131 @@
+"""The transforms inside optax's own chains and wrappers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxmtl
+
+ROWS = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+LOSSES = jnp.array([1.0, 2.0, 4.0])
+# Nothing here runs long enough to repay an optimising compiler.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# factory, options that become state, options that stay static
+HYPERPARAMETERS = [
+  (jaxmtl.cagrad, {"c": 0.3}, ("num_tasks", "rescale")),
+  (jaxmtl.metabalance, {"beta": 0.5, "relax": 0.6}, ("num_tasks",)),
+  (jaxmtl.mgda, {}, ("num_tasks",)),
+  (jaxmtl.pcgrad, {"seed": 3}, ("num_tasks",)),
+  (jaxmtl.dwa, {"temperature": 1.5}, ("num_tasks",)),
+  (jaxmtl.rlw, {"seed": 3}, ("num_tasks",)),
+  (jaxmtl.uncertainty, {"init": 0.2}, ("num_tasks",)),
+]
+
+
+def aggregates(transform, rows):
+  """Updates of one step after another under jit."""
+  params = jnp.ones(rows.shape[-1])
+  state, update, out = transform.init(params), jit(transform.update), []
+  for row in rows:
+    updates, state = update(jnp.asarray(row), state, params, losses=LOSSES)
+    out.append(np.asarray(updates))
+  return np.stack(out), state
+
+
+def test_weighting_then_aggregator_then_optimizer():
+  """The papers' "DWA + CAGrad" in one chain."""
+  dwa, cagrad = jaxmtl.dwa(3), jaxmtl.cagrad(3)
+  got, _ = aggregates(optax.chain(dwa, cagrad, optax.sgd(0.1)), ROWS)
+  weighted, _ = aggregates(dwa, ROWS)
+  want, _ = aggregates(cagrad, weighted)
+  np.testing.assert_allclose(got, -0.1 * want, rtol=1e-5, atol=1e-7)
+
+
+def test_weighting_and_sum_is_the_weighted_loss():
+  """The one-pass form, with the weights as cotangent, is the chain's update."""
+  x = jnp.asarray(ROWS[0])
+  weighting = jaxmtl.uncertainty(3)
+  losses_fn = lambda p: jnp.tanh(x @ p) ** 2 + 1.0  # noqa: E731
+  params = jnp.ones(5)
+  losses, grads = jaxmtl.task_value_and_grad(losses_fn)(params)
+  chain = optax.chain(weighting, jaxmtl.sum_tasks(3))
+  got, _ = chain.update(grads, chain.init(params), params, losses=losses)
+  losses, pullback = jax.vjp(losses_fn, params)
+  weights, _ = weighting.weigh(losses, weighting.init(params))
+  np.testing.assert_allclose(got, pullback(weights)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean_tasks", "pcgrad"])
+def test_multi_steps_behind_an_aggregator_accumulates(name):
+  aggregator = getattr(jaxmtl, name)(3)
+  adamw = optax.adamw(1e-2)
+  multi = optax.MultiSteps(adamw, every_k_schedule=2).gradient_transformation()
+  got, _ = aggregates(optax.chain(aggregator, multi), ROWS)
+  np.testing.assert_array_equal(got[[0, 2]], 0)
+  grads, _ = aggregates(aggregator, ROWS)
+  state, params = adamw.init(jnp.ones(5)), jnp.ones(5)
+  for step in (1, 3):
+    want, state = adamw.update(jnp.asarray(grads[step - 1 : step + 1].mean(0)), state, params)
+    np.testing.assert_allclose(got[step], want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mean_tasks", "pcgrad", "cagrad", "mgda", "metabalance"])
+def test_apply_if_finite_behind_an_aggregator_skips_the_step(name):
+  rows = ROWS[:2].copy()
+  rows[1, 0, 0] = np.nan
+  chain = optax.chain(getattr(jaxmtl, name)(3), optax.apply_if_finite(optax.sgd(0.1), 5))
+  got, state = aggregates(chain, rows)
+  assert np.abs(got[0]).max() > 0
+  np.testing.assert_array_equal(got[1], 0)
+  assert int(state[1].notfinite_count) == 1
+
+
+@pytest.mark.parametrize(
+  ("factory", "options", "static"), HYPERPARAMETERS, ids=lambda v: getattr(v, "__name__", None)
+)
+def test_inject_hyperparams(factory, options, static):
+  injected = optax.inject_hyperparams(factory, static_args=static)(num_tasks=3, **options)
+  got, state = aggregates(injected, ROWS[:3])
+  want, _ = aggregates(factory(3, **options), ROWS[:3])
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  assert set(options) <= set(state.hyperparams)
+
+
+def test_injected_hyperparameter_can_be_changed_and_scheduled():
+  schedule = optax.linear_schedule(0.0, 0.9, 3)
+  injected = optax.inject_hyperparams(jaxmtl.cagrad, static_args=("num_tasks", "rescale"))
+  got, _ = aggregates(injected(3, c=schedule), np.stack([ROWS[0]] * 4))
+  for step in (0, 2):
+    want, _ = aggregates(jaxmtl.cagrad(3, c=0.3 * step), ROWS[:1])
+    np.testing.assert_allclose(got[step], want[0], rtol=1e-3, atol=1e-4)
+
+
+def test_num_tasks_must_be_static():
+  injected = optax.inject_hyperparams(jaxmtl.mean_tasks)(num_tasks=3)
+  with pytest.raises(ValueError, match="list it in static_args"):
+    injected.init(jnp.ones(5))
+
+
+def test_a_chain_learns():
+  """Two tasks with one common minimum, twenty steps of everything together."""
+  target = jnp.arange(5.0)
+  scales = jnp.array([1.0, 10.0])
+  losses_fn = lambda p: scales * jnp.mean((p - target) ** 2)  # noqa: E731
+  chain = optax.chain(jaxmtl.dwa(2), jaxmtl.mgda(2), optax.sgd(1.0))
+  params = jnp.zeros(5)
+  state = chain.init(params)
+
+  @jit
+  def step(params, state):
+    losses, grads = jaxmtl.task_value_and_grad(losses_fn)(params)
+    updates, state = chain.update(grads, state, params, losses=losses)
+    return jaxmtl.apply_updates(params, updates), state, losses
+
+  first = step(params, state)[2]
+  for _ in range(20):
+    params, state, losses = step(params, state)
+  assert np.all(losses < 1e-3 * first)

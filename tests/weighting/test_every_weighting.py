@@ -1,0 +1,171 @@
+"""What every weighting must do. A new method joins with one line in `METHODS`."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxmtl
+
+# name -> (factory, whether the weights follow a permutation of the tasks)
+METHODS = {
+  "equal": (jaxmtl.equal, True),
+  "constant": (lambda num_tasks: jaxmtl.constant(num_tasks, [0.5] * num_tasks), True),
+  "dwa": (jaxmtl.dwa, True),
+  "dwa_epochs": (lambda num_tasks: jaxmtl.dwa(num_tasks, steps_per_epoch=2), True),
+  "uncertainty": (jaxmtl.uncertainty, True),
+  "rlw": (jaxmtl.rlw, False),
+  "rlw_dirichlet": (lambda num_tasks: jaxmtl.rlw(num_tasks, distribution="dirichlet"), False),
+}
+# Nothing here runs long enough to repay an optimising compiler.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+every_method = pytest.mark.parametrize("name", METHODS)
+SHAPES = {"w": (4, 2), "b": ()}
+
+
+@functools.cache
+def compiled(name, num_tasks):
+  """The weighting, and its update and `weigh` under jit."""
+  transform = METHODS[name][0](num_tasks)
+  return transform, jit(transform.update), jit(transform.weigh)
+
+
+def gradients(num_tasks, dtype=jnp.float32, seed=0):
+  rng = np.random.default_rng(seed)
+  return {k: jnp.asarray(rng.normal(size=(num_tasks, *s)), dtype) for k, s in SHAPES.items()}
+
+
+def history(num_tasks, steps=5, seed=0):
+  return np.random.default_rng(seed).uniform(0.5, 2, (steps, num_tasks)).astype(np.float32)
+
+
+def weights_of(name, losses, mask=None):
+  """The weights after a history of losses `[steps, T]`."""
+  transform, _, weigh = compiled(name, losses.shape[1])
+  state = transform.init(None)
+  mask = jnp.ones(losses.shape[1], bool) if mask is None else jnp.asarray(mask)
+  for row in losses:
+    weights, state = weigh(jnp.asarray(row), state, mask)
+  return np.asarray(weights)
+
+
+@every_method
+@pytest.mark.parametrize("num_tasks", [1, 2, 40])
+def test_weights_are_finite_and_not_negative(name, num_tasks):
+  weights = weights_of(name, history(num_tasks))
+  assert weights.shape == (num_tasks,)
+  assert np.all(np.isfinite(weights))
+  assert np.all(weights >= 0)
+  assert weights.sum() > 0
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_update_scales_the_rows(name, dtype):
+  transform, update, weigh = compiled(name, 3)
+  grads, losses = gradients(3, dtype), jnp.asarray(history(3)[0])
+  state = transform.init(None)
+  scaled, _ = update(grads, state, losses=losses)
+  weights, _ = weigh(losses, state)
+  for key, grad in grads.items():
+    assert (scaled[key].shape, scaled[key].dtype) == (grad.shape, dtype)
+    want = np.asarray(grad, np.float32) * np.asarray(weights).reshape(3, *[1] * len(SHAPES[key]))
+    np.testing.assert_allclose(np.asarray(scaled[key], np.float32), want, rtol=1e-2, atol=1e-6)
+
+
+@every_method
+@pytest.mark.parametrize("size", [0.0, 1e-20, 1e15])
+def test_extreme_losses_give_finite_weights(name, size):
+  losses = np.full((400, 3), size, np.float32)
+  losses[:, 1] = 1.0
+  transform, _, _ = compiled(name, 3)
+
+  @jit
+  def run(losses):
+    return jax.lax.scan(lambda s, x: transform.weigh(x, s)[::-1], transform.init(None), losses)[1]
+
+  assert np.all(np.isfinite(run(losses)))
+
+
+@every_method
+def test_a_task_without_labels_weighs_nothing(name):
+  losses = history(3)
+  losses[:, 1] = np.nan
+  mask = np.array([True, False, True])
+  weights = weights_of(name, losses, mask)
+  assert weights[1] == 0
+  assert np.all(weights[mask] > 0)
+  if METHODS[name][1]:
+    np.testing.assert_allclose(weights[mask], weights_of(name, losses[:, mask]), rtol=1e-6)
+  np.testing.assert_array_equal(weights_of(name, losses, [False] * 3), 0)
+
+
+@every_method
+def test_masked_rows_become_zero(name):
+  transform, update, _ = compiled(name, 3)
+  grads = jax.tree.map(lambda g: g.at[1].set(jnp.nan), gradients(3))
+  losses, mask = jnp.array([1.0, jnp.nan, 1.0]), jnp.array([True, False, True])
+  scaled, state = update(grads, transform.init(None), losses=losses, mask=mask)
+  for leaf in jax.tree.leaves(scaled):
+    np.testing.assert_array_equal(leaf[1], 0)
+    assert np.all(np.isfinite(leaf))
+  for leaf in jax.tree.leaves(state):
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+      assert np.all(np.isfinite(leaf))
+
+
+@pytest.mark.parametrize("name", [n for n, (_, ordered) in METHODS.items() if ordered])
+def test_order_of_the_tasks_does_not_matter(name):
+  losses, places = history(4), np.array([2, 0, 3, 1])
+  want = weights_of(name, losses)[places]
+  np.testing.assert_allclose(weights_of(name, losses[:, places]), want, rtol=1e-5)
+
+
+@every_method
+def test_vmap_and_scan(name):
+  transform, _, _ = compiled(name, 3)
+  losses = np.stack([history(3, seed=seed) for seed in range(3)])
+
+  @jit
+  @jax.vmap
+  def run(losses):
+    return jax.lax.scan(lambda s, x: transform.weigh(x, s)[::-1], transform.init(None), losses)[1]
+
+  last = run(losses)[:, -1]
+  for seed in range(3):
+    np.testing.assert_allclose(last[seed], weights_of(name, losses[seed]), rtol=1e-5)
+
+
+@every_method
+def test_state_survives_a_round_trip(name):
+  transform, _, weigh = compiled(name, 3)
+  first = transform.init(gradients(3))
+  losses = jnp.asarray(history(3)[0])
+  _, state = weigh(losses, first)
+  assert jax.tree.structure(first) == jax.tree.structure(state)
+  leaves, structure = jax.tree.flatten(state)
+  copied = jax.tree.unflatten(structure, [leaf.copy() for leaf in leaves])
+  copied = optax.tree_utils.tree_map_params(transform, lambda leaf: leaf, copied)
+  np.testing.assert_array_equal(weigh(losses, state)[0], weigh(losses, copied)[0])
+
+
+@every_method
+def test_bad_input_raises(name):
+  transform, _, _ = compiled(name, 3)
+  grads, state, losses = gradients(3), transform.init(None), jnp.ones(3)
+  with pytest.raises(ValueError, match="losses is missing"):
+    transform.update(grads, state)
+  with pytest.raises(ValueError, match=r"losses has shape \(2,\) but num_tasks=3"):
+    transform.update(grads, state, losses=jnp.ones(2))
+  with pytest.raises(ValueError, match=r"mask has shape \(2,\) but num_tasks=3"):
+    transform.update(grads, state, losses=losses, mask=jnp.ones(2, bool))
+  with pytest.raises(ValueError, match=r"has shape .* but num_tasks=3"):
+    transform.update(gradients(4), state, losses=losses)
+  with pytest.raises(ValueError, match=r"would be broadcast"):
+    transform.update(grads, state, {"w": jnp.ones(2), "b": jnp.ones(())}, losses=losses)
+  for count in (0, -1):
+    with pytest.raises(ValueError, match="num_tasks must be a positive integer"):
+      METHODS[name][0](count)
