@@ -22,22 +22,17 @@ import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
 
-import jaxmtl
-from jaxmtl import data, labels, losses, models, training
+from experiments.label_training import LabelKind, Variant, train_variant
+from jaxmtl import data, labels, models, training
 from jaxmtl.aggregation import METHODS
 from jaxmtl.training import plots, results
-
-LabelKind = Literal["none", "binary", "uniform"]
-MAIN, AUX = "main", "auxiliary"
 
 # Accuracy in per cent, from Tables 1 (whole training set) and 4 (fractions).
 PAPER: dict[tuple[str, str, float], dict[str, float]] = {
@@ -51,6 +46,9 @@ PAPER: dict[tuple[str, str, float], dict[str, float]] = {
   ("cifar100", "resnet110", 0.01): {"none": 4.3, "binary": 6.32, "uniform": 6.11},
   ("cifar100", "resnet110", 0.02): {"none": 8.5, "binary": 9.25, "uniform": 8.83},
 }
+
+
+HEADER = ["labels", "test accuracy (%)", "paper (%)", "train accuracy (%)", "ms a step"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,26 +120,6 @@ PRESETS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
-  """One row of the table: the auxiliary label and the two loss weights."""
-
-  kind: LabelKind
-  weights: tuple[float, float] = (1.0, 0.0)
-
-  @property
-  def name(self) -> str:
-    """As the table and the folders show it."""
-    if self.kind == "none":
-      return "baseline"
-    return f"{self.kind} ({self.weights[0]:g}, {self.weights[1]:g})"
-
-  @property
-  def num_tasks(self) -> int:
-    """One task for the baseline, else two."""
-    return 1 if self.kind == "none" else 2
-
-
 def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, Any]:
   """Trains every variant and writes table, figures and results.
 
@@ -179,13 +157,22 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
-  rows, histories = [], {}
+  rows, curves = [], {}
   for variant in variants:
-    row, histories[variant.name] = _train(config, variant, splits, subsets, codes, folder)
-    rows.append(row)
-  curve_split = "validation" if splits.validation is not None else "training"
-  _report(config, rows, histories, codes, splits, subsets.shape[1], curve_split, folder)
-  return {"config": dataclasses.asdict(config), "results": rows}
+    row, curves[variant.name] = train_variant(
+      config, variant, splits, subsets, codes[variant.kind], folder
+    )
+    figures = PAPER.get((config.dataset, config.backbone, config.fraction), {})
+    rows.append(row | {"paper": figures.get(variant.kind)})
+  outcome = {"config": dataclasses.asdict(config), "results": rows}
+  _draw(curves, codes, splits, folder)
+  title = (
+    f"Binary Labels: {config.dataset}, {subsets.shape[1]} labelled images, {config.backbone}, "
+    f"{config.epochs} epochs, {config.aggregator}, {config.seeds} seed(s)"
+  )
+  results.write_results(folder, title, HEADER, [_cells(row) for row in rows], outcome)
+  print(f"Results, curves and figures are in {folder}.")
+  return outcome
 
 
 def _variants(config: Config) -> list[Variant]:
@@ -221,219 +208,31 @@ def _codes(config: Config, kind: LabelKind, num_classes: int) -> np.ndarray:
   return np.stack([np.asarray(draw(key, num_classes, config.dim)) for key in keys])
 
 
-def _model(config: Config, num_classes: int, auxiliary: bool) -> models.MultiHead:
-  heads: dict[str, nn.Module] = {MAIN: nn.Dense(num_classes)}
-  if auxiliary:
-    heads[AUX] = models.DenseLabelDecoder(config.dim)
-  return models.MultiHead(models.create(config.backbone), heads)
+def _cells(row: dict[str, Any]) -> list[str]:
+  return [
+    row["variant"],
+    results.mean_spread(row["test_accuracy"]),
+    "-" if row["paper"] is None else f"{row['paper']:.2f}",
+    results.mean_spread(row["train_accuracy"]),
+    f"{row['ms_per_step']:.1f}",
+  ]
 
 
-def _train(
-  config: Config,
-  variant: Variant,
+def _draw(
+  curves: dict[str, dict[str, np.ndarray]],
+  codes: Mapping[Any, np.ndarray],
   splits: data.Splits,
-  subsets: np.ndarray,
-  codes: dict[str, np.ndarray],
-  folder: pathlib.Path,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Trains one variant, all seeds together; returns its row and its curves `[seeds, epochs]`."""
-  auxiliary = variant.kind != "none"
-  model = _model(config, splits.train.num_classes, auxiliary)
-  statistics = data.channel_statistics(splits.train.images)
-  num_images = subsets.shape[1]
-  steps = -(-num_images // config.batch_size)
-  batch_size = num_images // steps
-
-  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-    del key
-    outputs, updated = model.apply(
-      {"params": params, "batch_stats": model_state["batch_stats"]},
-      batch["image"],
-      train=True,
-      mutable=["batch_stats"],
-    )
-    logits, target = outputs[MAIN], batch["label"]
-    task_losses = [losses.cross_entropy(logits, target)]
-    if variant.kind == "binary":
-      task_losses.append(losses.binary_cross_entropy(outputs[AUX], model_state["codes"][target]))
-    elif variant.kind == "uniform":
-      task_losses.append(losses.smooth_l1(outputs[AUX], model_state["codes"][target]))
-    accuracy = jnp.mean(logits.argmax(-1) == target)
-    return jnp.stack(task_losses), training.Aux(
-      model_state={**model_state, **updated}, metrics={"train_accuracy": accuracy}
-    )
-
-  def prepare(key: jax.Array, batch: Any) -> Any:
-    crop_key, flip_key = jax.random.split(key)
-    images = batch["image"]
-    if config.crop_padding:
-      images = data.random_crop(crop_key, images, config.crop_padding)
-    if config.flip:
-      images = data.random_flip(flip_key, images)
-    return {"image": data.normalize(images, *statistics), "label": batch["label"]}
-
-  boundaries = {round(m * config.epochs) * steps: 0.1 for m in config.milestones}
-  optimizer = optax.chain(
-    optax.add_decayed_weights(config.weight_decay),
-    optax.sgd(optax.piecewise_constant_schedule(config.learning_rate, boundaries), config.momentum),
-  )
-
-  def build(aggregator: str) -> training.TrainStep:
-    return training.train_step(
-      losses_fn,
-      optimizer,
-      variant.num_tasks,
-      weighting=jaxmtl.constant(2, variant.weights) if auxiliary else None,
-      aggregator=METHODS[aggregator](2) if auxiliary and aggregator != "none" else None,
-      shared=models.shared_mask,
-    )
-
-  step = build(config.aggregator)
-  images = jnp.asarray(splits.train.images)
-  train_data = {"image": images, "label": jnp.asarray(splits.train.labels)}
-
-  def init(key: jax.Array, codes: jax.Array) -> training.TrainState:
-    variables = model.init(key, data.normalize(images[:2], *statistics), train=False)
-    state = {"batch_stats": variables.get("batch_stats", {}), "codes": codes}
-    return step.init(variables["params"], key, state)
-
-  keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds) + config.seed)
-  state = jax.jit(jax.vmap(init))(keys, jnp.asarray(codes[variant.kind]))
-
-  epoch = jax.jit(
-    jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None, 0)),
-    donate_argnums=0,
-  )
-  device_subsets = jnp.asarray(subsets)
-  evaluators = {
-    name: _evaluator(model, split, statistics)
-    for name, split in (("validation", splits.validation), ("test", splits.test))
-    if split is not None
-  }
-  probe = build("sum_tasks").update if auxiliary else None
-
-  def cosine(state: training.TrainState, subset: jax.Array) -> jax.Array:
-    rows = subset[:batch_size]
-    batch = prepare(state.key, {name: value[rows] for name, value in train_data.items()})
-    return probe(state.replace(aggregator=optax.EmptyState()), batch)[1]["cosine"][0, 1]
-
-  cosines = jax.jit(jax.vmap(cosine))
-
-  def evaluate(state: training.TrainState) -> dict[str, Any]:
-    values = {}
-    if "validation" in evaluators:
-      values["validation_accuracy"] = evaluators["validation"](state.params, state.model_state)
-    if auxiliary:
-      values["task_cosine"] = cosines(state, device_subsets)
-    return values
-
-  identity = dataclasses.asdict(config) | {"variant": variant.name}
-  for name in ("workdir", "data_dir", "checkpoint_every", "label_kinds", "task_weights", "preset"):
-    identity.pop(name)
-  home = folder / variant.name.replace(" ", "_").strip("()").replace("(", "").replace(",", "")
-  # JSON turns tuples into lists; so must the configuration that a checkpoint's is compared with.
-  identity = json.loads(json.dumps(identity))
-  with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
-    restored = checkpointer.restore(state)
-    first, state = restored if restored else (0, state)
-    if first:
-      print(f"{variant.name}: goes on after epoch {first} of {config.epochs} ({home})")
-    with training.MetricsWriter(home, resume_from=first) as writer:
-      state = training.fit(
-        state,
-        lambda s: epoch(s, train_data, device_subsets),
-        config.epochs,
-        first_epoch=first,
-        evaluate=evaluate,
-        writer=writer,
-        checkpointer=checkpointer,
-        checkpoint_every=config.checkpoint_every,
-        task_names=[MAIN, AUX][: variant.num_tasks],
-        description=variant.name,
-      )
-      history = writer.rows
-
-  # The auxiliary head goes; the test set is looked at here, once.
-  plain = _model(config, splits.train.num_classes, auxiliary=False)
-  params = state.params
-  if auxiliary:
-    params = models.drop_heads({"params": params}, AUX)["params"]
-  test = _evaluator(plain, splits.test, statistics)(params, state.model_state)
-  accuracies = [round(100 * float(a), 3) for a in test]
-  paper = PAPER.get((config.dataset, config.backbone, config.fraction), {}).get(variant.kind)
-  # The first epoch of a process compiles.
-  seconds = [row["seconds"] for row in history[1:]] or [history[-1]["seconds"]]
-  row = {
-    "variant": variant.name,
-    "test_accuracy": accuracies,
-    "mean": float(np.mean(accuracies)),
-    "std": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else None,
-    "paper": paper,
-    "train_accuracy": [round(100 * a, 3) for a in np.ravel(history[-1]["train_accuracy"])],
-    "ms_per_step": 1000 * float(np.median(seconds)) / steps,
-  }
-  curves = {
-    name: np.asarray([r[name] for r in history]).T
-    for name in ("train_accuracy", "validation_accuracy", "task_cosine")
-    if name in history[-1]
-  }
-  return row, curves
-
-
-def _evaluator(model: models.MultiHead, split: data.ImageDataset, statistics: Any) -> Any:
-  """`(params, model_state) -> accuracy [seeds]` of the main head on a whole split."""
-  batches = data.eval_batches(split.images, split.labels, min(250, len(split)))
-
-  def accuracy(params: Any, model_state: Any) -> jax.Array:
-    variables = {"params": params, "batch_stats": model_state["batch_stats"]}
-
-    def right(batch: Any) -> jax.Array:
-      images, target, valid = batch
-      outputs = model.apply(variables, data.normalize(images, *statistics), train=False)
-      return jnp.sum((outputs[MAIN].argmax(-1) == target) & valid)
-
-    return jax.lax.map(right, jax.tree.map(jnp.asarray, tuple(batches))).sum() / len(split)
-
-  return jax.jit(jax.vmap(accuracy))
-
-
-def _report(
-  config: Config,
-  rows: list[dict[str, Any]],
-  histories: dict[str, dict[str, np.ndarray]],
-  codes: dict[str, np.ndarray],
-  splits: data.Splits,
-  num_images: int,
-  curve_split: str,
   folder: pathlib.Path,
 ) -> None:
-  title = (
-    f"Binary Labels: {config.dataset}, {num_images} labelled images, {config.backbone}, "
-    f"{config.epochs} epochs, {config.aggregator}, {config.seeds} seed(s)"
-  )
-  header = ["labels", "test accuracy (%)", "paper (%)", "train accuracy (%)", "ms a step"]
-  table = [
-    [
-      row["variant"],
-      results.mean_spread(row["test_accuracy"]),
-      "-" if row["paper"] is None else f"{row['paper']:.2f}",
-      results.mean_spread(row["train_accuracy"]),
-      f"{row['ms_per_step']:.1f}",
-    ]
-    for row in rows
-  ]
+  split = "train" if splits.validation is None else "validation"
   plots.plot_curves(
     folder / "curves.png",
-    {
-      name: 100
-      * curves[f"{curve_split[:5] if curve_split == 'training' else curve_split}_accuracy"]
-      for name, curves in histories.items()
-    },
+    {name: 100 * values[f"{split}_accuracy"] for name, values in curves.items()},
     xlabel="epoch",
-    ylabel=f"{curve_split} accuracy (%)",
+    ylabel=f"{split} accuracy (%)",
     title="main task",
   )
-  cosines = {n: c["task_cosine"] for n, c in histories.items() if "task_cosine" in c}
+  cosines = {n: values["task_cosine"] for n, values in curves.items() if "task_cosine" in values}
   if cosines:
     plots.plot_curves(
       folder / "cosine.png",
@@ -446,10 +245,6 @@ def _report(
   names = splits.train.class_names or [str(c) for c in range(splits.train.num_classes)]
   shown = {"one-hot" if kind == "none" else kind: values[0] for kind, values in codes.items()}
   plots.plot_labels(folder / "labels.png", shown, list(names))
-  results.write_results(
-    folder, title, header, table, {"config": dataclasses.asdict(config), "results": rows}
-  )
-  print(f"Results, curves and figures are in {folder}.")
 
 
 @dataclasses.dataclass(frozen=True)

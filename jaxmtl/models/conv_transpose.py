@@ -1,5 +1,6 @@
 """Transposed convolutions in PyTorch's sense, in the form that each backend runs fast."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -159,7 +160,8 @@ def _matmul_transpose(
     if not taps:  # a stride larger than the kernel leaves gaps
       return jnp.zeros((batch, *counts, features), x.dtype)
     if narrow:
-      return sum(x[:, t : t + counts[0], q : q + counts[1], i, j] for i, j, t, q in taps)
+      terms = [x[:, t : t + counts[0], q : q + counts[1], i, j] for i, j, t, q in taps]
+      return functools.reduce(jnp.add, terms)
     patches = [x[:, t : t + counts[0], q : q + counts[1]] for _, _, t, q in taps]
     weights = jnp.concatenate([kernel[i, j] for i, j, _, _ in taps])
     return jnp.concatenate(patches, axis=-1) @ weights

@@ -32,17 +32,19 @@ class MetricsWriter:
 
     Args:
       folder: where `metrics.jsonl` and `tensorboard/` go.
-      resume_from: the last epoch whose rows stay; those after it are to be written anew. The file
-        as it was is kept beside it as `metrics.jsonl.before_resume` where rows go.
+      resume_from: the last epoch whose rows stay; those after it are to be written anew. Where rows
+        go, the file as it was stays beside it as `metrics.jsonl.before_resume`.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     self._path = folder / "metrics.jsonl"
-    before = read_rows(self._path)
-    self.rows: list[dict[str, Any]] = [row for row in before if row["epoch"] <= resume_from]
-    if len(self.rows) < len(before):
+    self.rows: list[dict[str, Any]] = [
+      row for row in read_rows(self._path) if row["epoch"] <= resume_from
+    ]
+    kept = "".join(json.dumps(row) + "\n" for row in self.rows)
+    if self._path.exists() and self._path.read_text() != kept:
       os.replace(self._path, self._path.with_suffix(".jsonl.before_resume"))
-      self._path.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+      self._path.write_text(kept)
     self._board = tensorboardX.SummaryWriter(
       str(folder / "tensorboard"), purge_step=resume_from + 1 if resume_from else None
     )

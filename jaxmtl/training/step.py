@@ -234,13 +234,10 @@ def _vary(tree: PyTree, axis_name: str | None) -> PyTree:
   """
   if axis_name is None:
     return tree
-
-  def vary(leaf: Any) -> Any:
-    if axis_name in jax.typeof(leaf).vma:
-      return leaf
-    return jax.lax.pcast(leaf, axis_name, to="varying")
-
-  return jax.tree.map(vary, tree)
+  # A zero that differs by device as far as types go. `jax.lax.pcast` would say it plainly, but
+  # refuses values that differ already, as all do under `jax.pmap`.
+  zero = 0 * jax.lax.axis_index(axis_name)
+  return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), tree)
 
 
 def _mean_over(axis_name: str | None) -> Callable[[PyTree], PyTree]:

@@ -1,0 +1,261 @@
+"""Training of one network on the one-hot label of a class and one other label of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxmtl
+from jaxmtl import data, losses, models, training
+from jaxmtl.aggregation import METHODS
+
+if TYPE_CHECKING:
+  from experiments.binary_labels import Config
+
+LabelKind = Literal["none", "binary", "uniform"]
+MAIN, AUX = "main", "auxiliary"
+
+# Options that a run may change when it goes on from its checkpoints.
+_FREE = ("workdir", "data_dir", "checkpoint_every", "label_kinds", "task_weights", "preset")
+# Initialisation runs once: compiling it without optimisation takes a fifth of the time.
+_ONCE = {"xla_backend_optimization_level": 0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+  """One row of the table: the auxiliary label and the weights of the two losses."""
+
+  kind: LabelKind
+  weights: tuple[float, float] = (1.0, 0.0)
+
+  @property
+  def name(self) -> str:
+    """As the table shows it."""
+    if self.kind == "none":
+      return "baseline"
+    return f"{self.kind} ({self.weights[0]:g}, {self.weights[1]:g})"
+
+  @property
+  def folder(self) -> str:
+    """Name of its folder."""
+    return re.sub(r"[ ,()]+", "_", self.name).strip("_")
+
+  @property
+  def tasks(self) -> list[str]:
+    """Names of its tasks, the main one first."""
+    return [MAIN] if self.kind == "none" else [MAIN, AUX]
+
+
+def train_variant(
+  config: Config,
+  variant: Variant,
+  splits: data.Splits,
+  subsets: np.ndarray,
+  codes: np.ndarray,
+  folder: pathlib.Path,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Trains one variant, all seeds together, and tests it.
+
+  Args:
+    config: the experiment's options.
+    variant: which auxiliary label, with which weights.
+    splits: the data.
+    subsets: int `[seeds, n]`, the labelled training images of each seed.
+    codes: float `[seeds, num_classes, dim]`, the auxiliary labels of each seed.
+    folder: where its checkpoints and metrics go.
+
+  Returns:
+    Its row of the results, and its curves by name, float `[seeds, epochs]`.
+
+  Raises:
+    training.TrainingDiverged: if a loss stops being finite.
+    ValueError: if the folder holds checkpoints of another configuration.
+  """
+  num_classes, num_images = splits.train.num_classes, subsets.shape[1]
+  steps = -(-num_images // config.batch_size)
+  batch_size = num_images // steps
+  statistics = data.channel_statistics(splits.train.images)
+  model = build_model(config, num_classes, variant.tasks)
+  prepare = _augmentation(config, statistics)
+  build = _step_builder(config, variant, model, steps)
+  step = build(config.aggregator)
+
+  train_data = {
+    "image": jnp.asarray(splits.train.images),
+    "label": jnp.asarray(splits.train.labels),
+  }
+  device_subsets = jnp.asarray(subsets)
+
+  def init(key: jax.Array, codes: jax.Array) -> training.TrainState:
+    images = data.normalize(train_data["image"][:2], *statistics)
+    variables = model.init(key, images, train=False)
+    state = {"batch_stats": variables.get("batch_stats", {}), "codes": codes}
+    return step.init(variables["params"], key, state)
+
+  keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds) + config.seed)
+  state = jax.jit(jax.vmap(init), compiler_options=_ONCE)(keys, jnp.asarray(codes))
+  epoch = jax.jit(
+    jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None, 0)),
+    donate_argnums=0,
+  )
+
+  probe = build("sum_tasks").update
+
+  def cosine(state: training.TrainState, subset: jax.Array) -> jax.Array:
+    """Of the two tasks' gradients, on the first labelled images."""
+    rows = subset[:batch_size]
+    batch = prepare(state.key, jax.tree.map(lambda leaf: leaf[rows], train_data))
+    return probe(dataclasses.replace(state, aggregator=optax.EmptyState()), batch)[1]["cosine"][
+      0, 1
+    ]
+
+  validate = accuracy_of(model, splits.validation, statistics) if splits.validation else None
+  cosines = jax.jit(jax.vmap(cosine))
+
+  def evaluate(state: training.TrainState) -> dict[str, Any]:
+    values = {}
+    if validate:
+      values["validation_accuracy"] = validate(state.params, state.model_state)
+    if AUX in variant.tasks:
+      values["task_cosine"] = cosines(state, device_subsets)
+    return values
+
+  home = folder / variant.folder
+  identity = dataclasses.asdict(config) | {"variant": variant.name}
+  # JSON turns tuples into lists; so must the configuration that a checkpoint's is compared with.
+  identity = json.loads(json.dumps({k: v for k, v in identity.items() if k not in _FREE}))
+  with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
+    restored = checkpointer.restore(state)
+    first, state = restored if restored else (0, state)
+    if first:
+      print(f"{variant.name}: goes on after epoch {first} of {config.epochs} ({home})")
+    with training.MetricsWriter(home, resume_from=first) as writer:
+      state = training.fit(
+        state,
+        lambda s: epoch(s, train_data, device_subsets),
+        config.epochs,
+        first_epoch=first,
+        evaluate=evaluate,
+        writer=writer,
+        checkpointer=checkpointer,
+        checkpoint_every=config.checkpoint_every,
+        task_names=variant.tasks,
+        description=variant.name,
+      )
+      history = writer.rows
+
+  # The auxiliary head goes; the test set is looked at here, once.
+  variables = {"params": state.params}
+  if AUX in variant.tasks:
+    variables = models.drop_heads(variables, AUX)
+  test = accuracy_of(build_model(config, num_classes, [MAIN]), splits.test, statistics)
+  accuracies = 100 * np.asarray(test(variables["params"], state.model_state), float)
+  # The first epoch of a process compiles.
+  seconds = [row["seconds"] for row in history[1:]] or [history[-1]["seconds"]]
+  row = {
+    "variant": variant.name,
+    "kind": variant.kind,
+    "test_accuracy": accuracies.tolist(),
+    "mean": accuracies.mean(),
+    "std": accuracies.std(ddof=1) if len(accuracies) > 1 else None,
+    "train_accuracy": (100 * np.ravel(history[-1]["train_accuracy"])).tolist(),
+    "ms_per_step": 1000 * float(np.median(seconds)) / steps,
+  }
+  names = ("train_accuracy", "validation_accuracy", "task_cosine")
+  return row, {n: np.asarray([r[n] for r in history]).T for n in names if n in history[-1]}
+
+
+def build_model(config: Config, num_classes: int, tasks: list[str]) -> models.MultiHead:
+  """The backbone with a linear head for the classes and, where asked, the dense-label decoder."""
+  heads: dict[str, nn.Module] = {MAIN: nn.Dense(num_classes)}
+  if AUX in tasks:
+    heads[AUX] = models.DenseLabelDecoder(config.dim)
+  return models.MultiHead(models.create(config.backbone), heads)
+
+
+def accuracy_of(
+  model: models.MultiHead, split: data.ImageDataset, statistics: Any
+) -> Callable[[Any, Any], jax.Array]:
+  """`(params, model_state) -> accuracy [seeds]` in 0..1 of the main head on a whole split."""
+  padded = data.eval_batches(split.images, split.labels, min(250, len(split)))
+  batches = jax.tree.map(jnp.asarray, tuple(padded))
+
+  def accuracy(params: Any, model_state: Any) -> jax.Array:
+    variables = {"params": params, "batch_stats": model_state["batch_stats"]}
+
+    def right(batch: Any) -> jax.Array:
+      images, target, valid = batch
+      outputs: Any = model.apply(variables, data.normalize(images, *statistics), train=False)
+      return jnp.sum((outputs[MAIN].argmax(-1) == target) & valid)
+
+    return jax.lax.map(right, batches).sum() / len(split)
+
+  return jax.jit(jax.vmap(accuracy))
+
+
+def _augmentation(config: Config, statistics: Any) -> Callable[[jax.Array, Any], Any]:
+  def prepare(key: jax.Array, batch: Any) -> Any:
+    crop_key, flip_key = jax.random.split(key)
+    images = batch["image"]
+    if config.crop_padding:
+      images = data.random_crop(crop_key, images, config.crop_padding)
+    if config.flip:
+      images = data.random_flip(flip_key, images)
+    return {"image": data.normalize(images, *statistics), "label": batch["label"]}
+
+  return prepare
+
+
+def _step_builder(
+  config: Config, variant: Variant, model: models.MultiHead, steps_per_epoch: int
+) -> Callable[[str], training.TrainStep]:
+  """Makes the variant's train step for an aggregator's name."""
+
+  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+    del key  # no dropout in these networks
+    outputs: Any
+    outputs, updated = model.apply(
+      {"params": params, "batch_stats": model_state["batch_stats"]},
+      batch["image"],
+      train=True,
+      mutable=["batch_stats"],
+    )
+    logits, target = outputs[MAIN], batch["label"]
+    task_losses = [losses.cross_entropy(logits, target)]
+    if variant.kind == "binary":
+      task_losses.append(losses.binary_cross_entropy(outputs[AUX], model_state["codes"][target]))
+    elif variant.kind == "uniform":
+      task_losses.append(losses.smooth_l1(outputs[AUX], model_state["codes"][target]))
+    accuracy = jnp.mean(logits.argmax(-1) == target)
+    return jnp.stack(task_losses), training.Aux(
+      model_state={**model_state, **updated}, metrics={"train_accuracy": accuracy}
+    )
+
+  boundaries = {round(m * config.epochs) * steps_per_epoch: 0.1 for m in config.milestones}
+  schedule = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
+  optimizer = optax.chain(
+    optax.add_decayed_weights(config.weight_decay), optax.sgd(schedule, config.momentum)
+  )
+
+  def build(aggregator: str) -> training.TrainStep:
+    combined = AUX in variant.tasks and aggregator != "none"
+    return training.train_step(
+      losses_fn,
+      optimizer,
+      len(variant.tasks),
+      weighting=jaxmtl.constant(2, variant.weights) if AUX in variant.tasks else None,
+      aggregator=METHODS[aggregator](2) if combined else None,
+      shared=models.shared_mask,
+    )
+
+  return build

@@ -1,0 +1,70 @@
+"""What the README says holds: its code runs, its table is complete, its files exist."""
+
+import itertools
+import pathlib
+import re
+
+import pytest
+
+import jaxmtl
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+WEIGHTINGS = [
+  name
+  for name in jaxmtl.__all__
+  if getattr(getattr(jaxmtl, name), "__module__", "").startswith("jaxmtl.weighting.")
+]
+
+
+def rows_of(title):
+  """The table rows under a heading, as lists of cells."""
+  section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+  rows = [line for line in section.splitlines() if line.startswith("|")]
+  return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_code_blocks_run():
+  assert len(BLOCKS) >= 2
+  names = {"__name__": "readme"}
+  for block in BLOCKS:  # in order: a later one may go on from an earlier one
+    exec(compile(block, "README.md", "exec"), names)
+  assert names["state"].step > 0
+
+
+def test_the_table_names_every_method_once():
+  rows = rows_of("Methods")
+  listed = [row[0].strip("`") for row in rows]
+  assert sorted(listed) == sorted([*WEIGHTINGS, *jaxmtl.aggregation.METHODS])
+  kinds = {row[0].strip("`"): row[1].split(",")[0] for row in rows}
+  assert all(kinds[name] == "weighting" for name in WEIGHTINGS)
+  assert all(kinds[name] == "aggregator" for name in jaxmtl.aggregation.METHODS)
+
+
+def test_every_method_has_a_paper():
+  papers = set(re.findall(r"^(\d+)\. ", README.split("\n## Papers\n")[1], re.MULTILINE))
+  cited = set()
+  for row in rows_of("Methods"):
+    numbers = re.findall(r"\[(\d+)\]", row[-1])
+    assert numbers, row[0]
+    cited.update(numbers)
+  assert cited == papers
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_local_files_and_links_exist(document):
+  text = (ROOT / document).read_text(encoding="utf-8")
+  links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+  named = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/|[\w./-]+\.(?:py|md|ipynb|toml|yaml))`", text)
+  if document == "README.md":
+    assert links
+    assert len(named) > 10
+  headings = {
+    re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+    for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+  }
+  for target in itertools.chain(links, named):
+    path, _, anchor = target.partition("#")
+    assert (ROOT / path).exists(), target
+    assert path or anchor in headings, target

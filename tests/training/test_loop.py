@@ -1,0 +1,210 @@
+import json
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxmtl
+from jaxmtl.training import (
+  Aux,
+  Checkpointer,
+  MetricsWriter,
+  TrainingDiverged,
+  check_finite,
+  fit,
+  scan_epoch,
+  train_step,
+)
+from jaxmtl.training.metrics import read_rows
+
+
+def losses_fn(params, model_state, batch, key):
+  noise = jax.random.normal(key, params.shape)
+  return jnp.stack(
+    [
+      jnp.mean((params - batch.mean(0)) ** 2),
+      jnp.mean((params + 0.1 * noise) ** 2),
+    ]
+  ), Aux()
+
+
+def make(learning_rate=0.05):
+  step = train_step(
+    losses_fn,
+    optax.adam(learning_rate),
+    2,
+    weighting=jaxmtl.rlw(2),
+    aggregator=jaxmtl.pcgrad(2),
+  )
+  epoch = jax.jit(scan_epoch(step.update, batch_size=4))
+  data = jax.random.normal(jax.random.key(5), (32, 3))
+  return step.init(jnp.ones(3), jax.random.key(1)), lambda state: epoch(state, data)
+
+
+def leaves(state):
+  unkeyed = jax.tree.map(
+    lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, state
+  )
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(unkeyed)]
+
+
+def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path):
+  state, run_epoch = make()
+  whole = fit(state, run_epoch, 6, progress=False)
+  with Checkpointer(tmp_path / "c") as saver, MetricsWriter(tmp_path) as writer:
+    fit(state, run_epoch, 4, writer=writer, checkpointer=saver, progress=False)
+  (tmp_path / "c" / "4").rename(tmp_path / "gone")  # as if killed after the third epoch's save
+  with Checkpointer(tmp_path / "c") as saver:
+    first, state = saver.restore(state)
+    assert first == 3
+    with MetricsWriter(tmp_path, resume_from=first) as writer:
+      again = fit(
+        state, run_epoch, 6, first_epoch=first, writer=writer, checkpointer=saver, progress=False
+      )
+      assert [row["epoch"] for row in writer.rows] == [1, 2, 3, 4, 5, 6]
+  for a, b in zip(leaves(whole), leaves(again), strict=True):
+    np.testing.assert_array_equal(a, b)
+  # Nothing written was lost: the row of the epoch that was run again is kept beside.
+  assert len(read_rows(tmp_path / "metrics.jsonl.before_resume")) == 4
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = {path!r}
+import jax
+from test_loop import make, leaves
+from jaxmtl.training import Checkpointer, MetricsWriter, fit
+import numpy as np, time
+state, run_epoch = make()
+def slowly(state):
+  time.sleep(0.15)
+  return run_epoch(state)
+with Checkpointer(sys.argv[1] + "/c") as saver:
+  restored = saver.restore(state)
+  first, state = restored or (0, state)
+  with MetricsWriter(sys.argv[1], resume_from=first) as writer:
+    state = fit(state, slowly, 30, first_epoch=first, checkpointer=saver, writer=writer)
+np.savez(sys.argv[1] + "/end.npz", *leaves(state))
+"""
+
+
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
+  script = tmp_path / "script.py"
+  here = pathlib.Path(__file__).parent
+  script.write_text(textwrap.dedent(SCRIPT.format(path=[str(here), str(here.parents[1])])))
+  command = [sys.executable, str(script), str(tmp_path)]
+  log = tmp_path / "metrics.jsonl"
+  with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    waited = time.monotonic()
+    rows = 4 + int.from_bytes(os.urandom(1), "big") % 12  # a random moment
+    while len(read_rows(log)) < rows and time.monotonic() - waited < 120:
+      time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+  assert not (tmp_path / "end.npz").exists()
+  subprocess.run(command, check=True, capture_output=True)
+  state, run_epoch = make()
+  want = leaves(fit(state, run_epoch, 30, progress=False))
+  with np.load(tmp_path / "end.npz") as got:
+    for a, b in zip(want, got.values(), strict=True):
+      np.testing.assert_array_equal(a, b)
+  assert [row["epoch"] for row in read_rows(log)] == list(range(1, 31))
+
+
+def corrupt(folder):
+  for path in folder.rglob("*"):
+    if path.is_file():
+      path.write_bytes(b"broken")
+
+
+def test_a_corrupt_checkpoint_falls_back_and_says_so(tmp_path, caplog):
+  with Checkpointer(tmp_path) as saver:
+    saver.save(1, {"w": jnp.ones(2)})
+    saver.save(2, {"w": jnp.full(2, 2.0)})
+    saver.wait()
+  corrupt(tmp_path / "2")
+  with Checkpointer(tmp_path) as saver, caplog.at_level(logging.WARNING):
+    step, state = saver.restore({"w": jnp.zeros(2)})
+  assert (step, state["w"].tolist()) == (1, [1.0, 1.0])
+  assert "checkpoint 2" in caplog.text
+  assert "falling back" in caplog.text
+  corrupt(tmp_path / "1")
+  with Checkpointer(tmp_path) as saver, pytest.raises(RuntimeError, match="none of the checkpoint"):
+    saver.restore({"w": jnp.zeros(2)})
+
+
+def test_a_checkpoint_of_another_configuration_raises(tmp_path):
+  with Checkpointer(tmp_path, {"lr": 0.1, "dim": 3}) as saver:
+    saver.save(1, {"w": jnp.ones(2)})
+  with (
+    Checkpointer(tmp_path, {"lr": 0.2, "dim": 3}) as saver,
+    pytest.raises(ValueError, match=r"lr: 0\.1 saved, 0\.2 asked for.*--workdir"),
+  ):
+    saver.restore({"w": jnp.zeros(2)})
+
+
+def test_no_checkpoint_gives_none(tmp_path):
+  with Checkpointer(tmp_path) as saver:
+    assert saver.restore({"w": jnp.zeros(2)}) is None
+
+
+def test_keys_survive_a_checkpoint(tmp_path):
+  with Checkpointer(tmp_path) as saver:
+    saver.save(1, {"key": jax.random.key(7)})
+    _, state = saver.restore({"key": jax.random.key(0)})
+  assert (
+    jax.random.key_data(state["key"]).tolist() == jax.random.key_data(jax.random.key(7)).tolist()
+  )
+
+
+def test_nan_stops_with_step_and_loss_and_keeps_the_checkpoint(tmp_path):
+  def explode(params, model_state, batch, key):
+    del key
+    steps = model_state + 1
+    bad = jnp.where(steps > 20, jnp.nan, 0.0)
+    return jnp.stack([jnp.mean(params**2), jnp.mean(params**2) + bad]), Aux(steps)
+
+  step = train_step(explode, optax.sgd(0.1), 2)
+  epoch = jax.jit(scan_epoch(step.update, batch_size=4))
+  state = step.init(jnp.ones(3), jax.random.key(0), jnp.array(0))
+  data = jnp.ones((32, 3))
+  with Checkpointer(tmp_path) as saver:
+    with pytest.raises(TrainingDiverged, match=r"task 'depth' is nan at step 20"):
+      fit(
+        state,
+        lambda s: epoch(s, data),
+        5,
+        checkpointer=saver,
+        task_names=["class", "depth"],
+        progress=False,
+      )
+    kept, good = saver.restore(state)
+  assert kept == 2
+  assert bool(jnp.isfinite(good.params).all())
+
+
+def test_check_finite_names_the_seed_and_the_gradient():
+  losses = np.ones((2, 3, 2))
+  losses[1, 2, 0] = np.inf
+  with pytest.raises(TrainingDiverged, match=r"task '0' is inf at step 12 of seed 1"):
+    check_finite({"losses": losses}, first_step=10)
+  with pytest.raises(TrainingDiverged, match=r"gradient is not finite at step 11"):
+    check_finite(
+      {"losses": np.ones((3, 2)), "gradient_norm": np.array([1.0, np.nan, 1.0])}, first_step=10
+    )
+
+
+def test_a_cut_line_of_metrics_is_left_out(tmp_path):
+  (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n" + '{"epoch": 2, "lo')
+  with MetricsWriter(tmp_path, resume_from=1) as writer:
+    writer.write({"epoch": 2, "loss": np.float32(0.5)})
+  assert read_rows(tmp_path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2, "loss": 0.5}]

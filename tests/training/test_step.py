@@ -1,0 +1,253 @@
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxmtl
+from jaxmtl import losses, models
+from jaxmtl.training import Aux, scan_epoch, train_step
+
+TASKS = 2
+
+
+class Net(nn.Module):
+  """BatchNorm and dropout, two heads."""
+
+  @nn.compact
+  def __call__(self, x, train):
+    x = nn.Dense(8, name="backbone")(x)
+    x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="backbone_norm")(x)
+    x = nn.Dropout(0.1, deterministic=not train)(jnp.tanh(x))
+    return [nn.Dense(3, name=f"head{t}")(x) for t in range(TASKS)]
+
+
+def shared(params):
+  return {
+    name: jax.tree.map(lambda _, name=name: name.startswith("backbone"), tree)
+    for name, tree in params.items()
+  }
+
+
+def losses_fn(params, model_state, batch, key):
+  outputs, updated = Net().apply(
+    {"params": params, **model_state},
+    batch["x"],
+    True,
+    rngs={"dropout": key},
+    mutable=["batch_stats"],
+  )
+  values = {
+    f"task{t}": losses.cross_entropy(outputs[t], batch["y"][:, t]) * (t + 1) for t in range(TASKS)
+  }
+  return values, Aux(updated, {"mean_output": outputs[0].mean()})
+
+
+@pytest.fixture(scope="module")
+def data():
+  keys = jax.random.split(jax.random.key(0), 2)
+  return {
+    "x": jax.random.normal(keys[0], (64, 5)),
+    "y": jax.random.randint(keys[1], (64, TASKS), 0, 3),
+  }
+
+
+def start(step, seed=0, data=None):
+  key = jax.random.key(seed)
+  variables = Net().init(key, jnp.ones((2, 5)), False)
+  return step.init(variables["params"], key, {"batch_stats": variables["batch_stats"]})
+
+
+def build(aggregator=None, weighting=None, **options):
+  return train_step(
+    losses_fn,
+    optax.sgd(0.1, momentum=0.9),
+    TASKS,
+    weighting=weighting,
+    aggregator=aggregator,
+    shared=shared,
+    **options,
+  )
+
+
+def reference_gradients(state, batch, weights):
+  """Task gradients by one `jax.grad` a task, and the weighted sum's gradient."""
+  key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.step)
+
+  def loss(params, t):
+    return losses_fn(params, state.model_state, batch, key)[0][f"task{t}"]
+
+  grads = [jax.grad(loss)(state.params, t) for t in range(TASKS)]
+  total = jax.tree.map(lambda *g: sum(w * x for w, x in zip(weights, g, strict=True)), *grads)
+  return grads, total
+
+
+def test_weighted_step_is_the_gradient_of_the_weighted_sum(data):
+  step = build(weighting=jaxmtl.constant(TASKS, (0.25, 2.0)))
+  state = start(step)
+  new_state, metrics = jax.jit(step.update)(state, data)
+  _, total = reference_gradients(state, data, (0.25, 2.0))
+  want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, total)
+  chex.assert_trees_all_close(new_state.params, want, rtol=1e-5, atol=1e-6)
+  assert metrics["weights"].tolist() == [0.25, 2.0]
+  assert set(metrics) == {"losses", "weights", "gradient_norm", "mean_output"}
+  moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.model_state, new_state.model_state)
+  assert all(jax.tree.leaves(moved))  # batch statistics were recorded
+
+
+def test_aggregated_step_aggregates_shared_and_leaves_heads_their_own_gradient(data):
+  step = build(jaxmtl.mgda(TASKS), jaxmtl.constant(TASKS, (0.5, 1.5)))
+  state = start(step)
+  new_state, metrics = jax.jit(step.update)(state, data)
+  grads, total = reference_gradients(state, data, (0.5, 1.5))
+  names = ("backbone", "backbone_norm")
+  stacked = jax.tree.map(
+    lambda a, b: jnp.stack([0.5 * a, 1.5 * b]), *[{n: g[n] for n in names} for g in grads]
+  )
+  aggregator = jaxmtl.mgda(TASKS)
+  aggregate, _ = aggregator.update(stacked, aggregator.init(None))
+  want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, {**total, **aggregate})
+  chex.assert_trees_all_close(new_state.params, want, rtol=1e-4, atol=1e-6)
+  raw = jax.tree.map(lambda a, b: jnp.stack([a, b]), *[{n: g[n] for n in names} for g in grads])
+  gram = jaxmtl.gramian(raw)
+  np.testing.assert_allclose(metrics["cosine"], jaxmtl.cosine_matrix(gram), rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(
+    metrics["task_gradient_norms"], jnp.sqrt(jnp.diagonal(gram)), rtol=1e-4
+  )
+
+
+@pytest.mark.parametrize("name", sorted(jaxmtl.aggregation.METHODS))
+def test_every_aggregator_trains(name, data):
+  step = build(jaxmtl.aggregation.METHODS[name](TASKS), jaxmtl.dwa(TASKS))
+  epoch = jax.jit(scan_epoch(step.update, batch_size=16))
+  state, first = epoch(start(step), data)
+  for _ in range(4):
+    state, last = epoch(state, data)
+  assert int(state.step) == 20
+  assert last["losses"].sum(-1).mean() < first["losses"].sum(-1).mean()
+
+
+def test_seeds_under_vmap_equal_single_runs(data):
+  step = build(jaxmtl.pcgrad(TASKS), jaxmtl.rlw(TASKS))
+  epoch = scan_epoch(step.update, batch_size=16)
+  states = [start(step, seed) for seed in range(3)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+  together, _ = jax.jit(jax.vmap(epoch, in_axes=(0, None)))(stacked, data)
+  single = jax.jit(epoch)
+  for seed, state in enumerate(states):
+    alone, _ = single(state, data)
+    chex.assert_trees_all_close(
+      jax.tree.map(lambda leaf, seed=seed: leaf[seed], together.params),
+      alone.params,
+      rtol=1e-4,
+      atol=1e-6,
+    )
+  keys = jax.random.key_data(together.weighting.key)
+  assert len({tuple(key) for key in keys.tolist()}) == 3  # seeds draw different weights
+
+
+def no_dropout(params, model_state, batch, key):
+  """Means over the batch and no draws, so that sharding must not change anything."""
+  del key
+  hidden = jnp.tanh(batch["x"] @ params["w"])
+  out = jnp.einsum("bd,tdo->tbo", hidden, params["heads"])
+  values = [losses.cross_entropy(out[t], batch["y"][:, t]) for t in range(TASKS)]
+  return jnp.stack(values), Aux({"mean": batch["x"].mean(0)})
+
+
+@pytest.mark.parametrize("aggregator", [None, jaxmtl.pcgrad, jaxmtl.metabalance])
+@pytest.mark.parametrize("how", ["jit", "pmap", "shard_map"])
+def test_eight_devices_equal_one(aggregator, how, data):
+  keys = jax.random.split(jax.random.key(1), 2)
+  params = {
+    "w": jax.random.normal(keys[0], (5, 8)),
+    "heads": jax.random.normal(keys[1], (TASKS, 8, 3)),
+  }
+
+  def make(axis_name=None):
+    return train_step(
+      no_dropout,
+      optax.adam(1e-2),
+      TASKS,
+      aggregator=aggregator(TASKS) if aggregator else None,
+      shared=lambda p: {"w": True, "heads": False},
+      axis_name=axis_name,
+    )
+
+  state = make().init(params, jax.random.key(0), {"mean": jnp.zeros(5)})
+  want, want_metrics = jax.jit(make().update)(state, data)
+  mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  spec = jax.sharding.PartitionSpec
+  if how == "jit":
+    sharded = jax.device_put(data, jax.sharding.NamedSharding(mesh, spec("data")))
+    got, metrics = jax.jit(make().update)(state, sharded)
+  elif how == "pmap":
+    split = jax.tree.map(lambda leaf: leaf.reshape(8, -1, *leaf.shape[1:]), data)
+    update = jax.pmap(make("data").update, axis_name="data", in_axes=(None, 0))
+    got, metrics = jax.tree.map(lambda leaf: leaf[0], update(state, split))
+  else:
+    update = jax.shard_map(
+      make("data").update, mesh=mesh, in_specs=(spec(), spec("data")), out_specs=spec()
+    )
+    got, metrics = jax.jit(update)(state, data)
+  chex.assert_trees_all_close(got.params, want.params, rtol=1e-4, atol=1e-6)
+  chex.assert_trees_all_close(got.model_state, want.model_state, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(metrics["losses"], want_metrics["losses"], rtol=1e-5)
+
+
+def test_a_task_without_labels_is_left_alone():
+  def masked(params, model_state, batch, key):
+    del key
+    errors = (params["w"] - batch["target"]) ** 2
+    values = jnp.stack(
+      [
+        losses.mean_squared_error(params["w"][None], batch["target"][None]),
+        losses.mean_squared_error(params["w"][None], batch["target"][None], batch["has"][None]),
+      ]
+    )
+    return values, Aux(model_state, {"error": errors.sum()}, jnp.array([True, batch["has"]]))
+
+  step = train_step(
+    masked, optax.sgd(0.1), 2, weighting=jaxmtl.dwa(2), aggregator=jaxmtl.cagrad(2, c=0.0)
+  )
+  state = step.init({"w": jnp.ones(3)}, jax.random.key(0))
+  batch = {"target": jnp.zeros(3), "has": jnp.array(False)}
+  new_state, metrics = jax.jit(step.update)(state, batch)
+  # One task is left: its gradient, 2 w / 3, is the update.
+  np.testing.assert_allclose(new_state.params["w"], jnp.ones(3) * (1 - 0.1 * 2 / 3), rtol=1e-6)
+  assert metrics["weights"].tolist() == [1.0, 0.0]
+  assert bool(jnp.isfinite(metrics["cosine"]).all())
+
+
+def test_updates_that_would_be_broadcast_raise():
+  def two(params, model_state, batch, key):
+    return jnp.stack([params.sum(), params.sum()]), Aux()
+
+  def forget_aggregation():
+    return optax.GradientTransformation(
+      lambda params: optax.EmptyState(),
+      lambda grads, state, params=None: (jax.tree.map(lambda g: jnp.stack([g, g]), grads), state),
+    )
+
+  step = train_step(two, forget_aggregation(), 2)
+  with pytest.raises(ValueError, match="no aggregator"):
+    step.update(step.init(jnp.ones(2), jax.random.key(0)), None)
+
+
+def test_wrong_number_of_losses_raises():
+  step = train_step(lambda p, m, b, k: (p, Aux()), optax.sgd(0.1), 3)
+  with pytest.raises(ValueError, match="num_tasks=3"):
+    step.update(step.init(jnp.ones(2), jax.random.key(0)), None)
+
+
+def test_removing_the_auxiliary_head_keeps_predictions():
+  backbone = models.create("convnet4", width=4)
+  both = models.MultiHead(backbone, {"main": nn.Dense(3), "aux": nn.Dense(5)})
+  images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
+  variables = both.init(jax.random.key(1), images)
+  alone = models.MultiHead(backbone, {"main": nn.Dense(3)})
+  want = both.apply(variables, images)["main"]
+  got = alone.apply(models.drop_heads(variables, "aux"), images)["main"]
+  np.testing.assert_array_equal(got, want)
