@@ -29,7 +29,14 @@ import jax
 import numpy as np
 import tyro
 
-from experiments.label_training import LabelKind, Variant, train_variant
+from experiments.label_training import (
+  MAIN,
+  LabelKind,
+  Variant,
+  build_model,
+  evaluator,
+  train_variant,
+)
 from jaxmtl import data, labels, models, training
 from jaxmtl.aggregation import METHODS
 from jaxmtl.training import plots, results
@@ -157,10 +164,13 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   folder.mkdir(parents=True, exist_ok=True)
   (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
+  main_only = build_model(config, splits.train.num_classes, [MAIN])
+  evaluate = evaluator(main_only, data.channel_statistics(splits.train.images))
+
   rows, curves = [], {}
   for variant in variants:
     row, curves[variant.name] = train_variant(
-      config, variant, splits, subsets, codes[variant.kind], folder
+      config, variant, splits, subsets, codes[variant.kind], evaluate, folder
     )
     figures = PAPER.get((config.dataset, config.backbone, config.fraction), {})
     rows.append(row | {"paper": figures.get(variant.kind)})
@@ -232,7 +242,10 @@ def _draw(
     ylabel=f"{split} accuracy (%)",
     title="main task",
   )
-  cosines = {n: values["task_cosine"] for n, values in curves.items() if "task_cosine" in values}
+  # The baseline has one task, whose cosine is with itself.
+  cosines = {
+    n: values["cosine"] for n, values in curves.items() if "cosine" in values and n != "baseline"
+  }
   if cosines:
     plots.plot_curves(
       folder / "cosine.png",

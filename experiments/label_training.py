@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -62,6 +63,7 @@ def train_variant(
   splits: data.Splits,
   subsets: np.ndarray,
   codes: np.ndarray,
+  evaluate: Callable[[Any, data.ImageDataset], jax.Array],
   folder: pathlib.Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Trains one variant, all seeds together, and tests it.
@@ -72,6 +74,7 @@ def train_variant(
     splits: the data.
     subsets: int `[seeds, n]`, the labelled training images of each seed.
     codes: float `[seeds, num_classes, dim]`, the auxiliary labels of each seed.
+    evaluate: from `evaluator`.
     folder: where its checkpoints and metrics go.
 
   Returns:
@@ -109,25 +112,28 @@ def train_variant(
     donate_argnums=0,
   )
 
+  step_cosine = config.aggregator != "none"
   probe = build("sum_tasks").update
 
+  @jax.jit
+  @jax.vmap
   def cosine(state: training.TrainState, subset: jax.Array) -> jax.Array:
-    """Of the two tasks' gradients, on the first labelled images."""
+    """Of the tasks' gradients on the first labelled images, where training does not make them."""
     rows = subset[:batch_size]
     batch = prepare(state.key, jax.tree.map(lambda leaf: leaf[rows], train_data))
-    return probe(dataclasses.replace(state, aggregator=optax.EmptyState()), batch)[1]["cosine"][
-      0, 1
-    ]
+    return probe(dataclasses.replace(state, aggregator=optax.EmptyState()), batch)[1]["cosine"]
 
-  validate = accuracy_of(model, splits.validation, statistics) if splits.validation else None
-  cosines = jax.jit(jax.vmap(cosine))
+  def main_variables(state: training.TrainState) -> dict[str, Any]:
+    """The network without its auxiliary head."""
+    variables = {"params": state.params, "batch_stats": state.model_state["batch_stats"]}
+    return models.drop_heads(variables, *variant.tasks[1:])
 
-  def evaluate(state: training.TrainState) -> dict[str, Any]:
+  def after_epoch(state: training.TrainState) -> dict[str, Any]:
     values = {}
-    if validate:
-      values["validation_accuracy"] = validate(state.params, state.model_state)
-    if AUX in variant.tasks:
-      values["task_cosine"] = cosines(state, device_subsets)
+    if splits.validation is not None:
+      values["validation_accuracy"] = evaluate(main_variables(state), splits.validation)
+    if AUX in variant.tasks and not step_cosine:
+      values["cosine"] = cosine(state, device_subsets)
     return values
 
   home = folder / variant.folder
@@ -145,7 +151,7 @@ def train_variant(
         lambda s: epoch(s, train_data, device_subsets),
         config.epochs,
         first_epoch=first,
-        evaluate=evaluate,
+        evaluate=after_epoch,
         writer=writer,
         checkpointer=checkpointer,
         checkpoint_every=config.checkpoint_every,
@@ -154,12 +160,8 @@ def train_variant(
       )
       history = writer.rows
 
-  # The auxiliary head goes; the test set is looked at here, once.
-  variables = {"params": state.params}
-  if AUX in variant.tasks:
-    variables = models.drop_heads(variables, AUX)
-  test = accuracy_of(build_model(config, num_classes, [MAIN]), splits.test, statistics)
-  accuracies = 100 * np.asarray(test(variables["params"], state.model_state), float)
+  # The auxiliary head is gone; the test set is looked at here, once.
+  accuracies = 100 * np.asarray(evaluate(main_variables(state), splits.test), float)
   # The first epoch of a process compiles.
   seconds = [row["seconds"] for row in history[1:]] or [history[-1]["seconds"]]
   row = {
@@ -171,8 +173,11 @@ def train_variant(
     "train_accuracy": (100 * np.ravel(history[-1]["train_accuracy"])).tolist(),
     "ms_per_step": 1000 * float(np.median(seconds)) / steps,
   }
-  names = ("train_accuracy", "validation_accuracy", "task_cosine")
-  return row, {n: np.asarray([r[n] for r in history]).T for n in names if n in history[-1]}
+  names = ("train_accuracy", "validation_accuracy", "cosine")
+  curves = {n: np.stack([r[n] for r in history], axis=1) for n in names if n in history[-1]}
+  if "cosine" in curves:
+    curves["cosine"] = curves["cosine"][:, :, 0, 1]
+  return row, curves
 
 
 def build_model(config: Config, num_classes: int, tasks: list[str]) -> models.MultiHead:
@@ -183,24 +188,26 @@ def build_model(config: Config, num_classes: int, tasks: list[str]) -> models.Mu
   return models.MultiHead(models.create(config.backbone), heads)
 
 
-def accuracy_of(
-  model: models.MultiHead, split: data.ImageDataset, statistics: Any
-) -> Callable[[Any, Any], jax.Array]:
-  """`(params, model_state) -> accuracy [seeds]` in 0..1 of the main head on a whole split."""
-  padded = data.eval_batches(split.images, split.labels, min(250, len(split)))
-  batches = jax.tree.map(jnp.asarray, tuple(padded))
+def evaluator(
+  model: models.MultiHead, statistics: Any, batch_size: int = 250
+) -> Callable[[Any, data.ImageDataset], jax.Array]:
+  """`(variables, dataset) -> accuracy [seeds]` in 0..1 of the main head; compiled once a shape."""
 
-  def accuracy(params: Any, model_state: Any) -> jax.Array:
-    variables = {"params": params, "batch_stats": model_state["batch_stats"]}
-
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None))
+  def count(variables: Any, batches: Any) -> jax.Array:
     def right(batch: Any) -> jax.Array:
       images, target, valid = batch
       outputs: Any = model.apply(variables, data.normalize(images, *statistics), train=False)
       return jnp.sum((outputs[MAIN].argmax(-1) == target) & valid)
 
-    return jax.lax.map(right, batches).sum() / len(split)
+    return jax.lax.map(right, batches).sum()
 
-  return jax.jit(jax.vmap(accuracy))
+  def accuracy(variables: Any, dataset: data.ImageDataset) -> jax.Array:
+    batches = data.eval_batches(dataset.images, dataset.labels, min(batch_size, len(dataset)))
+    return count(variables, tuple(batches)) / len(dataset)
+
+  return accuracy
 
 
 def _augmentation(config: Config, statistics: Any) -> Callable[[jax.Array, Any], Any]:

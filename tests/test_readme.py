@@ -56,7 +56,7 @@ def test_every_method_has_a_paper():
 def test_local_files_and_links_exist(document):
   text = (ROOT / document).read_text(encoding="utf-8")
   links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
-  named = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/|[\w./-]+\.(?:py|md|ipynb|toml|yaml))`", text)
+  named = re.findall(r"`([\w.-]+/(?:[\w.-]+/)*(?:[\w.-]+\.\w+)?)`", text)
   if document == "README.md":
     assert links
     assert len(named) > 10
