@@ -2,7 +2,7 @@
 
 from jaxmtl import aggregation, labels, losses, weighting
 from jaxmtl.aggregation import cagrad, mean_tasks, metabalance, mgda, pcgrad, sum_tasks
-from jaxmtl.gramian import combine, cosine_matrix, gramian
+from jaxmtl.gram import combine, cosine_matrix, gramian
 from jaxmtl.guards import apply_updates
 from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
 from jaxmtl.weighting import constant, dwa, equal, rlw, uncertainty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -116,10 +117,18 @@ def drop_missing(task_grads: PyTree, mask: Any, num_tasks: int) -> tuple[PyTree,
   return jax.tree.map(zero, task_grads), present
 
 
+def check_shape(name: str, value: jax.Array, shape: tuple[int, ...], mend: str) -> None:
+  """Raises ValueError, naming the argument and the mend, where the shape is another one."""
+  chex.assert_shape(
+    value,
+    shape,
+    custom_message=f"{name} has shape {jnp.shape(value)} but must have {shape}; {mend}",
+    exception_type=ValueError,
+  )
+
+
 def _vector(name: str, value: Any, num_tasks: int) -> jax.Array:
   value = jnp.asarray(value)
-  if value.shape != (num_tasks,):
-    raise ValueError(
-      f"{name} has shape {value.shape} but num_tasks={num_tasks}; pass one value a task."
-    )
+  mend = f"pass one value a task, num_tasks={num_tasks} in all."
+  check_shape(name, value, (num_tasks,), mend)
   return value

@@ -16,7 +16,7 @@ import optax
 from optax.experimental import aggregating
 
 from jaxmtl import guards
-from jaxmtl.gramian import combine, scaled_gramian
+from jaxmtl.gram import combine, scaled_gramian
 from jaxmtl.guards import drop_missing
 
 PyTree = Any
@@ -104,8 +104,8 @@ def gramian_aggregator(
   def checked_weigh(
     gramian: jax.Array, state: Any, *, losses: jax.Array | None = None, mask: Any = None
   ) -> tuple[jax.Array, Any]:
-    if gramian.shape != (num_tasks, num_tasks):
-      raise ValueError(f"gramian must be [{num_tasks}, {num_tasks}], got {gramian.shape}.")
+    mend = "pass the inner products of all task gradients, as jaxmtl.gramian gives them."
+    guards.check_shape("gramian", gramian, (num_tasks, num_tasks), mend)
     mask = guards.check_mask(mask, num_tasks)
     gramian = jnp.where(mask[:, None] & mask[None, :], gramian, 0)
     losses = None if losses is None else guards.check_losses(losses, num_tasks)

@@ -12,7 +12,7 @@ import optax
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, drop_missing
-from jaxmtl.gramian import combine, cosine_matrix, gramian, scale_tasks, scaled_gramian
+from jaxmtl.gram import combine, cosine_matrix, gramian, scale_tasks, scaled_gramian
 from jaxmtl.jacobian import pull_back_tasks, stack_losses
 from jaxmtl.weighting import Weighting, equal
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
-from jaxmtl.gramian import scale_tasks
+from jaxmtl.gram import scale_tasks
 
 PyTree = Any
 

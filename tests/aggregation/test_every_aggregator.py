@@ -367,12 +367,12 @@ def test_bad_input_raises(name):
     update({**grads, "scalar": jnp.ones((3, 5))})
   with pytest.raises(ValueError, match=r"holds no array"):
     transform.update({}, state, losses=losses)
-  with pytest.raises(ValueError, match=r"mask has shape \(2,\) but num_tasks=3"):
+  with pytest.raises(ValueError, match=r"mask has shape \(2,\) but must have \(3,\)"):
     update(mask=jnp.ones(2, bool))
   if METHODS[name].needs_losses:
     with pytest.raises(ValueError, match=r"losses is missing"):
       update(losses=None)
-    with pytest.raises(ValueError, match=r"losses has shape \(2,\) but num_tasks=3"):
+    with pytest.raises(ValueError, match=r"losses has shape \(2,\) but must have \(3,\)"):
       update(losses=jnp.ones(2))
   for count in (0, -1, 2.0, True):
     with pytest.raises(ValueError, match="num_tasks must be a positive integer"):

@@ -158,9 +158,9 @@ def test_bad_input_raises(name):
   grads, state, losses = gradients(3), transform.init(None), jnp.ones(3)
   with pytest.raises(ValueError, match="losses is missing"):
     transform.update(grads, state)
-  with pytest.raises(ValueError, match=r"losses has shape \(2,\) but num_tasks=3"):
+  with pytest.raises(ValueError, match=r"losses has shape \(2,\) but must have \(3,\)"):
     transform.update(grads, state, losses=jnp.ones(2))
-  with pytest.raises(ValueError, match=r"mask has shape \(2,\) but num_tasks=3"):
+  with pytest.raises(ValueError, match=r"mask has shape \(2,\) but must have \(3,\)"):
     transform.update(grads, state, losses=losses, mask=jnp.ones(2, bool))
   with pytest.raises(ValueError, match=r"has shape .* but num_tasks=3"):
     transform.update(gradients(4), state, losses=losses)

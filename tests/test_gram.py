@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmtl
-from jaxmtl.gramian import scaled_gramian
+from jaxmtl.gram import scaled_gramian
 
 ROWS = np.random.default_rng(0).normal(size=(3, 10))
 
