@@ -1,5 +1,7 @@
 """Pooling without windows that overlap: reshapes and reductions, fast on every backend."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -7,11 +9,12 @@ import jax.numpy as jnp
 def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
   """Maximum over non-overlapping square windows; rows and columns left over are dropped.
 
-  The gradient goes in equal shares to the elements that attain the maximum, so that it is a
-  subgradient at ties too (`nn.max_pool` gives all of it to the first of them). Ties are common only
-  where a ReLU left several zeros, and there the ReLU's own gradient is zero. Written as a reshape
-  and a maximum: the gradient of `nn.max_pool` is a `select_and_scatter`, which XLA's CPU backend
-  runs many times slower.
+  The gradient goes in shares that sum to one to the elements that attain the maximum, so that it is
+  a subgradient at ties too (`nn.max_pool` gives all of it to the first of them). Ties are common
+  only where a ReLU left several zeros, and there the ReLU's own gradient is zero. Written as
+  maxima of slices: the gradient of `nn.max_pool` is a `select_and_scatter`, which XLA's CPU backend
+  runs many times slower, and that of `jnp.max` divides by the number of elements equal to the
+  maximum, which is 0 / 0 where XLA computes the elements again with other rounding.
 
   Args:
     x: Maps, float `[B, H, W, C]`.
@@ -34,7 +37,10 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
   if not rows or not columns:
     raise ValueError(f"max_pool needs maps of at least {window}x{window}, got {height}x{width}")
   x = x[:, : rows * window, : columns * window]
-  return jnp.max(x.reshape(batch, rows, window, columns, window, channels), axis=(2, 4))
+  x = x.reshape(batch, rows, window, columns, window, channels)
+  # Axis by axis, so that a window of n x n takes 2 (n - 1) maxima.
+  x = functools.reduce(jnp.maximum, [x[:, :, i] for i in range(window)])
+  return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(window)])
 
 
 def global_average(x: jax.Array) -> jax.Array:
