@@ -4,7 +4,7 @@ A network learns its main task, one-hot labels, with and without an auxiliary he
 long binary label (or a dense uniform one, the comparator) of the same class. The head is thrown
 away after training.
 
-  python -m experiments.binary_labels                     # digits, embedded; about a minute
+  python -m experiments.binary_labels          # digits, embedded; minutes, mostly compilation
   python -m experiments.binary_labels --preset paper --backbone vgg19 --data-dir ~/tfds
   python -m experiments.binary_labels --preset paper --backbone vgg19 --data-dir ~/tfds \
     --fraction 0.01 --task-weights 0.1,0.9               # the paper's Table 4
@@ -63,7 +63,7 @@ class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
   preset: Literal["quick", "paper"] = "quick"
-  """quick: digits, a minute; paper: CIFAR-100 with the paper's recipe."""
+  """quick: digits, minutes; paper: CIFAR-100 with the paper's recipe."""
   dataset: str = "digits"
   """digits, a .npz file, or the name of a prepared TFDS set."""
   data_dir: str | None = None
@@ -162,7 +162,9 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   codes = {kind: _codes(config, kind, splits.train.num_classes) for kind in config.label_kinds}
   folder = pathlib.Path(workdir or config.workdir)
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+  description = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+  if not (folder / "config.json").exists():  # an earlier run's stays until this one got through
+    (folder / "config.json").write_text(description)
 
   main_only = build_model(config, splits.train.num_classes, [MAIN])
   evaluate = evaluator(main_only, data.channel_statistics(splits.train.images))
@@ -181,6 +183,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     f"{config.epochs} epochs, {config.aggregator}, {config.seeds} seed(s)"
   )
   results.write_results(folder, title, HEADER, [_cells(row) for row in rows], outcome)
+  (folder / "config.json").write_text(description)
   print(f"Results, curves and figures are in {folder}.")
   return outcome
 

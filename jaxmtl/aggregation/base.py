@@ -112,22 +112,15 @@ def gramian_aggregator(
     weights, state = weigh(gramian, state, losses=losses, mask=mask)
     return jnp.where(mask, weights, 0), state
 
-  def update(
-    updates: PyTree,
-    state: Any,
-    params: PyTree | None = None,
-    *,
-    losses: jax.Array | None = None,
-    mask: Any = None,
-    **_: Any,
+  def aggregate(
+    task_grads: PyTree, state: Any, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[PyTree, Any]:
-    guards.check_task_gradients(updates, params, num_tasks)
-    updates, present = drop_missing(updates, mask, num_tasks)
-    gramian = scaled_gramian(updates, present)
-    weights, state = checked_weigh(gramian, state, losses=losses, mask=present)
-    return combine(updates, weights), state
+    gramian = scaled_gramian(task_grads, mask)
+    weights, state = checked_weigh(gramian, state, losses=losses, mask=mask)
+    return combine(task_grads, weights), state
 
-  return Aggregator(init, update, checked_weigh)
+  plain = elementwise_aggregator(num_tasks, aggregate, init)
+  return Aggregator(plain.init, plain.update, checked_weigh)
 
 
 def elementwise_aggregator(

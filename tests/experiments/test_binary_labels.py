@@ -47,6 +47,7 @@ def test_the_same_command_goes_on_and_another_configuration_raises(workdir, caps
   assert again["results"][0]["test_accuracy"] == outcome["results"][0]["test_accuracy"]
   with pytest.raises(ValueError, match=r"learning_rate: 0\.05 saved, 0\.2 asked for"):
     run(dataclasses.replace(SMALL, learning_rate=0.2, label_kinds=("none",)), folder)
+  assert json.loads((folder / "config.json").read_text())["learning_rate"] == 0.05
 
 
 @pytest.mark.parametrize(
