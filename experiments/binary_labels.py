@@ -167,12 +167,13 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     (folder / "config.json").write_text(description)
 
   main_only = build_model(config, splits.train.num_classes, [MAIN])
-  evaluate = evaluator(main_only, data.channel_statistics(splits.train.images))
+  statistics = data.channel_statistics(splits.train.images)
+  evaluate = evaluator(main_only, statistics)
 
   rows, curves = [], {}
   for variant in variants:
     row, curves[variant.name] = train_variant(
-      config, variant, splits, subsets, codes[variant.kind], evaluate, folder
+      config, variant, splits, subsets, codes[variant.kind], statistics, evaluate, folder
     )
     figures = PAPER.get((config.dataset, config.backbone, config.fraction), {})
     rows.append(row | {"paper": figures.get(variant.kind)})

@@ -63,6 +63,7 @@ def train_variant(
   splits: data.Splits,
   subsets: np.ndarray,
   codes: np.ndarray,
+  statistics: Any,
   evaluate: Callable[[Any, data.ImageDataset], jax.Array],
   folder: pathlib.Path,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -74,6 +75,7 @@ def train_variant(
     splits: the data.
     subsets: int `[seeds, n]`, the labelled training images of each seed.
     codes: float `[seeds, num_classes, dim]`, the auxiliary labels of each seed.
+    statistics: mean and standard deviation of the training images' channels.
     evaluate: from `evaluator`.
     folder: where its checkpoints and metrics go.
 
@@ -85,9 +87,8 @@ def train_variant(
     ValueError: if the folder holds checkpoints of another configuration.
   """
   num_classes, num_images = splits.train.num_classes, subsets.shape[1]
-  steps = -(-num_images // config.batch_size)
-  batch_size = num_images // steps
-  statistics = data.channel_statistics(splits.train.images)
+  batch_size = num_images // -(-num_images // config.batch_size)
+  steps = num_images // batch_size
   model = build_model(config, num_classes, variant.tasks)
   prepare = _augmentation(config, statistics)
   build = _step_builder(config, variant, model, steps)

@@ -82,14 +82,17 @@ def _row_products(rows: jax.Array, dtype: jnp.dtype) -> jax.Array:
   return total + product(rows[:, blocks * _BLOCK :])
 
 
-def scaled_gramian(task_grads: PyTree, mask: jax.Array) -> jax.Array:
+def scaled_gramian(
+  task_grads: PyTree, mask: jax.Array, plain: jax.Array | None = None
+) -> jax.Array:
   """The Gramian up to a positive factor, computed so that float32 neither over- nor underflows.
 
   The square of a gradient of 1e-20 or 1e20 is outside of float32. Where the plain Gramian leaves
   the safe range, it is computed again from gradients divided by their largest absolute entry.
-  Gradients more than 1e15 times smaller than the largest count as zero then.
+  Gradients more than 1e15 times smaller than the largest count as zero then. A caller that has the
+  plain Gramian hands it over.
   """
-  plain = gramian(task_grads)
+  plain = gramian(task_grads) if plain is None else plain
   squares = jnp.where(mask, jnp.diagonal(plain), 1.0)
   safe = jnp.all((squares > _SAFE_SQUARE) & (squares < 1 / _SAFE_SQUARE))
 

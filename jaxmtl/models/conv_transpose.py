@@ -129,10 +129,7 @@ def _matmul_transpose(
   """
   batch, features = x.shape[0], kernel.shape[-1]
   if x.shape[1:3] == (1, 1) and padding == 0:  # the kernel itself, weighted: no overlap, no taps
-    y = x.reshape(batch, -1) @ kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
-    y = y.reshape(batch, *kernel.shape[:2], features)
-    gaps = [(0, max(0, n - k)) for n, k in zip(size, kernel.shape[:2], strict=True)]
-    return jnp.pad(y, ((0, 0), *gaps, (0, 0)))[:, : size[0], : size[1]]
+    return _products(x, kernel).reshape(batch, *kernel.shape[:2], features)
   counts = [-(-n // stride) for n in size]  # outputs of a phase, the last ones perhaps cut below
   plans, pads = [], []
   for axis in (0, 1):
@@ -151,8 +148,7 @@ def _matmul_transpose(
     pads.append((before, after))
   narrow = features == 1 and x.shape[-1] > 1
   if narrow:  # products before the shifts: what is shifted has fewer channels than x
-    flat = x.reshape(-1, x.shape[-1]) @ kernel.transpose(2, 0, 1, 3).reshape(x.shape[-1], -1)
-    x = flat.reshape(*x.shape[:3], *kernel.shape[:2], features)
+    x = _products(x, kernel)
   x = jnp.pad(x, ((0, 0), *pads, *[(0, 0)] * (x.ndim - 3)))
 
   def phase(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> jax.Array:
@@ -170,3 +166,10 @@ def _matmul_transpose(
   y = jnp.stack([jnp.stack(row, axis=3) for row in grid], axis=2)  # [B, M, a, N, b, O]
   y = y.reshape(batch, counts[0] * stride, counts[1] * stride, features)
   return y[:, : size[0], : size[1]]
+
+
+def _products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Every pixel times the whole kernel, `[B, H, W, kh, kw, O]`, as one matrix product."""
+  channels = x.shape[-1]
+  flat = x.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+  return flat.reshape(*x.shape[:3], *kernel.shape[:2], kernel.shape[-1])

@@ -182,8 +182,9 @@ def train_step(
       task_grads = pull_back_tasks(lambda c: pullback(c)[0], local_losses, chunk_size)
       task_grads, grad_own = mean((task_grads, pullback(cotangent)[1]))
       task_grads, present = drop_missing(task_grads, mask, num_tasks)
-      metrics["task_gradient_norms"] = jnp.sqrt(jnp.diagonal(gramian(task_grads)))
-      scaled = scaled_gramian(task_grads, present)
+      plain = gramian(task_grads)
+      metrics["task_gradient_norms"] = jnp.sqrt(jnp.diagonal(plain))
+      scaled = scaled_gramian(task_grads, present, plain)
       metrics["cosine"] = cosine_matrix(scaled)
       if aggregator.weigh is not None:
         task_weights, aggregator_state = aggregator.weigh(
