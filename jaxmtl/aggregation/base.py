@@ -26,9 +26,15 @@ class GramianWeigh(Protocol):
   """`weigh` of a Gramian-based aggregator."""
 
   def __call__(
-    self, gramian: jax.Array, state: Any, *, losses: jax.Array | None = None, mask: Any = None
+    self,
+    gramian: jax.Array,
+    state: Any,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    scale: jax.Array | float = 1.0,
   ) -> tuple[jax.Array, Any]:
-    """Maps the Gramian `[T, T]`, known up to a positive factor, to weights `[T]` and a state."""
+    """Maps the Gramian, `scale**2 * gramian` `[T, T]`, to weights `[T]` and a state."""
 
 
 class Aggregator(aggregating.Aggregator):
@@ -37,9 +43,9 @@ class Aggregator(aggregating.Aggregator):
   Attributes:
     init: `params -> state`.
     update: `(task_gradients, state, params=None, *, losses=None, mask=None) -> (gradient, state)`.
-    weigh: `(gramian, state, *, losses=None, mask=None) -> (weights [T], state)` where the
-      aggregate is a weighted sum of the task gradients whose weights follow from the Gramian;
-      None where it is not (elementwise methods).
+    weigh: `(gramian, state, *, losses=None, mask=None, scale=1.0) -> (weights [T], state)` where
+      the aggregate is a weighted sum of the task gradients whose weights follow from the Gramian,
+      `scale**2 * gramian`; None where it is not (elementwise methods).
   """
 
   weigh: GramianWeigh | None
@@ -73,6 +79,9 @@ def gramian_aggregator(
   num_tasks: int,
   weigh: Callable[..., tuple[jax.Array, Any]],
   init: Callable[[PyTree], Any] = optax.init_empty_state,
+  *,
+  needs_scale: bool = False,
+  two_batches: bool = False,
 ) -> Aggregator:
   """An aggregator whose output is a weighted sum of task gradients, weighted by their Gramian.
 
@@ -82,6 +91,12 @@ def gramian_aggregator(
       float32 or wider, known up to a positive factor; `losses` is `[T]` or None; `mask` is bool
       `[T]`, False for a task without labels in this batch, whose row and column are zero.
     init: `params -> state`.
+    needs_scale: whether the weights depend on the gradients' absolute size. `weigh` then gets
+      `scale` too, a positive scalar: the Gramian is `scale**2 * gramian`.
+    two_batches: whether the method wants the inner products between the task gradients of two
+      independent batches, `<g_i, h_j>`. `update` then takes the second batch's as
+      `second_gradients=`, hands that matrix to `weigh`, and combines the mean of both; without
+      them the first batch stands for both.
 
   Returns:
     An `Aggregator`; its `weigh` accepts `losses=None` and `mask=None`.
@@ -102,24 +117,38 @@ def gramian_aggregator(
   guards.check_num_tasks(num_tasks)
 
   def checked_weigh(
-    gramian: jax.Array, state: Any, *, losses: jax.Array | None = None, mask: Any = None
+    gramian: jax.Array,
+    state: Any,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    scale: jax.Array | float = 1.0,
   ) -> tuple[jax.Array, Any]:
     mend = "pass the inner products of all task gradients, as jaxmtl.gramian gives them."
     guards.check_shape("gramian", gramian, (num_tasks, num_tasks), mend)
     mask = guards.check_mask(mask, num_tasks)
     gramian = jnp.where(mask[:, None] & mask[None, :], gramian, 0)
     losses = None if losses is None else guards.check_losses(losses, num_tasks)
-    weights, state = weigh(gramian, state, losses=losses, mask=mask)
+    size = {"scale": jnp.asarray(scale, gramian.dtype)} if needs_scale else {}
+    weights, state = weigh(gramian, state, losses=losses, mask=mask, **size)
     return jnp.where(mask, weights, 0), state
 
   def aggregate(
-    task_grads: PyTree, state: Any, *, losses: jax.Array | None, mask: jax.Array
+    task_grads: PyTree,
+    state: Any,
+    *,
+    losses: jax.Array | None,
+    mask: jax.Array,
+    second: PyTree | None = None,
   ) -> tuple[PyTree, Any]:
-    gramian = scaled_gramian(task_grads, mask)
-    weights, state = checked_weigh(gramian, state, losses=losses, mask=mask)
-    return combine(task_grads, weights), state
+    gramian, scale = scaled_gramian(task_grads, mask, other=second)
+    weights, state = checked_weigh(gramian, state, losses=losses, mask=mask, scale=scale)
+    grads = combine(task_grads, weights)
+    if second is not None:
+      grads = jax.tree.map(lambda g, h: (g + h) / 2, grads, combine(second, weights))
+    return grads, state
 
-  plain = elementwise_aggregator(num_tasks, aggregate, init)
+  plain = elementwise_aggregator(num_tasks, aggregate, init, two_batches=two_batches)
   return Aggregator(plain.init, plain.update, checked_weigh)
 
 
@@ -127,6 +156,8 @@ def elementwise_aggregator(
   num_tasks: int,
   aggregate: Callable[..., tuple[PyTree, Any]],
   init: Callable[[PyTree], Any] = optax.init_empty_state,
+  *,
+  two_batches: bool = False,
 ) -> Aggregator:
   """An aggregator that needs the task gradients themselves, not only their Gramian.
 
@@ -135,6 +166,8 @@ def elementwise_aggregator(
     aggregate: `(task_gradients, state, *, losses, mask) -> (gradient, state)`; rows of tasks
       without labels (`mask` False) are zero.
     init: `params -> state`.
+    two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch,
+      and `aggregate` gets them as `second` (None where the caller has none).
 
   Returns:
     An `Aggregator` without `weigh`.
@@ -151,10 +184,16 @@ def elementwise_aggregator(
     *,
     losses: jax.Array | None = None,
     mask: Any = None,
+    second_gradients: PyTree | None = None,
     **_: Any,
   ) -> tuple[PyTree, Any]:
     guards.check_task_gradients(updates, params, num_tasks)
     updates, present = drop_missing(updates, mask, num_tasks)
-    return aggregate(updates, state, losses=losses, mask=present)
+    if not two_batches:
+      return aggregate(updates, state, losses=losses, mask=present)
+    if second_gradients is not None:
+      guards.check_task_gradients(second_gradients, params, num_tasks)
+      second_gradients, _present = drop_missing(second_gradients, mask, num_tasks)
+    return aggregate(updates, state, losses=losses, mask=present, second=second_gradients)
 
   return Aggregator(init, update)

@@ -184,7 +184,7 @@ def train_step(
       task_grads, present = drop_missing(task_grads, mask, num_tasks)
       plain = gramian(task_grads)
       metrics["task_gradient_norms"] = jnp.sqrt(jnp.diagonal(plain))
-      scaled = scaled_gramian(task_grads, present, plain)
+      scaled, scale = scaled_gramian(task_grads, present, plain)
       metrics["cosine"] = cosine_matrix(scaled)
       if aggregator.weigh is not None:
         task_weights, aggregator_state = aggregator.weigh(
@@ -192,6 +192,7 @@ def train_step(
           aggregator_state,
           losses=losses,
           mask=present,
+          scale=scale,
         )
         grad_common = combine(task_grads, task_weights * weights)
       else:

@@ -6,7 +6,11 @@ from jaxmtl.weighting.equal import constant, equal
 from jaxmtl.weighting.rlw import RLWState, rlw
 from jaxmtl.weighting.uncertainty import UncertaintyState, uncertainty
 
+# By name, for command lines. `constant` is not here: it needs its weights.
+METHODS = {f.__name__: f for f in (dwa, equal, rlw, uncertainty)}
+
 __all__ = [
+  "METHODS",
   "DWAState",
   "RLWState",
   "UncertaintyState",

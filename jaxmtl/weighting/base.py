@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
-from jaxmtl.gram import scale_tasks
+from jaxmtl.gram import scale_tasks, scaled_gramian
 
 PyTree = Any
 
@@ -23,7 +23,9 @@ PyTree = Any
 class LossWeigh(Protocol):
   """`weigh` of a weighting."""
 
-  def __call__(self, losses: jax.Array, state: Any, mask: Any = None) -> tuple[jax.Array, Any]:
+  def __call__(
+    self, losses: jax.Array, state: Any, mask: Any = None, *, gramian: jax.Array | None = None
+  ) -> tuple[jax.Array, Any]:
     """Maps task losses `[T]` to weights `[T]` and a state."""
 
 
@@ -35,21 +37,37 @@ class Weighting(optax.GradientTransformationExtraArgs):
     update: `(task_gradients, state, params=None, *, losses, mask=None) -> (task_gradients, state)`.
     weigh: `(losses, state, mask=None) -> (weights [T], state)`: enough for a train step without
       an aggregator, which takes one backward pass with the weights as cotangent.
+    needs_gramian: whether `weigh` also takes `gramian=`, the inner products `[T, T]` of the task
+      gradients, known up to a positive factor.
+    revise: `(losses, state, mask=None) -> state`, to be called with the losses of the same batch
+      after the parameters' step, where the method learns from their change; None otherwise.
   """
 
   weigh: LossWeigh
+  needs_gramian: bool
+  revise: Callable[..., Any] | None
 
-  def __new__(cls, init: Any, update: Any, weigh: LossWeigh) -> Weighting:
-    """Adds `weigh` beside the two functions of optax's named tuple."""
+  def __new__(
+    cls,
+    init: Any,
+    update: Any,
+    weigh: LossWeigh,
+    needs_gramian: bool = False,
+    revise: Callable[..., Any] | None = None,
+  ) -> Weighting:
+    """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
-    self.weigh = weigh
+    self.weigh, self.needs_gramian, self.revise = weigh, needs_gramian, revise
     return self
 
 
 def loss_weighting(
   num_tasks: int,
-  weigh: Callable[[jax.Array, Any, jax.Array], tuple[jax.Array, Any]],
+  weigh: Callable[..., tuple[jax.Array, Any]],
   init: Callable[[PyTree], Any] = optax.init_empty_state,
+  *,
+  needs_gramian: bool = False,
+  revise: Callable[[jax.Array, Any, jax.Array], Any] | None = None,
 ) -> Weighting:
   """A weighting from one function on the task losses.
 
@@ -58,6 +76,10 @@ def loss_weighting(
     weigh: `(losses, state, mask) -> (weights, state)`; `losses` `[T]` in float32 or wider with
       stopped gradient, 0 for tasks without labels in this batch; `mask` bool `[T]`, False there.
     init: `params -> state`.
+    needs_gramian: whether `weigh` takes a fourth argument, the Gramian `[T, T]` of the task
+      gradients, known up to a positive factor; rows of tasks without labels are zero.
+    revise: `(losses, state, mask) -> state`, for methods that learn from the change of the losses
+      over the parameters' step; its losses are those after the step.
 
   Returns:
     A `Weighting`; tasks without labels get weight 0.
@@ -75,13 +97,32 @@ def loss_weighting(
   """
   guards.check_num_tasks(num_tasks)
 
-  def checked_weigh(losses: jax.Array, state: Any, mask: Any = None) -> tuple[jax.Array, Any]:
+  def clean(losses: jax.Array, mask: Any) -> tuple[jax.Array, jax.Array]:
     losses = guards.check_losses(losses, num_tasks)
     mask = guards.check_mask(mask, num_tasks)
     wide = jnp.promote_types(losses.dtype, jnp.float32)
-    losses = jnp.where(mask, jax.lax.stop_gradient(losses).astype(wide), 0)
-    weights, state = weigh(losses, state, mask)
+    return jnp.where(mask, jax.lax.stop_gradient(losses).astype(wide), 0), mask
+
+  def checked_weigh(
+    losses: jax.Array, state: Any, mask: Any = None, *, gramian: jax.Array | None = None
+  ) -> tuple[jax.Array, Any]:
+    losses, mask = clean(losses, mask)
+    extra: tuple[jax.Array, ...] = ()
+    if needs_gramian:
+      if gramian is None:
+        raise ValueError(
+          "gramian is missing: this weighting needs the inner products of the task gradients; "
+          "pass gramian=jaxmtl.gramian(task_gradients)."
+        )
+      mend = "pass the inner products of all task gradients, as jaxmtl.gramian gives them."
+      guards.check_shape("gramian", gramian, (num_tasks, num_tasks), mend)
+      extra = (jnp.where(mask[:, None] & mask[None, :], gramian, 0),)
+    weights, state = weigh(losses, state, mask, *extra)
     return jnp.where(mask, weights, 0), state
+
+  def checked_revise(losses: jax.Array, state: Any, mask: Any = None) -> Any:
+    losses, mask = clean(losses, mask)
+    return revise(losses, state, mask)  # type: ignore[misc]
 
   def update(
     updates: PyTree,
@@ -94,7 +135,8 @@ def loss_weighting(
   ) -> tuple[PyTree, Any]:
     guards.check_task_gradients(updates, params, num_tasks)
     updates, mask = guards.drop_missing(updates, mask, num_tasks)
-    weights, state = checked_weigh(losses, state, mask)  # type: ignore[arg-type]
+    gramian = scaled_gramian(updates, mask)[0] if needs_gramian else None
+    weights, state = checked_weigh(losses, state, mask, gramian=gramian)  # type: ignore[arg-type]
     return scale_tasks(updates, weights), state
 
-  return Weighting(init, update, checked_weigh)
+  return Weighting(init, update, checked_weigh, needs_gramian, checked_revise if revise else None)
