@@ -7,8 +7,6 @@ Times are medians of interleaved repeats, in milliseconds a step and seed. `lax`
 """
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable
 
 import jax
@@ -16,6 +14,7 @@ import jax.numpy as jnp
 import tyro
 from jax import lax
 
+from benchmarks.timing import interleaved, medians
 from jaxmtl.models import conv2d
 
 Function = Callable[[jax.Array, jax.Array, int], jax.Array]
@@ -140,14 +139,8 @@ def main(config: Config) -> None:
     for mode in config.modes:
       divisor = {"alone": 1, "scan": config.length, "seeds": config.length * config.seeds}[mode]
       calls = {name: _program(config, FORMS[name], mode, shape) for name in config.forms}
-      times: dict[str, list[float]] = {name: [] for name in calls}
-      for repeat in range(config.repeats + 1):
-        for name, call in calls.items():
-          begin = time.perf_counter()
-          call()
-          if repeat:  # the first round warms up
-            times[name].append(1e3 * (time.perf_counter() - begin) / divisor)
-      cells = " | ".join(f"{statistics.median(values):.1f}" for values in times.values())
+      middle = medians(interleaved(calls, config.repeats))
+      cells = " | ".join(f"{1e3 * seconds / divisor:.1f}" for seconds in middle.values())
       size, channels, features, stride = shape
       print(f"| {channels}->{features} @{size} /{stride} | {mode} | {cells} |", flush=True)
 

@@ -8,8 +8,6 @@ plain steps with loss weighting, at most 12 with PCGrad on 8 tasks.
 
 import dataclasses
 import functools
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +17,7 @@ import optax
 import tyro
 
 import jaxmtl
+from benchmarks.timing import interleaved, medians
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,17 +147,11 @@ def _compiled(step: Callable, params: Any, state: Any) -> Callable[[], Any]:
 
 
 def _print_rows(group: str, programs: dict[str, Callable[[], Any]], repeats: int) -> None:
-  times: dict[str, list[float]] = {name: [] for name in programs}
-  for repeat in range(repeats + 1):
-    for name, call in programs.items():
-      begin = time.perf_counter()
-      call()
-      if repeat:  # the first round warms up
-        times[name].append(time.perf_counter() - begin)
-  plain = statistics.median(times["plain"])
-  for name, values in times.items():
-    median = statistics.median(values)
-    print(f"| {group} | {name} | {median:.4f} | {min(values):.4f} | {median / plain:.2f} |")
+  times = interleaved(programs, repeats)
+  middle = medians(times)
+  for name, median in middle.items():
+    ratio = median / middle["plain"]
+    print(f"| {group} | {name} | {median:.4f} | {min(times[name]):.4f} | {ratio:.2f} |")
 
 
 def main(config: Config) -> None:

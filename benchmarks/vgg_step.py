@@ -6,8 +6,6 @@ Every repeat times each program once, in turn, after one warm-up; the table show
 """
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +15,7 @@ import jax.numpy as jnp
 import optax
 import tyro
 
+from benchmarks.timing import interleaved, medians
 from jaxmtl import models
 from jaxmtl.models import conv as conv_module
 
@@ -128,20 +127,16 @@ def main(config: Config) -> None:
     programs[name] = (_jax_step(config, "matmul", "seeds"), calls)
   if config.lax_in_scan:
     programs["plain lax.conv, in scan"] = (_jax_step(config, "lax", "scan"), config.steps)
-  times: dict[str, list[float]] = {name: [] for name, (call, _) in programs.items() if call}
-  for repeat in range(config.repeats + 1):
-    for name in times:
-      call, divisor = programs[name]
-      assert call is not None
-      begin = time.perf_counter()
-      call()
-      if repeat:  # the first round warms up
-        times[name].append((time.perf_counter() - begin) / divisor)
-  medians = {name: statistics.median(values) for name, values in times.items()}
-  reference = medians.get("PyTorch", medians["ours, jit"])
-  against = "PyTorch" if "PyTorch" in medians else "ours, jit"
+  present = {name: call for name, (call, _) in programs.items() if call}
+  times = {
+    name: [seconds / programs[name][1] for seconds in values]
+    for name, values in interleaved(present, config.repeats).items()
+  }
+  middle = medians(times)
+  reference = middle.get("PyTorch", middle["ours, jit"])
+  against = "PyTorch" if "PyTorch" in middle else "ours, jit"
   print(f"| program | s a step | fastest | over {against} |\n| --- | --- | --- | --- |")
-  for name, median in medians.items():
+  for name, median in middle.items():
     print(f"| {name} | {median:.3f} | {min(times[name]):.3f} | {median / reference:.2f} |")
 
 

@@ -19,9 +19,7 @@ Reference: "Multi Task Learning of Different Class Label Representations for Str
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
-import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -29,6 +27,7 @@ import jax
 import numpy as np
 import tyro
 
+from experiments.common import command_line, write_config
 from experiments.label_training import (
   MAIN,
   LabelKind,
@@ -37,7 +36,7 @@ from experiments.label_training import (
   evaluator,
   train_variant,
 )
-from jaxmtl import data, labels, models, training
+from jaxmtl import data, labels, models
 from jaxmtl.aggregation import METHODS
 from jaxmtl.training import plots, results
 
@@ -161,10 +160,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   )
   codes = {kind: _codes(config, kind, splits.train.num_classes) for kind in config.label_kinds}
   folder = pathlib.Path(workdir or config.workdir)
-  folder.mkdir(parents=True, exist_ok=True)
-  description = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-  if not (folder / "config.json").exists():  # an earlier run's stays until this one got through
-    (folder / "config.json").write_text(description)
+  write_config(folder, config, replace=False)  # an earlier run's stays until this one got through
 
   main_only = build_model(config, splits.train.num_classes, [MAIN])
   statistics = data.channel_statistics(splits.train.images)
@@ -184,7 +180,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     f"{config.epochs} epochs, {config.aggregator}, {config.seeds} seed(s)"
   )
   results.write_results(folder, title, HEADER, [_cells(row) for row in rows], outcome)
-  (folder / "config.json").write_text(description)
+  write_config(folder, config, replace=True)
   print(f"Results, curves and figures are in {folder}.")
   return outcome
 
@@ -264,23 +260,9 @@ def _draw(
   plots.plot_labels(folder / "labels.png", shown, list(names))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Preset:
-  preset: Literal["quick", "paper"] = "quick"
-
-
 def main(args: list[str] | None = None) -> None:
   """The command line."""
-  chosen, _ = tyro.cli(_Preset, args=args, return_unknown_args=True, add_help=False)
-  config = tyro.cli(
-    Config, default=PRESETS[chosen.preset], args=args, prog="python -m experiments.binary_labels"
-  )
-  started = time.perf_counter()
-  try:
-    run(config)
-  except (ValueError, FileNotFoundError, training.TrainingDiverged) as error:
-    raise SystemExit(f"error: {error}") from error
-  print(f"{time.perf_counter() - started:.0f} s in all.")
+  command_line(run, PRESETS, "python -m experiments.binary_labels", args)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import pathlib
 import re
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import numpy as np
 import optax
 
 import jaxmtl
+from experiments.common import accuracy_fn, fit_or_go_on, init_seeds, ms_per_step
 from jaxmtl import data, losses, models, training
 from jaxmtl.aggregation import METHODS
 
@@ -28,8 +27,6 @@ MAIN, AUX = "main", "auxiliary"
 
 # Options that a run may change when it goes on from its checkpoints.
 _FREE = ("workdir", "data_dir", "checkpoint_every", "label_kinds", "task_weights", "preset")
-# Initialisation runs once: compiling it without optimisation takes a fifth of the time.
-_ONCE = {"xla_backend_optimization_level": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +103,7 @@ def train_variant(
     state = {"batch_stats": variables.get("batch_stats", {}), "codes": codes}
     return step.init(variables["params"], key, state)
 
-  keys = jax.vmap(jax.random.key)(jnp.arange(config.seeds) + config.seed)
-  state = jax.jit(jax.vmap(init), compiler_options=_ONCE)(keys, jnp.asarray(codes))
+  state = init_seeds(init, config.seed, config.seeds, jnp.asarray(codes))
   epoch = jax.jit(
     jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None, 0)),
     donate_argnums=0,
@@ -137,34 +133,21 @@ def train_variant(
       values["cosine"] = cosine(state, device_subsets)
     return values
 
-  home = folder / variant.folder
   identity = dataclasses.asdict(config) | {"variant": variant.name}
-  # JSON turns tuples into lists; so must the configuration that a checkpoint's is compared with.
-  identity = json.loads(json.dumps({k: v for k, v in identity.items() if k not in _FREE}))
-  with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
-    restored = checkpointer.restore(state)
-    first, state = restored if restored else (0, state)
-    if first:
-      print(f"{variant.name}: goes on after epoch {first} of {config.epochs} ({home})")
-    with training.MetricsWriter(home, resume_from=first) as writer:
-      state = training.fit(
-        state,
-        lambda s: epoch(s, train_data, device_subsets),
-        config.epochs,
-        first_epoch=first,
-        evaluate=after_epoch,
-        writer=writer,
-        checkpointer=checkpointer,
-        checkpoint_every=config.checkpoint_every,
-        task_names=variant.tasks,
-        description=variant.name,
-      )
-      history = writer.rows
+  state, history = fit_or_go_on(
+    folder / variant.folder,
+    {k: v for k, v in identity.items() if k not in _FREE},
+    state,
+    lambda s: epoch(s, train_data, device_subsets),
+    config.epochs,
+    name=variant.name,
+    evaluate=after_epoch,
+    checkpoint_every=config.checkpoint_every,
+    task_names=variant.tasks,
+  )
 
   # The auxiliary head is gone; the test set is looked at here, once.
   accuracies = 100 * np.asarray(evaluate(main_variables(state), splits.test), float)
-  # The first epoch of a process compiles.
-  seconds = [row["seconds"] for row in history[1:]] or [history[-1]["seconds"]]
   row = {
     "variant": variant.name,
     "kind": variant.kind,
@@ -172,7 +155,7 @@ def train_variant(
     "mean": accuracies.mean(),
     "std": accuracies.std(ddof=1) if len(accuracies) > 1 else None,
     "train_accuracy": (100 * np.ravel(history[-1]["train_accuracy"])).tolist(),
-    "ms_per_step": 1000 * float(np.median(seconds)) / steps,
+    "ms_per_step": ms_per_step(history, steps),
   }
   names = ("train_accuracy", "validation_accuracy", "cosine")
   curves = {n: np.stack([r[n] for r in history], axis=1) for n in names if n in history[-1]}
@@ -194,21 +177,11 @@ def evaluator(
 ) -> Callable[[Any, data.ImageDataset], jax.Array]:
   """`(variables, dataset) -> accuracy [seeds]` in 0..1 of the main head; compiled once a shape."""
 
-  @jax.jit
-  @functools.partial(jax.vmap, in_axes=(0, None))
-  def count(variables: Any, batches: Any) -> jax.Array:
-    def right(batch: Any) -> jax.Array:
-      images, target, valid = batch
-      outputs: Any = model.apply(variables, data.normalize(images, *statistics), train=False)
-      return jnp.sum((outputs[MAIN].argmax(-1) == target) & valid)
+  def predict(variables: Any, images: jax.Array) -> Any:
+    return model.apply(variables, data.normalize(images, *statistics), train=False)
 
-    return jax.lax.map(right, batches).sum()
-
-  def accuracy(variables: Any, dataset: data.ImageDataset) -> jax.Array:
-    batches = data.eval_batches(dataset.images, dataset.labels, min(batch_size, len(dataset)))
-    return count(variables, tuple(batches)) / len(dataset)
-
-  return accuracy
+  counted = accuracy_fn(predict, batch_size)
+  return lambda variables, dataset: counted(variables, dataset.images, {MAIN: dataset.labels})[MAIN]
 
 
 def _augmentation(config: Config, statistics: Any) -> Callable[[jax.Array, Any], Any]:

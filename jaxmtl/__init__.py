@@ -1,34 +1,96 @@
 """jaxmtl: multi-task and auxiliary learning in JAX."""
 
 from jaxmtl import aggregation, labels, losses, weighting
-from jaxmtl.aggregation import cagrad, mean_tasks, metabalance, mgda, pcgrad, sum_tasks
+from jaxmtl.aggregation import (
+  aligned_mtl,
+  cagrad,
+  conflict_free,
+  db_mtl,
+  dual_proj,
+  excess_mtl,
+  fairgrad,
+  gcs,
+  graddrop,
+  gradvac,
+  imtl_g,
+  krum,
+  mean_tasks,
+  metabalance,
+  mgda,
+  moco,
+  modo,
+  nash_mtl,
+  pcgrad,
+  sdmgrad,
+  sum_tasks,
+  trimmed_mean,
+  upgrad,
+)
+from jaxmtl.conflict import curvature_bound, magnitude_similarity
 from jaxmtl.gram import combine, cosine_matrix, gramian
 from jaxmtl.guards import apply_updates
+from jaxmtl.implicit import task_gramian
 from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
-from jaxmtl.weighting import constant, dwa, equal, rlw, uncertainty
+from jaxmtl.weighting import (
+  constant,
+  dwa,
+  equal,
+  famo,
+  gls,
+  gradnorm,
+  imtl_l,
+  rlw,
+  stch,
+  uncertainty,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
   "aggregation",
+  "aligned_mtl",
   "apply_updates",
   "cagrad",
   "combine",
+  "conflict_free",
   "constant",
   "cosine_matrix",
+  "curvature_bound",
+  "db_mtl",
+  "dual_proj",
   "dwa",
   "equal",
+  "excess_mtl",
+  "fairgrad",
+  "famo",
+  "gcs",
+  "gls",
+  "graddrop",
+  "gradnorm",
+  "gradvac",
   "gramian",
+  "imtl_g",
+  "imtl_l",
+  "krum",
   "labels",
   "losses",
+  "magnitude_similarity",
   "mean_tasks",
   "metabalance",
   "mgda",
+  "moco",
+  "modo",
+  "nash_mtl",
   "pcgrad",
   "representation_value_and_grad",
   "rlw",
+  "sdmgrad",
+  "stch",
   "sum_tasks",
+  "task_gramian",
   "task_value_and_grad",
+  "trimmed_mean",
   "uncertainty",
+  "upgrad",
   "weighting",
 ]

@@ -5,6 +5,7 @@ Task gradients are a pytree with leaves `[T, *shape]`; `G[i, j] = <g_i, g_j>` su
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,11 +56,11 @@ def gramian(task_grads: PyTree, other: PyTree | None = None) -> jax.Array:
   total = jnp.zeros((num_tasks, num_tasks), accumulator_dtype(task_grads))
   seconds = jax.tree.leaves(task_grads if other is None else other)
   for leaf, second in zip(jax.tree.leaves(task_grads), seconds, strict=True):
-    total += _row_products(leaf.reshape(num_tasks, -1), second.reshape(num_tasks, -1), total.dtype)
+    total += inner_products(leaf.reshape(num_tasks, -1), second.reshape(num_tasks, -1), total.dtype)
   return total
 
 
-def _row_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
+def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Inner products `[T, T]` of the rows of two `[T, P]`, accumulated in `dtype`."""
 
   def product(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -90,32 +91,27 @@ def _row_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.
 def scaled_gramian(
   task_grads: PyTree,
   mask: jax.Array,
-  plain: jax.Array | None = None,
   other: PyTree | None = None,
+  products: Callable[..., jax.Array] = gramian,
 ) -> tuple[jax.Array, jax.Array]:
   """The Gramian as `scale**2 * gramian`, so that float32 neither over- nor underflows.
 
   The square of a gradient of 1e-20 or 1e20 is outside of float32. Where the plain Gramian leaves
   the safe range, it is computed again from gradients divided by their largest absolute entry.
-  Gradients more than 1e15 times smaller than the largest count as zero then. A caller that has the
-  plain Gramian hands it over. With `other`, the task gradients h of another batch, the inner
-  products are `<g_i, h_j>`.
+  Gradients more than 1e15 times smaller than the largest count as zero then. With `other`, the task
+  gradients h of another batch, the inner products are `<g_i, h_j>`. `products` makes the Gramian,
+  where the pytree holds something linear in the task gradients instead of them.
   """
-  second = task_grads if other is None else other
-  plain = gramian(task_grads, other) if plain is None else plain
+  both = (task_grads,) if other is None else (task_grads, other)
+  plain = products(*both)
   squares = jnp.where(mask, jnp.abs(jnp.diagonal(plain)), 1.0)
   safe = jnp.all((squares > _SAFE_SQUARE) & (squares < 1 / _SAFE_SQUARE))
 
   def rescaled() -> tuple[jax.Array, jax.Array]:
-    leaves = jax.tree.leaves((task_grads, other))
-    largest = [jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]
+    largest = [jnp.max(jnp.abs(leaf), initial=0) for leaf in jax.tree.leaves(both)]
     scale = jnp.max(jnp.stack([x.astype(plain.dtype) for x in largest]))
     scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)
-
-    def divide(grads: PyTree) -> PyTree:
-      return jax.tree.map(lambda g: g.astype(plain.dtype) / scale, grads)
-
-    return gramian(divide(task_grads), None if other is None else divide(second)), scale
+    return products(*jax.tree.map(lambda g: g.astype(plain.dtype) / scale, both)), scale
 
   return jax.lax.cond(safe, lambda: (plain, jnp.ones_like(plain[0, 0])), rescaled)
 
@@ -154,18 +150,64 @@ def combine(task_grads: PyTree, weights: jax.Array) -> PyTree:
   return jax.tree.map(contract, task_grads)
 
 
+def row_norms(task_grads: PyTree) -> jax.Array:
+  """The norm of each task gradient over all leaves, `[T]`, in float32 or wider.
+
+  Also of gradients of 1e-20 or 1e20, whose squares are outside of float32.
+  """
+  num_tasks, dtype = task_count(task_grads), accumulator_dtype(task_grads)
+  rows = [leaf.reshape(num_tasks, -1) for leaf in jax.tree.leaves(task_grads)]
+
+  def squares(scale: jax.Array) -> jax.Array:
+    parts = (jnp.sum((r.astype(dtype) / scale) ** 2, axis=1) for r in rows)
+    return sum(parts, jnp.zeros(num_tasks, dtype))
+
+  plain = squares(jnp.ones((), dtype))
+  safe = jnp.all((plain > _SAFE_SQUARE) & (plain < 1 / _SAFE_SQUARE))
+
+  def rescaled() -> jax.Array:
+    parts = [jnp.max(jnp.abs(r), axis=1, initial=0).astype(dtype) for r in rows]
+    largest = jnp.stack(parts).max(axis=0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.sqrt(squares(scale[:, None]))
+
+  return jax.lax.cond(safe, lambda: jnp.sqrt(plain), rescaled)
+
+
 def scale_tasks(task_grads: PyTree, weights: jax.Array) -> PyTree:
   """Row i of every leaf times `weights[i]`; dtypes stay."""
 
   def scale(leaf: jax.Array) -> jax.Array:
-    factors = weights.reshape((-1,) + (1,) * (leaf.ndim - 1))
-    return (leaf * factors).astype(leaf.dtype)
+    return (leaf * per_row(weights, leaf)).astype(leaf.dtype)
 
   return jax.tree.map(scale, task_grads)
 
 
+def per_row(values: jax.Array, leaf: jax.Array) -> jax.Array:
+  """`values` `[T]` in the shape that multiplies row i of the leaf `[T, *shape]` by the i-th."""
+  return values.reshape((-1,) + (1,) * (leaf.ndim - 1))
+
+
 def cosine_matrix(gramian: jax.Array) -> jax.Array:
-  """Cosines `[T, T]` of the task gradients from their Gramian; 0 where a gradient is zero."""
+  r"""Cosines of the angles between the task gradients.
+
+  .. math:: \cos \phi_{ij} = \frac{\langle g_i, g_j \rangle}{\|g_i\| \|g_j\|}
+
+  Args:
+    gramian: inner products `[T, T]`, up to a positive factor.
+
+  Returns:
+    `[T, T]` in [-1, 1]; 0 where a gradient is zero.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> jaxmtl.cosine_matrix(jnp.array([[4.0, -1.0], [-1.0, 1.0]])).tolist()
+    [[1.0, -0.5], [-0.5, 1.0]]
+
+  Reference:
+    Yu et al., "Gradient Surgery for Multi-Task Learning", 2020, definition 1.
+  """
   norms = jnp.sqrt(jnp.diagonal(gramian))
   # One norm after the other: the product of two tiny norms underflows before the quotient does.
   inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)

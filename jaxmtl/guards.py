@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 PyTree = Any
@@ -72,6 +73,16 @@ def check_mask(mask: Any, num_tasks: int) -> jax.Array:
   if mask is None:
     return jnp.ones(num_tasks, bool)
   return _vector("mask", mask, num_tasks).astype(bool)
+
+
+def check_preference(preference: Any, num_tasks: int) -> jax.Array:
+  """The `preference` option as an array `[T]`, or a clear error."""
+  value = _vector("preference", preference, num_tasks)
+  if not is_traced(value):
+    numbers = np.asarray(value)
+    if not np.all((numbers >= 0) & (numbers < np.inf)) or not np.any(numbers):
+      raise ValueError(f"preference must be finite, >= 0 and not all zero, got {preference}.")
+  return value
 
 
 def check_task_gradients(task_grads: PyTree, params: PyTree | None, num_tasks: int) -> None:

@@ -58,27 +58,10 @@ def task_value_and_grad(
   Reference:
     Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", 2018, section 3.
   """
-  if chunk_size is not None and chunk_size < 1:
-    raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}.")
-  shared_args = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-  specific_args = (specific_argnums,) if isinstance(specific_argnums, int) else specific_argnums
-  if both := set(shared_args) & set(specific_args or ()):
-    raise ValueError(
-      f"argument {min(both)} is in argnums and in specific_argnums; a parameter is either shared "
-      "(stacked task gradients) or task-specific (one gradient), so name it once."
-    )
+  bind = merge_arguments(losses_fn, argnums, has_aux, specific_argnums, chunk_size)
 
   def value_and_grad(*args: Any, **kwargs: Any) -> Any:
-    def on_primals(shared: tuple, specific: tuple) -> tuple[jax.Array, Any]:
-      full = list(args)
-      for i, value in zip(shared_args + (specific_args or ()), shared + specific, strict=True):
-        full[i] = value
-      out = losses_fn(*full, **kwargs)
-      losses, aux = out if has_aux else (out, None)
-      return stack_losses(losses), aux
-
-    shared = tuple(args[i] for i in shared_args)
-    specific = tuple(args[i] for i in specific_args or ())
+    on_primals, shared, specific = bind(args, kwargs)
     losses, pullback, aux = jax.vjp(on_primals, shared, specific, has_aux=True)
     grads = pull_back_tasks(lambda c: pullback(c)[0], losses, chunk_size)
     grads = grads[0] if isinstance(argnums, int) else grads
@@ -89,6 +72,44 @@ def task_value_and_grad(
     return value, (grads, own[0] if isinstance(specific_argnums, int) else own)
 
   return value_and_grad
+
+
+def merge_arguments(
+  losses_fn: Callable[..., Any],
+  argnums: int | tuple[int, ...],
+  has_aux: bool,
+  specific_argnums: int | tuple[int, ...] | None,
+  chunk_size: int | None,
+) -> Callable[[tuple, dict[str, Any]], tuple[Callable[..., Any], tuple, tuple]]:
+  """Checks the options that all task differentiations share.
+
+  Returns:
+    `(args, kwargs) -> (on_primals, shared, specific)`, where
+    `on_primals(shared, specific) -> (losses [T], aux)` is `losses_fn` of the named arguments.
+  """
+  if chunk_size is not None and chunk_size < 1:
+    raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}.")
+  shared_args = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+  own_args = (specific_argnums,) if isinstance(specific_argnums, int) else specific_argnums
+  own_args = tuple(own_args or ())
+  if both := set(shared_args) & set(own_args):
+    raise ValueError(
+      f"argument {min(both)} is in argnums and in specific_argnums; a parameter is either shared "
+      "(stacked task gradients) or task-specific (one gradient), so name it once."
+    )
+
+  def bind(args: tuple, kwargs: dict[str, Any]) -> tuple[Callable[..., Any], tuple, tuple]:
+    def on_primals(shared: tuple, specific: tuple) -> tuple[jax.Array, Any]:
+      full = list(args)
+      for i, value in zip(shared_args + own_args, shared + specific, strict=True):
+        full[i] = value
+      out = losses_fn(*full, **kwargs)
+      losses, aux = out if has_aux else (out, None)
+      return stack_losses(losses), aux
+
+    return on_primals, tuple(args[i] for i in shared_args), tuple(args[i] for i in own_args)
+
+  return bind
 
 
 def representation_value_and_grad(

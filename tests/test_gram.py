@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmtl
-from jaxmtl.gram import scaled_gramian
+from jaxmtl.gram import row_norms, scaled_gramian
 
 ROWS = np.random.default_rng(0).normal(size=(3, 10))
 
@@ -40,6 +40,17 @@ def test_cosines():
   found = jaxmtl.cosine_matrix(jnp.asarray(rows @ rows.T, jnp.float32))
   half = 2**-0.5
   np.testing.assert_allclose(found, [[1, half, 0], [half, 1, 0], [0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-20, 1.0, 1e15, 1e30])
+def test_row_norms_over_all_leaves_at_any_scale(factor):
+  rows = factor * ROWS * np.array([[1], [1e-3], [0]])
+  want = np.linalg.norm(rows, axis=1)
+  np.testing.assert_allclose(row_norms(tree(rows, jnp.float32)), want, rtol=1e-5)
+  rows[1, 9] = np.nan
+  found = np.asarray(row_norms(tree(rows, jnp.float32)))
+  assert np.isnan(found[1])
+  np.testing.assert_allclose(found[[0, 2]], want[[0, 2]], rtol=1e-5)
 
 
 def test_combine(x64):

@@ -20,9 +20,29 @@ HYPERPARAMETERS = [
   (jaxmtl.metabalance, {"beta": 0.5, "relax": 0.6}, ("num_tasks",)),
   (jaxmtl.mgda, {}, ("num_tasks",)),
   (jaxmtl.pcgrad, {"seed": 3}, ("num_tasks",)),
+  (jaxmtl.upgrad, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
+  (jaxmtl.dual_proj, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
+  (jaxmtl.nash_mtl, {"max_norm": 2.0, "update_every": 2}, ("num_tasks",)),
+  (jaxmtl.fairgrad, {"alpha": 2.0}, ("num_tasks",)),
+  (jaxmtl.modo, {"gamma": 0.2, "rho": 0.3}, ("num_tasks",)),
+  (jaxmtl.sdmgrad, {"lam": 0.5, "lr": 0.4, "momentum": 0.3}, ("num_tasks", "steps")),
+  (jaxmtl.gradvac, {"beta": 0.3, "seed": 3}, ("num_tasks", "per_tensor")),
+  (jaxmtl.conflict_free, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
+  (jaxmtl.krum, {"num_byzantine": 0, "num_selected": 2}, ("num_tasks",)),
+  (jaxmtl.graddrop, {"leak": np.array([0.1, 0.5, 0.9]), "seed": 3}, ("num_tasks",)),
+  (jaxmtl.moco, {"beta": 0.4, "gamma": 0.2, "rho": 0.1}, ("num_tasks", "projection")),
+  (jaxmtl.db_mtl, {"beta": 0.8, "sigma": 0.5}, ("num_tasks",)),
+  (jaxmtl.excess_mtl, {"eta": 0.1}, ("num_tasks",)),
   (jaxmtl.dwa, {"temperature": 1.5}, ("num_tasks",)),
   (jaxmtl.rlw, {"seed": 3}, ("num_tasks",)),
   (jaxmtl.uncertainty, {"init": 0.2}, ("num_tasks",)),
+  (
+    jaxmtl.famo,
+    {"learning_rate": 0.1, "weight_decay": 1e-2, "minimum": -0.5},
+    ("num_tasks",),
+  ),
+  (jaxmtl.gradnorm, {"alpha": 0.5, "learning_rate": 0.1}, ("num_tasks", "steps_per_epoch")),
+  (jaxmtl.stch, {"mu": 0.3, "preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks", "reference")),
 ]
 
 
@@ -36,13 +56,28 @@ def aggregates(transform, rows):
   return np.stack(out), state
 
 
-def test_weighting_then_aggregator_then_optimizer():
+WEIGHTINGS = {**jaxmtl.weighting.METHODS, "stch": lambda num_tasks: jaxmtl.stch(num_tasks, mu=0.5)}
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTINGS))
+def test_weighting_then_aggregator_then_optimizer(name):
   """The papers' "DWA + CAGrad" in one chain."""
-  dwa, cagrad = jaxmtl.dwa(3), jaxmtl.cagrad(3)
-  got, _ = aggregates(optax.chain(dwa, cagrad, optax.sgd(0.1)), ROWS)
-  weighted, _ = aggregates(dwa, ROWS)
+  weighting, cagrad = WEIGHTINGS[name](3), jaxmtl.cagrad(3)
+  got, _ = aggregates(optax.chain(weighting, cagrad, optax.sgd(0.1)), ROWS)
+  weighted, _ = aggregates(weighting, ROWS)
   want, _ = aggregates(cagrad, weighted)
   np.testing.assert_allclose(got, -0.1 * want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("weighting", ["equal", "dwa", "uncertainty"])
+@pytest.mark.parametrize("aggregator", ["graddrop", "pcgrad", "cagrad"])
+def test_the_thesis_combines_weightings_and_aggregators(weighting, aggregator):
+  """Its table 3.5."""
+  transforms = (getattr(jaxmtl, weighting)(3), getattr(jaxmtl, aggregator)(3))
+  got, _ = aggregates(optax.chain(*transforms, optax.sgd(0.1, momentum=0.9)), ROWS)
+  assert got.shape == (len(ROWS), 5)
+  assert np.all(np.isfinite(got))
+  assert np.abs(got).max(1).min() > 0
 
 
 def test_weighting_and_sum_is_the_weighted_loss():

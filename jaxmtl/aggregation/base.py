@@ -57,6 +57,16 @@ class Aggregator(aggregating.Aggregator):
     return self
 
 
+def per_task(num_tasks: int, params: PyTree, value: float = 0.0) -> PyTree:
+  """A history of task gradients before the first: leaves `[T, *shape]`, float32 or wider."""
+
+  def fill(param: jax.Array) -> jax.Array:
+    dtype = jnp.promote_types(param.dtype, jnp.float32)
+    return jnp.full((num_tasks, *param.shape), value, dtype)
+
+  return jax.tree.map(fill, params)
+
+
 class SolverState(NamedTuple):
   """How the last solve went.
 
@@ -67,6 +77,18 @@ class SolverState(NamedTuple):
 
   converged: jax.Array
   iterations: jax.Array
+
+
+def solver_metrics(state: PyTree) -> dict[str, jax.Array]:
+  """Whether the solver in an aggregator's state converged, and after how many iterations."""
+  found = [
+    leaf
+    for leaf in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, SolverState))
+    if isinstance(leaf, SolverState)
+  ]
+  if not found:
+    return {}
+  return {"solver_converged": found[0].converged, "solver_iterations": found[0].iterations}
 
 
 def init_solver_state(params: PyTree) -> SolverState:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
-from jaxmtl.aggregation.simplex import minimize_on_simplex
+from jaxmtl.aggregation.norm_on_simplex import minimize_norm_on_simplex
 
 
 def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Aggregator:
@@ -65,20 +65,7 @@ def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Agg
     mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
     inner = gramian @ mean
     radius = c * jnp.sqrt(jnp.maximum(mean @ inner, 0))
-    # ‖g_w‖ has a kink where it is zero, which is the solution at a Pareto-stationary point;
-    # smoothed below round-off, the ratio g_w / ‖g_w‖ keeps a length of at most 1 there.
-    smoothing = jnp.finfo(dtype).eps ** 1.5
-
-    def norm(w: jax.Array) -> jax.Array:
-      return jnp.sqrt(jnp.maximum(w @ gramian @ w, 0) + smoothing)
-
-    def derivatives(w: jax.Array) -> tuple[jax.Array, jax.Array]:
-      length, product = norm(w), gramian @ w
-      unit = product / length
-      hessian = radius * (gramian - jnp.outer(unit, unit)) / length
-      return inner + radius * unit, hessian
-
-    w, solver = minimize_on_simplex(derivatives, mask, dtype)
-    return (mean + radius / norm(w) * w) / divisor, solver
+    direction, solver = minimize_norm_on_simplex(gramian, inner, radius, mask)
+    return (mean + radius * direction) / divisor, solver
 
   return gramian_aggregator(num_tasks, weigh, init_solver_state)

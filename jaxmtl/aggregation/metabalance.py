@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator
+from jaxmtl.gram import row_norms
 
 
 class MetaBalanceState(NamedTuple):
@@ -72,7 +73,7 @@ def metabalance(
     del losses
 
     def track(leaf: jax.Array, norms: jax.Array) -> jax.Array:
-      mean = beta * norms + (1 - beta) * _row_norms(leaf, norms.dtype)
+      mean = beta * norms + (1 - beta) * row_norms(leaf)
       return jnp.where(mask, mean, norms).astype(norms.dtype)
 
     def balance(leaf: jax.Array, norms: jax.Array) -> jax.Array:
@@ -91,11 +92,3 @@ def metabalance(
     return jax.tree.map(balance, task_grads, norms), MetaBalanceState(norms)
 
   return elementwise_aggregator(num_tasks, aggregate, init)
-
-
-def _row_norms(leaf: jax.Array, dtype: Any) -> jax.Array:
-  """Norms `[T]`, scaled by the largest entry so that the squares stay in float32's range."""
-  rows = leaf.reshape(leaf.shape[0], -1).astype(jnp.promote_types(leaf.dtype, dtype))
-  largest = jnp.max(jnp.abs(rows), axis=1, initial=0)
-  scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-  return (scale * jnp.linalg.norm(rows / scale[:, None], axis=1)).astype(dtype)

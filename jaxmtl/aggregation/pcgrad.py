@@ -58,9 +58,7 @@ def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
   ) -> tuple[jax.Array, PCGradState]:
     del losses
     key, use = jax.random.split(state.key)
-    orders = jax.vmap(lambda k: jax.random.permutation(k, num_tasks))(
-      jax.random.split(use, num_tasks)
-    )
+    orders = draw_orders(use, num_tasks)
     squares = jnp.diagonal(gramian)
     inverse = jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
 
@@ -76,3 +74,9 @@ def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
     return coefficients.sum(axis=0), PCGradState(key)
 
   return gramian_aggregator(num_tasks, weigh, init)
+
+
+def draw_orders(key: jax.Array, num_tasks: int) -> jax.Array:
+  """For every task an order of all tasks, int32 `[T, T]`."""
+  keys = jax.random.split(key, num_tasks)
+  return jax.vmap(lambda k: jax.random.permutation(k, num_tasks))(keys)

@@ -10,6 +10,7 @@ from jaxmtl.data.augment import (
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, arrays
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
+from jaxmtl.data.multi_digits import MultiDigits, TaskImages, multi_digits
 from jaxmtl.data.sources import load
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 
@@ -18,7 +19,9 @@ __all__ = [
   "CIFAR_STD",
   "EvalBatches",
   "ImageDataset",
+  "MultiDigits",
   "Splits",
+  "TaskImages",
   "arrays",
   "batches",
   "channel_statistics",
@@ -26,6 +29,7 @@ __all__ = [
   "eval_batches",
   "labelled_fraction",
   "load",
+  "multi_digits",
   "normalize",
   "random_crop",
   "random_flip",

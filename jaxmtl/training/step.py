@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, drop_missing
-from jaxmtl.gram import combine, cosine_matrix, gramian, scale_tasks, scaled_gramian
+from jaxmtl.aggregation.base import Aggregator, solver_metrics
+from jaxmtl.conflict import conflict_metrics
+from jaxmtl.gram import combine, gramian, scale_tasks, scaled_gramian
+from jaxmtl.guards import drop_missing
+from jaxmtl.implicit import TaskGradients, implicit_gradients
 from jaxmtl.jacobian import pull_back_tasks, stack_losses
 from jaxmtl.weighting import Weighting, equal
 
@@ -88,10 +91,16 @@ def train_step(
             g_{shared} = \mathrm{aggregate}(w_1 g_1, \dots, w_T g_T), \quad
             g_{own} = \nabla \sum_t w_t L_t
 
-  Without an aggregator it is one forward and one backward pass, with the weights as cotangent. With
-  one, only shared parameters get stacked task gradients; task-specific ones get their own tasks'
-  gradient, scaled by the loss weights. It runs under `jax.jit`, `jax.vmap` over states, `lax.scan`,
-  `jax.jit` with a sharded batch, and, with `axis_name`, under `jax.pmap` or `jax.shard_map`.
+  Without an aggregator it is one forward and one backward pass, with the weights as cotangent. A
+  Gramian-based aggregator takes the Gramian in the form of `jaxmtl.task_gramian`, an elementwise
+  one stacked task gradients, both of the shared parameters only; task-specific ones get their own
+  tasks' gradient, scaled by the loss weights. It runs under `jax.jit`, `jax.vmap` over states,
+  `lax.scan`, `jax.jit` with a sharded batch, and, with `axis_name`, under `jax.pmap` or
+  `jax.shard_map`.
+
+  A weighting with `needs_gramian` (GradNorm) costs the shared parameters' task gradients even
+  without an aggregator. One with `revise` (FAMO) costs a second forward pass: of the same batch,
+  model state and key with the new parameters, whose batch statistics are dropped.
 
   Args:
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
@@ -101,15 +110,17 @@ def train_step(
     weighting: equal weights where None.
     aggregator: the weighted sum where None.
     shared: `params -> pytree of bools`, True for parameters that several tasks see; all where
-      None. It matters only with an aggregator.
+      None. It matters only where task gradients are taken.
     chunk_size: as in `jaxmtl.task_value_and_grad`.
     axis_name: mapped axis to average losses, gradients and model state over. Each device's batch
       must be of the same size; with missing labels shard a `jax.jit` step instead, which is exact.
 
   Returns:
-    A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar, and, with an
-    aggregator, `task_gradient_norms` `[T]` and `cosine` `[T, T]` of the shared parameters' task
-    gradients, before weighting; then those of `Aux`.
+    A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar; with an
+    aggregator (or a weighting that looks at gradients) `task_gradient_norms` `[T]`, `cosine`,
+    `magnitude_similarity` and `curvature_bound` `[T, T]` of the shared parameters' task gradients
+    before weighting, all from the Gramian; `aggregation_weights` `[T]` of a Gramian-based
+    aggregator; `solver_converged` and `solver_iterations` of one with a solver; those of `Aux`.
 
   Raises:
     ValueError: if losses are not one scalar a task, or updates would be broadcast.
@@ -160,33 +171,53 @@ def train_step(
     if axis_name:
       key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
     common, own, merge = split(_vary(state.params, axis_name))
+    mean = _mean_over(axis_name)
 
     def on_params(common: list, own: list) -> tuple[jax.Array, Aux]:
       losses, aux = losses_fn(merge(common, own), state.model_state, batch, key)
       return stack_losses(losses), aux
 
-    local_losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
-    mean = _mean_over(axis_name)
+    def vjp() -> tuple[jax.Array, Any, Callable[[jax.Array], PyTree]]:
+      losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
+      return losses, aux, lambda c: mean(pullback(_vary(c.astype(losses.dtype), axis_name)))
+
+    if aggregator is None and not weighting.needs_gramian:
+      local_losses, aux, pullback = vjp()
+      found = None
+    elif axis_name or (aggregator is not None and aggregator.weigh is None):
+      # The inner products of gradients averaged over devices need these averages.
+      local_losses, aux, pullback = vjp()
+      rows = pull_back_tasks(lambda c: pullback(c)[0], local_losses, chunk_size)
+      own_gradient = lambda weights: pullback(weights)[1]  # noqa: E731
+      found = TaskGradients(local_losses, aux, rows, gramian, combine, own_gradient)
+    else:
+      found = implicit_gradients(on_params, common, own, chunk_size)
+      local_losses, aux = found.losses, found.aux
+
     losses, model_state, user_metrics = mean((local_losses, aux.model_state, aux.metrics))
     mask = aux.mask
     if mask is not None and axis_name:
       mask = jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
-    weights, weighting_state = weighting.weigh(losses, state.weighting, mask)
-    cotangent = _vary(weights.astype(losses.dtype), axis_name)
-    metrics = {"losses": losses, "weights": weights}
+    metrics = {"losses": losses}
+
+    inner_products = {}
+    if found is not None:
+      rows, present = drop_missing(found.rows, mask, num_tasks)
+      scaled, scale = scaled_gramian(rows, present, products=found.gramian)
+      metrics |= conflict_metrics(scaled, scale)
+      if weighting.needs_gramian:
+        inner_products = {"gramian": scaled}
+    weights, weighting_state = weighting.weigh(losses, state.weighting, mask, **inner_products)
+    metrics["weights"] = weights
 
     aggregator_state = state.aggregator
-    if aggregator is None:
-      grad_common, grad_own = mean(pullback(cotangent))
+    if found is None:
+      grad_common, grad_own = pullback(weights)
     else:
-      task_grads = pull_back_tasks(lambda c: pullback(c)[0], local_losses, chunk_size)
-      task_grads, grad_own = mean((task_grads, pullback(cotangent)[1]))
-      task_grads, present = drop_missing(task_grads, mask, num_tasks)
-      plain = gramian(task_grads)
-      metrics["task_gradient_norms"] = jnp.sqrt(jnp.diagonal(plain))
-      scaled, scale = scaled_gramian(task_grads, present, plain)
-      metrics["cosine"] = cosine_matrix(scaled)
-      if aggregator.weigh is not None:
+      grad_own = found.specific(weights)
+      if aggregator is None:
+        grad_common = found.combine(rows, weights)
+      elif aggregator.weigh is not None:
         task_weights, aggregator_state = aggregator.weigh(
           scaled * weights[:, None] * weights[None, :],
           aggregator_state,
@@ -194,18 +225,24 @@ def train_step(
           mask=present,
           scale=scale,
         )
-        grad_common = combine(task_grads, task_weights * weights)
+        metrics["aggregation_weights"] = task_weights
+        grad_common = found.combine(rows, task_weights * weights)
       else:
         grad_common, aggregator_state = aggregator.update(
-          scale_tasks(task_grads, weights), aggregator_state, losses=losses, mask=present
+          scale_tasks(rows, weights), aggregator_state, losses=losses, mask=present
         )
+      metrics |= solver_metrics(aggregator_state)
 
     grads = merge(grad_common, grad_own)
     metrics["gradient_norm"] = optax.tree.norm(grads)
     updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+    params = guards.apply_updates(state.params, updates)
+    if weighting.revise is not None:
+      ahead, _ = losses_fn(params, state.model_state, batch, key)
+      weighting_state = weighting.revise(mean(stack_losses(ahead)), weighting_state, mask)
     new_state = TrainState(
       step=state.step + 1,
-      params=guards.apply_updates(state.params, updates),
+      params=params,
       model_state=model_state,
       weighting=weighting_state,
       aggregator=aggregator_state,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl.weighting.base import Weighting, loss_weighting
+from jaxmtl.weighting.learned import init_tasks, step_tasks
 
 # A loss that stays zero would send s to minus infinity, and the weight with it.
 _LARGEST = 40.0
@@ -32,14 +33,14 @@ def uncertainty(
             \quad w_t = \frac{1}{2 e^{s_t}}
 
   The log-variances s live in the state and take one step of their own optimiser at each update;
-  a task without labels in the batch leaves its s as it is (but for the optimiser's momentum).
+  a task without labels in the batch leaves its s and that optimiser's entry as they are.
   Task-specific parameters receive their own task's gradient, scaled by its weight.
 
   Args:
     num_tasks: T, a static integer.
     init: first value of every s.
-    optimizer: moves s; SGD with learning rate .1 and momentum .9 by default, as the thesis's
-      networks are trained.
+    optimizer: moves s, each entry by itself; SGD with learning rate .1 and momentum .9 by default,
+      as the thesis's networks are trained.
 
   Returns:
     A `Weighting` with an `UncertaintyState`.
@@ -67,15 +68,15 @@ def uncertainty(
   def init_fn(params: Any) -> UncertaintyState:
     del params
     log_variances = jnp.full(num_tasks, init, jnp.float32)
-    return UncertaintyState(log_variances, step.init(log_variances))
+    return UncertaintyState(log_variances, init_tasks(step, log_variances))
 
   def weigh(
     losses: jax.Array, state: UncertaintyState, mask: jax.Array
   ) -> tuple[jax.Array, UncertaintyState]:
     weights = 0.5 * jnp.exp(-state.log_variances)
-    gradient = jnp.where(mask, 0.5 - weights * losses, 0).astype(weights.dtype)
-    updates, optimizer_state = step.update(gradient, state.optimizer_state, state.log_variances)
-    log_variances = jnp.clip(state.log_variances + updates, -_LARGEST, _LARGEST)
-    return weights, UncertaintyState(log_variances, optimizer_state)
+    log_variances, optimizer_state = step_tasks(
+      step, 0.5 - weights * losses, state.optimizer_state, state.log_variances, mask
+    )
+    return weights, UncertaintyState(jnp.clip(log_variances, -_LARGEST, _LARGEST), optimizer_state)
 
   return loss_weighting(num_tasks, weigh, init_fn)

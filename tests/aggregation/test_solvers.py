@@ -146,11 +146,32 @@ def test_cagrad_with_a_radius_of_one_conflicts_with_no_task(seed):
     assert np.min(rows @ update) >= -1e-8 * np.max(np.sum(rows**2, axis=1))
 
 
-@pytest.mark.xfail(strict=True, reason="the solver stops at the kink, and says so in its state")
 def test_cagrad_with_a_radius_of_one_at_a_pareto_stationary_point(x64):
   rows = rows_from(0, 3, 2) @ rows_from(1, 2)  # zero lies within the triangle
-  update, _ = solve("cagrad", rows, 1.0)
+  update, state = solve("cagrad", rows, 1.0)
+  assert bool(state.converged)
   assert np.min(rows @ update) >= -1e-8 * np.max(np.sum(rows**2, axis=1))
+
+
+@pytest.mark.parametrize("c", [0.2, 0.5, 1.0])
+def test_cagrad_converges_on_linearly_dependent_gradients(c, x64):
+  """2000 at once; a quarter has zero within the triangle, where the dual has a kink."""
+  rng = np.random.default_rng(0)
+  rows = rng.normal(size=(2000, 3, 2)) @ rng.normal(size=(2000, 2, 10))
+  aggregator = jaxmtl.cagrad(3, c)
+  weigh = jax.vmap(lambda gramian: aggregator.weigh(gramian, aggregator.init(None)))
+  weights, state = jax.jit(weigh, compiler_options=FAST_COMPILE)(rows @ rows.transpose(0, 2, 1))
+  assert np.all(state.converged)
+  mean, update = rows.mean(1), np.einsum("bt,btp->bp", weights, rows)
+  radius = c * np.linalg.norm(mean, axis=1)
+  step = update - mean
+  assert np.all(np.linalg.norm(step, axis=1) <= radius * (1 + 1e-9))
+  # The step's weights, which sum to a positive number, give a point of the dual.
+  simplex = np.asarray(weights) - 1 / 3
+  point = np.einsum("bt,btp->bp", simplex / simplex.sum(1, keepdims=True), rows)
+  dual = np.sum(point * mean, axis=1) + radius * np.linalg.norm(point, axis=1)
+  gap = dual - np.min(np.einsum("btp,bp->bt", rows, update), axis=1)
+  assert np.all(np.abs(gap) <= 1e-8 * np.max(np.sum(rows**2, axis=2), axis=1))
 
 
 def projected(rows, i, order):

@@ -116,6 +116,15 @@ def test_aggregated_step_aggregates_shared_and_leaves_heads_their_own_gradient(d
   np.testing.assert_allclose(
     metrics["task_gradient_norms"], jnp.sqrt(jnp.diagonal(gram)), rtol=1e-4
   )
+  np.testing.assert_allclose(
+    metrics["magnitude_similarity"], jaxmtl.magnitude_similarity(gram), rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    metrics["curvature_bound"], jaxmtl.curvature_bound(gram), rtol=1e-3, atol=1e-4
+  )
+  np.testing.assert_allclose(metrics["aggregation_weights"].sum(), 1, rtol=1e-5)  # MGDA's simplex
+  assert bool(metrics["solver_converged"])
+  assert int(metrics["solver_iterations"]) > 0
 
 
 @pytest.mark.parametrize("name", sorted(jaxmtl.aggregation.METHODS))
@@ -157,15 +166,17 @@ def no_dropout(params, model_state, batch, key):
   return jnp.stack(values), Aux({"mean": batch["x"].mean(0)})
 
 
-@pytest.mark.parametrize("aggregator", [None, jaxmtl.pcgrad, jaxmtl.metabalance])
-@pytest.mark.parametrize("how", ["jit", "pmap", "shard_map"])
-def test_eight_devices_equal_one(aggregator, how, data):
+def no_dropout_params():
   keys = jax.random.split(jax.random.key(1), 2)
-  params = {
+  return {
     "w": jax.random.normal(keys[0], (5, 8)),
     "heads": jax.random.normal(keys[1], (TASKS, 8, 3)),
   }
 
+
+@pytest.mark.parametrize("aggregator", [None, jaxmtl.pcgrad, jaxmtl.metabalance])
+@pytest.mark.parametrize("how", ["jit", "pmap", "shard_map"])
+def test_eight_devices_equal_one(aggregator, how, data):
   def make(axis_name=None):
     return train_step(
       no_dropout,
@@ -176,7 +187,7 @@ def test_eight_devices_equal_one(aggregator, how, data):
       axis_name=axis_name,
     )
 
-  state = make().init(params, jax.random.key(0), {"mean": jnp.zeros(5)})
+  state = make().init(no_dropout_params(), jax.random.key(0), {"mean": jnp.zeros(5)})
   want, want_metrics = jax.jit(make().update)(state, data)
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   spec = jax.sharding.PartitionSpec
@@ -195,6 +206,100 @@ def test_eight_devices_equal_one(aggregator, how, data):
   chex.assert_trees_all_close(got.params, want.params, rtol=1e-4, atol=1e-6)
   chex.assert_trees_all_close(got.model_state, want.model_state, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(metrics["losses"], want_metrics["losses"], rtol=1e-5)
+
+
+def test_a_weighting_that_revises_sees_the_same_batch_after_the_step(data):
+  """FAMO against a loop by hand, with batch statistics and dropout."""
+  famo, optimizer = jaxmtl.famo(TASKS, learning_rate=0.5), optax.sgd(0.1, momentum=0.9)
+  step = build(weighting=famo)
+  state = start(step)
+  params, model_state, opt_state = state.params, state.model_state, state.optimizer
+  weights_state = famo.init(params)
+
+  @jax.jit
+  def by_hand(params, model_state, opt_state, weights_state, key):
+    def stacked(params):
+      values, aux = losses_fn(params, model_state, data, key)
+      return jnp.stack([values[f"task{t}"] for t in range(TASKS)]), aux.model_state
+
+    before, pullback, new_model_state = jax.vjp(stacked, params, has_aux=True)
+    weights, weights_state = famo.weigh(before, weights_state)
+    updates, opt_state = optimizer.update(pullback(weights)[0], opt_state)
+    params = optax.apply_updates(params, updates)
+    weights_state = famo.revise(stacked(params)[0], weights_state)
+    return params, new_model_state, opt_state, weights_state
+
+  update = jax.jit(step.update)
+  for t in range(3):
+    state, _ = update(state, data)
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), t)
+    params, model_state, opt_state, weights_state = by_hand(
+      params, model_state, opt_state, weights_state, key
+    )
+  assert np.abs(weights_state.logits).min() > 0.05
+  got = (state.params, state.model_state, state.weighting)
+  chex.assert_trees_all_close(got, (params, model_state, weights_state), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregator", [None, jaxmtl.mgda])
+def test_a_weighting_that_needs_the_gramian_gets_it(aggregator, data):
+  """GradNorm in the step is GradNorm in a chain."""
+  gradnorm = jaxmtl.gradnorm(TASKS, learning_rate=0.3)
+  reduce = jaxmtl.sum_tasks(TASKS) if aggregator is None else aggregator(TASKS)
+  chain = optax.chain(gradnorm, reduce, optax.sgd(0.1))
+  step = train_step(
+    no_dropout,
+    optax.sgd(0.1),
+    TASKS,
+    weighting=gradnorm,
+    aggregator=aggregator(TASKS) if aggregator else None,
+  )
+  state = step.init(no_dropout_params(), jax.random.key(0), {"mean": jnp.zeros(5)})
+  params = state.params
+  chain_state, update = chain.init(params), jax.jit(step.update)
+
+  @jax.jit
+  def by_hand(params, chain_state):
+    values, grads = jaxmtl.task_value_and_grad(lambda p: no_dropout(p, (), data, None)[0])(params)
+    updates, chain_state = chain.update(grads, chain_state, params, losses=values)
+    return optax.apply_updates(params, updates), chain_state
+
+  for _ in range(3):
+    state, metrics = update(state, data)
+    params, chain_state = by_hand(params, chain_state)
+  assert np.abs(metrics["weights"] - 1).min() > 0.1
+  assert metrics["cosine"].shape == (TASKS, TASKS)
+  want = (params, chain_state[0])
+  chex.assert_trees_all_close((state.params, state.weighting), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["famo", "gradnorm"])
+def test_eight_devices_learn_the_weights_of_one(name, data, mesh):
+  def make(axis_name=None):
+    weighting = jaxmtl.weighting.METHODS[name](TASKS)
+    return train_step(no_dropout, optax.sgd(0.1), TASKS, weighting=weighting, axis_name=axis_name)
+
+  state = make().init(no_dropout_params(), jax.random.key(0), {"mean": jnp.zeros(5)})
+  spec = jax.sharding.PartitionSpec
+  sharded = jax.shard_map(
+    make("data").update, mesh=mesh, in_specs=(spec(), spec("data")), out_specs=spec()
+  )
+  one, eight, want, got = jax.jit(make().update), jax.jit(sharded), state, state
+  for _ in range(2):
+    want, got = one(want, data)[0], eight(got, data)[0]
+  assert np.abs(want.weighting.logits).min() > 0.01
+  chex.assert_trees_all_close(got.weighting, want.weighting, rtol=1e-3, atol=1e-5)
+  chex.assert_trees_all_close(got.params, want.params, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(jaxmtl.weighting.METHODS))
+def test_every_weighting_trains(name, data):
+  step = build(weighting=jaxmtl.weighting.METHODS[name](TASKS))
+  epoch = jax.jit(scan_epoch(step.update, batch_size=16))
+  state, first = epoch(start(step), data)
+  for _ in range(4):
+    state, last = epoch(state, data)
+  assert last["losses"].sum(-1).mean() < first["losses"].sum(-1).mean()
 
 
 def test_a_task_without_labels_is_left_alone():

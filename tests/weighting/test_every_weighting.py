@@ -17,6 +17,16 @@ METHODS = {
   "dwa": (jaxmtl.dwa, True),
   "dwa_epochs": (lambda num_tasks: jaxmtl.dwa(num_tasks, steps_per_epoch=2), True),
   "uncertainty": (jaxmtl.uncertainty, True),
+  "famo": (jaxmtl.famo, True),
+  "gls": (jaxmtl.gls, True),
+  "gradnorm": (jaxmtl.gradnorm, True),
+  "gradnorm_epochs": (lambda num_tasks: jaxmtl.gradnorm(num_tasks, steps_per_epoch=3), True),
+  "imtl_l": (jaxmtl.imtl_l, True),
+  "stch": (lambda num_tasks: jaxmtl.stch(num_tasks, mu=0.5), True),
+  "stch_preference": (
+    lambda num_tasks: jaxmtl.stch(num_tasks, 0.5, preference=range(1, num_tasks + 1)),
+    False,
+  ),
   "rlw": (jaxmtl.rlw, False),
   "rlw_dirichlet": (lambda num_tasks: jaxmtl.rlw(num_tasks, distribution="dirichlet"), False),
 }
@@ -24,13 +34,25 @@ METHODS = {
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 every_method = pytest.mark.parametrize("name", METHODS)
 SHAPES = {"w": (4, 2), "b": ()}
+# Those whose state is one entry a task, without a clock that all tasks share.
+ENTRY_A_TASK = ["famo", "gls", "gradnorm", "gradnorm_epochs", "imtl_l", "uncertainty"]
+
+
+def weigh_of(transform):
+  """`weigh`, which gets the Gramian where it needs one: as if each gradient were (loss, 1)."""
+
+  def weigh(losses, state, mask=None):
+    extra = {"gramian": jnp.outer(losses, losses) + 1} if transform.needs_gramian else {}
+    return transform.weigh(losses, state, mask, **extra)
+
+  return weigh
 
 
 @functools.cache
 def compiled(name, num_tasks):
   """The weighting, and its update and `weigh` under jit."""
   transform = METHODS[name][0](num_tasks)
-  return transform, jit(transform.update), jit(transform.weigh)
+  return transform, jit(transform.update), jit(weigh_of(transform))
 
 
 def gradients(num_tasks, dtype=jnp.float32, seed=0):
@@ -81,11 +103,12 @@ def test_update_scales_the_rows(name, dtype):
 def test_extreme_losses_give_finite_weights(name, size):
   losses = np.full((400, 3), size, np.float32)
   losses[:, 1] = 1.0
-  transform, _, _ = compiled(name, 3)
+  transform = METHODS[name][0](3)
+  weigh = weigh_of(transform)
 
   @jit
   def run(losses):
-    return jax.lax.scan(lambda s, x: transform.weigh(x, s)[::-1], transform.init(None), losses)[1]
+    return jax.lax.scan(lambda s, x: weigh(x, s)[::-1], transform.init(None), losses)[1]
 
   assert np.all(np.isfinite(run(losses)))
 
@@ -101,6 +124,18 @@ def test_a_task_without_labels_weighs_nothing(name):
   if METHODS[name][1]:
     np.testing.assert_allclose(weights[mask], weights_of(name, losses[:, mask]), rtol=1e-6)
   np.testing.assert_array_equal(weights_of(name, losses, [False] * 3), 0)
+
+
+@pytest.mark.parametrize("name", ENTRY_A_TASK)
+def test_a_task_without_labels_keeps_its_state(name):
+  losses, mask = history(3), np.array([True, False, True])
+  transform, _, weigh = compiled(name, 3)
+  state = weigh(jnp.asarray(losses[0]), transform.init(None), jnp.ones(3, bool))[1]
+  for row in losses[1:]:
+    row[1] = np.nan
+    state, before = weigh(jnp.asarray(row), state, jnp.asarray(mask))[1], state
+    for new, old in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
+      np.testing.assert_array_equal(new[1], old[1])
 
 
 @every_method
@@ -126,13 +161,14 @@ def test_order_of_the_tasks_does_not_matter(name):
 
 @every_method
 def test_vmap_and_scan(name):
-  transform, _, _ = compiled(name, 3)
+  transform = METHODS[name][0](3)
+  weigh = weigh_of(transform)
   losses = np.stack([history(3, seed=seed) for seed in range(3)])
 
   @jit
   @jax.vmap
   def run(losses):
-    return jax.lax.scan(lambda s, x: transform.weigh(x, s)[::-1], transform.init(None), losses)[1]
+    return jax.lax.scan(lambda s, x: weigh(x, s)[::-1], transform.init(None), losses)[1]
 
   last = run(losses)[:, -1]
   for seed in range(3):

@@ -1,0 +1,187 @@
+"""Time and peak memory of every aggregator on given task gradients, beside TorchJD and LibMTL.
+
+Command: `python -m benchmarks.aggregation --tasks 2 3 8 20 40 --sizes 10000 1000000 --repeats 7`.
+The peers (TorchJD 0.18 and LibMTL 1.1.5 were measured) take part where they are installed, on the
+same Jacobians in the same run. Every round calls each program once, in turn, after a warm-up. For a
+whole training step see `benchmarks/whole_step.py`.
+
+Prints a Markdown table: median milliseconds, peak memory above what was held before the call
+(Linux), and our time over each peer's. LibMTL aggregates inside its backward pass; its losses are
+inner products with the rows, so that its time includes T copies of a row.
+"""
+
+import ctypes
+import dataclasses
+import gc
+import pathlib
+import re
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import jaxmtl
+from benchmarks.timing import interleaved, medians
+from jaxmtl.aggregation import METHODS
+
+# Ours -> theirs, with the options that make them the same method.
+TORCHJD: dict[str, tuple[str, dict[str, Any]]] = {
+  "aligned_mtl": ("AlignedMTL", {}),
+  "cagrad": ("CAGrad", {"c": 0.5}),
+  "conflict_free": ("ConFIG", {}),
+  "dual_proj": ("DualProj", {}),
+  "excess_mtl": ("ExcessMTL", {}),
+  "fairgrad": ("FairGrad", {"alpha": 1.0}),
+  "graddrop": ("GradDrop", {}),
+  "gradvac": ("GradVac", {}),
+  "imtl_g": ("IMTLG", {}),
+  "krum": ("Krum", {"n_byzantine": 0}),
+  "mean_tasks": ("Mean", {}),
+  "mgda": ("MGDA", {}),
+  "nash_mtl": ("NashMTL", {}),
+  "pcgrad": ("PCGrad", {}),
+  "sum_tasks": ("Sum", {}),
+  "trimmed_mean": ("TrimmedMean", {"trim_number": 1}),
+  "upgrad": ("UPGrad", {}),
+}
+LIBMTL: dict[str, tuple[str, dict[str, Any]]] = {
+  "cagrad": ("CAGrad", {"calpha": 0.5, "rescale": 0}),
+  "gradvac": ("GradVac", {"beta": 0.5}),
+  "mgda": ("MGDA", {"mgda_gn": "none"}),
+  "pcgrad": ("PCGrad", {}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What to time.
+
+  Args:
+    methods: Names of aggregators; all where empty.
+    tasks: Numbers of tasks T.
+    sizes: Numbers of parameters P.
+    repeats: Timed rounds.
+    peers: Whether to time TorchJD and LibMTL.
+  """
+
+  methods: tuple[str, ...] = ()
+  tasks: tuple[int, ...] = (2, 3, 8, 20, 40)
+  sizes: tuple[int, ...] = (10_000, 1_000_000)
+  repeats: int = 7
+  peers: bool = True
+
+
+def ours(name: str, jacobian: np.ndarray) -> Callable[[], Any]:
+  """A compiled update."""
+  aggregator = METHODS[name](len(jacobian))
+  rows, losses = jnp.asarray(jacobian), jnp.ones(len(jacobian))
+  state = aggregator.init(rows[0])
+  update = jax.jit(lambda g, s, x: aggregator.update(g, s, losses=x))
+  call = update.lower(rows, state, losses).compile()
+  return lambda: jax.block_until_ready(call(rows, state, losses))
+
+
+def torchjd(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
+  """TorchJD's aggregator, or None."""
+  try:
+    import torch
+    from torchjd import aggregation
+  except ImportError:
+    return None
+  if name not in TORCHJD or not hasattr(aggregation, TORCHJD[name][0]):
+    return None
+  theirs, options = TORCHJD[name]
+  if name == "nash_mtl":
+    options = {"n_tasks": len(jacobian)}
+  rows = torch.from_numpy(jacobian)
+  aggregator = getattr(aggregation, theirs)(**options)
+  return lambda: aggregator(rows)
+
+
+def libmtl(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
+  """LibMTL's method on a network whose task gradients are the rows, or None."""
+  # Its models import a module that torchvision has removed; its weightings do not use it.
+  sys.modules.setdefault("torchvision.models.utils", types.ModuleType("utils"))
+  sys.modules["torchvision.models.utils"].load_state_dict_from_url = None  # type: ignore[attr-defined]
+  try:
+    import torch
+    from LibMTL import weighting
+  except ImportError:
+    return None
+  if name not in LIBMTL:
+    return None
+  theirs, options = LIBMTL[name]
+  rows = torch.from_numpy(jacobian)
+  parameter = torch.nn.Parameter(torch.zeros(jacobian.shape[1]))
+
+  class Network(getattr(weighting, theirs)):  # type: ignore[misc]
+    def get_share_params(self) -> Any:
+      return [parameter]
+
+    def zero_grad_share_params(self) -> None:
+      parameter.grad.zero_()
+
+  network = Network()
+  network.task_num, network.task_name = len(jacobian), [str(i) for i in range(len(jacobian))]
+  network.device, network.rep_grad, network.epoch = torch.device("cpu"), False, 0
+  network.init_param()
+
+  def call() -> None:
+    parameter.grad = torch.zeros_like(parameter)
+    network.backward(rows @ parameter + 1, **options)
+
+  return call
+
+
+def peak_memory(call: Callable[[], Any]) -> float:
+  """Largest resident memory during a call above that before it, in MB; NaN where not Linux."""
+  try:
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident("VmRSS")
+    call()
+    return (_resident("VmHWM") - before) / 1024
+  except OSError:
+    return float("nan")
+
+
+def _resident(field: str) -> int:
+  text = pathlib.Path("/proc/self/status").read_text()
+  found = re.search(rf"{field}:\s+(\d+)", text)
+  return int(found.group(1)) if found else 0
+
+
+def main(config: Config) -> None:
+  """Time every method and print a Markdown table."""
+  unknown = set(config.methods) - set(METHODS)
+  if unknown:
+    raise SystemExit(f"methods {sorted(unknown)} are not known; known ones: {sorted(METHODS)}.")
+  print(f"jaxmtl {jaxmtl.__version__}, jax {jax.__version__}, {jax.default_backend()}\n")
+  print("| method | T | P | ms | MB | TorchJD ms | MB | over it | LibMTL ms | MB | over it |")
+  print("|" + " --- |" * 11)
+  for num_tasks in config.tasks:
+    for size in config.sizes:
+      rng = np.random.default_rng(0)
+      jacobian = rng.normal(size=(num_tasks, size)).astype(np.float32)
+      for name in config.methods or METHODS:
+        makers = [ours, torchjd, libmtl] if config.peers else [ours]
+        calls = {make.__name__: make(name, jacobian) for make in makers}
+        programs = {peer: call for peer, call in calls.items() if call}
+        middle = medians(interleaved(programs, config.repeats))
+        memory = {peer: peak_memory(call) for peer, call in programs.items()}
+        cells = [f"{1000 * middle['ours']:.2f}", f"{memory['ours']:.0f}"]
+        for peer in ("torchjd", "libmtl"):
+          known = peer in middle
+          cells += [f"{1000 * middle[peer]:.2f}", f"{memory[peer]:.0f}"] if known else ["-", "-"]
+          cells += [f"{middle['ours'] / middle[peer]:.2f}"] if known else ["-"]
+        print(f"| {name} | {num_tasks} | {size} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+  main(tyro.cli(Config))

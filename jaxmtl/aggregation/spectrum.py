@@ -1,0 +1,53 @@
+"""Eigenvalues of a Gramian, without those that are round-off: its inverse square root and the like.
+
+Shared by the methods that solve linear systems with the Gramian, which is often singular: for
+tasks without labels, for more tasks than parameters, for duplicate and opposite gradients.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmtl.aggregation.jacobi import jacobi_eigh
+
+
+class Spectrum(NamedTuple):
+  """Eigenvalues and eigenvectors of a Gramian divided by its largest diagonal entry.
+
+  Attributes:
+    values: `[T]`, ascending.
+    vectors: `[T, T]`, one a column.
+    kept: bool `[T]`, False for the eigenvalues that count as zero; the others come last.
+  """
+
+  values: jax.Array
+  vectors: jax.Array
+  kept: jax.Array
+
+  @property
+  def rank(self) -> jax.Array:
+    """The number of eigenvalues that do not count as zero, an int32 scalar."""
+    return self.kept.sum()
+
+  def times(self, vector: jax.Array, power: float) -> jax.Array:
+    """The matrix to a power, a pseudo-inverse where that is negative, times a vector `[T]`."""
+    factors = jnp.where(self.kept, jnp.where(self.kept, self.values, 1) ** power, 0)
+    inner = jnp.matmul(vector, self.vectors, precision="highest")
+    return jnp.matmul(self.vectors, factors * inner, precision="highest")
+
+
+def spectrum(gramian: jax.Array) -> Spectrum:
+  """Decomposes a Gramian `[T, T]`; eigenvalues up to T eps times the largest count as zero.
+
+  Zero rows, those of tasks without labels, do not count in that T. NaN gives NaN.
+  """
+  squares = jnp.diagonal(gramian)
+  largest = jnp.max(squares)
+  # float64 has digits to spare.
+  decompose = jnp.linalg.eigh if gramian.dtype == jnp.float64 else jacobi_eigh
+  values, vectors = decompose(gramian / jnp.where(largest > 0, largest, 1))
+  tolerance = jnp.sum(squares > 0) * jnp.finfo(gramian.dtype).eps * values[-1]
+  return Spectrum(values, vectors, ~(values <= tolerance))  # NaN is kept, so that it shows

@@ -1,0 +1,128 @@
+"""Gradient normalisation (GradNorm)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl import guards
+from jaxmtl.weighting.base import Weighting, loss_weighting
+from jaxmtl.weighting.learned import init_tasks, step_tasks
+
+
+class GradNormState(NamedTuple):
+  """Learned weights and what they compare the losses with.
+
+  Attributes:
+    logits: `[T]`, s.
+    first: `[T]`, mean loss of the task's first epoch.
+    seen: int32 `[T]`, over how many of its steps that mean is so far.
+    optimizer_state: of the T Adams that move the logits.
+  """
+
+  logits: jax.Array
+  first: jax.Array
+  seen: jax.Array
+  optimizer_state: Any
+
+
+def gradnorm(
+  num_tasks: int, alpha: float = 1.5, learning_rate: float = 0.025, steps_per_epoch: int = 1
+) -> Weighting:
+  r"""Learns weights that let all tasks train at the same rate, by the norms of their gradients.
+
+  .. math:: w = T \, \mathrm{softmax}(s), \quad
+            \min_s \sum_t \Big| w_t n_t - \overline{w n} \, r_t^\alpha \Big|, \quad
+            r_t = \frac{L_t / L_t(0)}{\overline{L / L(0)}}
+
+  with n the norms of the unweighted task gradients, bars for means over tasks, and the target (the
+  second term) held constant. The weights of a step are used first; then Adam moves s. A task
+  without labels in the batch takes no part in means and softmax and keeps its entries.
+  Task-specific parameters receive their own task's gradient, scaled by its weight.
+
+  The norms are those of the gradients that the weighting sees: of the shared parameters in a train
+  step with `shared=`, of all parameters in a plain chain. The paper takes the last shared layer.
+
+  Args:
+    num_tasks: T, a static integer.
+    alpha: how strongly tasks that train slowly are favoured, >= 0; the paper uses 1.5 on NYUv2.
+    learning_rate: of s.
+    steps_per_epoch: over how many of the task's first steps with labels L(0) is the mean (so far,
+      while they last); 1 is the first loss.
+
+  Returns:
+    A `Weighting` with `needs_gramian` and a `GradNormState`. Losses must be positive: a task whose
+    L(0) is not counts as training at the pace of its start.
+
+  Raises:
+    ValueError: if `alpha` is negative, `learning_rate` not positive or `steps_per_epoch` below 1.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> import jaxmtl
+    >>> weighting = jaxmtl.gradnorm(2)
+    >>> state, weigh = weighting.init(None), jax.jit(weighting.weigh)
+    >>> gramian = jnp.diag(jnp.array([9.0, 1.0]))
+    >>> for _ in range(60):  # norms 3 and 1, no progress: weights go towards 1/2 and 3/2
+    ...   weights, state = weigh(jnp.ones(2), state, gramian=gramian)
+    >>> [round(float(w), 1) for w in weights]
+    [0.5, 1.5]
+
+  Reference:
+    Chen et al., "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask
+    Networks", 2018, algorithm 1 and section 3.
+  """
+  if not guards.is_traced(alpha) and not alpha >= 0:
+    raise ValueError(f"alpha must be >= 0, got {alpha}; the paper uses 1.5.")
+  if not guards.is_traced(learning_rate) and not learning_rate > 0:
+    raise ValueError(f"learning_rate must be positive, got {learning_rate}; 0.025 is usual.")
+  if not guards.is_traced(steps_per_epoch) and steps_per_epoch < 1:
+    raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
+  adam = optax.adam(learning_rate)
+
+  def init_fn(params: Any) -> GradNormState:
+    del params
+    zeros = jnp.zeros(num_tasks, jnp.float32)
+    return GradNormState(zeros, zeros, jnp.zeros(num_tasks, jnp.int32), init_tasks(adam, zeros))
+
+  def weigh(
+    losses: jax.Array, state: GradNormState, mask: jax.Array, gramian: jax.Array
+  ) -> tuple[jax.Array, GradNormState]:
+    count = jnp.maximum(mask.sum(), 1)
+    first, seen = _first_losses(losses, state, mask & (state.seen < steps_per_epoch))
+
+    def per_mean(values: jax.Array) -> jax.Array:
+      """Values of present tasks divided by their mean."""
+      values = jnp.where(mask, values, 0)
+      mean = values.sum() / count
+      return values / jnp.where(mean > 0, mean, 1)
+
+    progress = jnp.where(first > 0, jnp.maximum(losses, 0) / jnp.where(first > 0, first, 1), 1)
+    rates = per_mean(progress) ** alpha
+    norms = per_mean(jnp.sqrt(jnp.diagonal(gramian)))  # Adam's eps then sees no scale
+
+    def weights_of(logits: jax.Array) -> jax.Array:
+      return count * jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
+
+    def objective(logits: jax.Array) -> jax.Array:
+      sizes = jnp.where(mask, weights_of(logits) * norms, 0)
+      return jnp.abs(sizes - jax.lax.stop_gradient(sizes.sum() / count * rates)).sum()
+
+    logits, optimizer_state = step_tasks(
+      adam, jax.grad(objective)(state.logits), state.optimizer_state, state.logits, mask
+    )
+    return weights_of(state.logits), GradNormState(logits, first, seen, optimizer_state)
+
+  return loss_weighting(num_tasks, weigh, init_fn, needs_gramian=True)
+
+
+def _first_losses(
+  losses: jax.Array, state: GradNormState, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """The running means of the first losses, where `mask` is True one loss further."""
+  seen = state.seen + mask
+  mean = state.first + (losses - state.first) / jnp.maximum(seen, 1)
+  return jnp.where(mask, mean, state.first).astype(state.first.dtype), seen

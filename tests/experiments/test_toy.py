@@ -1,0 +1,110 @@
+import dataclasses
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import toy
+from experiments.toy_problem import STARTS, distance_to_front, losses_fn, pareto_front
+
+SMALL = toy.Config(methods=("equal", "gls", "mean_tasks"), steps=20, records=5, learning_rate=0.1)
+
+
+def by_hand(x, y):
+  """The authors' formulas in plain Python."""
+  above, below = max(math.tanh(y / 2), 0), max(math.tanh(-y / 2), 0)
+  f1 = math.log(max(abs((-x - 7) / 2 - math.tanh(-y)), 5e-6)) + 6
+  f2 = math.log(max(abs((-x + 3) / 2 + math.tanh(-y) + 2), 5e-6)) + 6
+  valley = (y + 8) ** 2 / 100 - 20
+  return above * f1 + below * ((7 - x) ** 2 / 10 + valley), above * f2 + below * (
+    (7 + x) ** 2 / 10 + valley
+  )
+
+
+@pytest.mark.parametrize("point", [*STARTS, (1.0, -3.0), (-2.5, 0.75)])
+def test_losses_are_those_of_the_formulas(point, x64):
+  np.testing.assert_allclose(losses_fn(jnp.array(point)), by_hand(*point), rtol=1e-9)
+  scaled = losses_fn(jnp.array(point), 0.1)
+  np.testing.assert_allclose(scaled, np.array(by_hand(*point)) * [0.1, 1], rtol=1e-9)
+
+
+def test_losses_at_points_worked_out_on_paper():
+  # Far below, tanh is 1: L1 = (7 - x)^2 / 10 + (y + 8)^2 / 100 - 20.
+  np.testing.assert_allclose(losses_fn(jnp.array([7.0, -28.0])), [-16, 3.6], rtol=1e-6)
+  assert losses_fn(jnp.zeros(2)).tolist() == [0, 0]
+  # In the first loss' trench the logarithm is cut off, and no gradient is infinite:
+  # (-x - 7) / 2 = -1 = tanh(-20).
+  trench = jnp.array([-5.0, 20.0])
+  assert losses_fn(trench)[0] == pytest.approx(math.log(5e-6) + 6)
+  assert np.isfinite(jax.jacrev(losses_fn)(trench)).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_the_front_is_where_theory_puts_it(scale):
+  thetas, losses = pareto_front(scale, points=(2201, 111))
+  # Between the minima of both parabolas, slightly below -8, where tanh is not quite 1.
+  assert thetas[:, 0].min() == pytest.approx(-7)
+  assert thetas[:, 0].max() == pytest.approx(7)
+  assert (np.abs(thetas[:, 1] + 8.36) < 0.3).all()
+  assert (np.diff(losses[:, 0]) >= 0).all()
+  assert (np.diff(losses[:, 1]) < 0).all()
+  middle = np.array([by_hand(x, -8.36) * np.array([scale, 1]) for x in (-5, 0, 3)])
+  np.testing.assert_allclose(distance_to_front(middle, losses), 0, atol=2e-3)
+
+
+def test_the_distance_is_that_to_the_nearest_part():
+  front = np.array([[0.0, 2.0], [0.0, 1.0], [4.0, 0.0]])
+  points = np.array([[-3.0, 6.0], [1.0, 1.5], [4.0, 0.0]])
+  direction = np.array([4.0, -1.0]) / math.sqrt(17)
+  offset = np.array([1.0, 0.5])
+  sideways = abs(offset[0] * direction[1] - offset[1] * direction[0])
+  np.testing.assert_allclose(distance_to_front(points, front), [5, sideways, 0], atol=1e-12)
+
+
+def test_it_writes_results_and_the_figure(tmp_path, capsys):
+  outcome = toy.run(SMALL, tmp_path)
+  assert "gls is left out: the geometric mean" in capsys.readouterr().out
+  assert list(outcome["left_out"]) == ["gls"]
+  assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(outcome))
+  assert (tmp_path / "trajectories.png").stat().st_size
+  assert "| mean_tasks |" in (tmp_path / "results.md").read_text()
+  for row in outcome["results"]:
+    expected = [by_hand(*end) for end in row["end"]]
+    np.testing.assert_allclose(row["losses"], expected, rtol=1e-3, atol=1e-3)
+    assert len(row["distance"]) == len(STARTS)
+
+
+def test_a_path_is_adams_on_the_sum_of_the_losses():
+  path = toy.train(dataclasses.replace(SMALL, steps=10, scale_first=0.1), "equal")
+  assert path.shape == (5, 6, 2)
+  np.testing.assert_array_equal(path[:, 0], STARTS)
+  theta, (mean, square) = jnp.array(STARTS[0]), (0, 0)
+  for step in range(1, 11):
+    grad = jax.grad(lambda t: losses_fn(t, 0.1).sum())(theta)
+    mean, square = 0.9 * mean + 0.1 * grad, 0.999 * square + 0.001 * grad**2
+    theta -= 0.1 * mean / (1 - 0.9**step) / (jnp.sqrt(square / (1 - 0.999**step)) + 1e-8)
+  np.testing.assert_allclose(path[0, -1], theta, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known; known ones: .*pcgrad"),
+    ({"steps": 21}, "steps must be a multiple of records"),
+    ({"scale_first": 0.0}, "scale_first must be positive"),
+  ],
+)
+def test_bad_input_raises_before_anything_is_written(change, message, tmp_path):
+  with pytest.raises(ValueError, match=message):
+    toy.run(dataclasses.replace(SMALL, **change), tmp_path / "runs")
+  assert not (tmp_path / "runs").exists()
+
+
+def test_with_an_offset_every_loss_is_positive_and_every_method_takes_part():
+  config = toy.Config(offset=25.0)
+  left_out = toy._left_out(config)
+  assert not set(left_out) & set(toy.NEED_POSITIVE)
+  assert set(toy._left_out(toy.Config())) - set(left_out) == set(toy.NEED_POSITIVE)
