@@ -40,6 +40,8 @@ from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.training import comparison, results
 from jaxmtl.weighting import METHODS as WEIGHTINGS
 
+NEAR = 0.1
+"""Distance to the front, in units of the losses, up to which an end counts as on it."""
 # What these methods do with a loss that is not positive.
 NEED_POSITIVE = {
   "gls": "the geometric mean is of positive losses",
@@ -149,7 +151,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     f"Pareto front, after {config.steps} steps of Adam, learning rate {config.learning_rate:g}"
   )
   cells = [[row["method"], *_cells(row), _reached(row)] for row in rows]
-  results.write_results(folder, title, ["method", *starts, "on the front"], cells, outcome)
+  results.write_results(folder, title, ["method", *starts, f"within {NEAR:g}"], cells, outcome)
   print(f"Results and figure are in {folder}.")
   return outcome
 
@@ -184,7 +186,7 @@ def _left_out(config: Config) -> dict[str, str]:
 
 
 def _reached(row: dict[str, Any]) -> str:
-  return f"{sum(d < 0.1 for d in row['distance'])} of {len(STARTS)}"
+  return f"{sum(d < NEAR for d in row['distance'])} of {len(STARTS)}"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -200,7 +202,7 @@ def _draw(
   folder: pathlib.Path,
 ) -> None:
   thetas, losses = grid(config.scale_first, (201, 201))
-  figure, panels = comparison.panelgrid(len(paths), (1.9, 1.9))
+  figure, panels = comparison.panel_grid(len(paths), (1.9, 1.9))
   for axes, row in zip(panels, rows, strict=True):
     name = row["method"]
     axes.contour(
@@ -214,8 +216,8 @@ def _draw(
     axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT))
     axes.set_title(f"{name}, {_reached(row)}", fontsize=8)
   figure.suptitle(
-    f"Paths after {config.steps} steps, the first loss scaled by {config.scale_first:g}; "
-    "contours: mean loss; title: ends on the front",
+    f"{config.steps} steps, the first loss scaled by {config.scale_first:g}; contours: mean loss\n"
+    f"in titles: ends within {NEAR:g} of the front",
     fontsize=10,
   )
   handles, labels = panels[0].get_legend_handles_labels()

@@ -152,7 +152,9 @@ def gramian_aggregator(
     gramian = jnp.where(mask[:, None] & mask[None, :], gramian, 0)
     losses = None if losses is None else guards.check_losses(losses, num_tasks)
     size = {"scale": jnp.asarray(scale, gramian.dtype)} if needs_scale else {}
-    weights, state = weigh(gramian, state, losses=losses, mask=mask, **size)
+    # GPUs and TPUs multiply in fewer digits by default, with which no solver would converge.
+    with jax.default_matmul_precision("highest"):
+      weights, state = weigh(gramian, state, losses=losses, mask=mask, **size)
     return jnp.where(mask, weights, 0), state
 
   def aggregate(

@@ -22,7 +22,8 @@ def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Agg
   .. math:: \min_{w \in \Delta} \langle g_w, g_0 \rangle + c \|g_0\| \|g_w\|, \qquad
             d = g_0 + \frac{c \|g_0\|}{\|g_w\|} g_w
 
-  c = 0 is the mean; c >= 1 tends to MGDA's direction. One task gives `(1 + c) g_1`, before
+  c = 0 is the mean; c >= 1 tends to MGDA's direction. (With c > 1 at a Pareto-stationary point, the
+  solver may stop within about 1e-2 of the maximum and say so.) One task gives `(1 + c) g_1`, before
   rescaling. Tasks without labels count neither in the mean nor in the minimum.
   Task-specific parameters receive their own task's gradient, unscaled.
 

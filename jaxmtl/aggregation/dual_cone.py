@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import SolverState
 
-# Relative to the largest eigenvalue at most; two opposite gradients have no projection without it.
+# Relative to the trace; without it, the weights of opposite gradients would not be unique.
 REGULARIZATION = 1e-4
 # Exchanges of whole blocks that may fail to lessen the number of violations before single ones.
 _PATIENCE = 3

@@ -17,7 +17,7 @@ _STOP, _CONVERGED = 4, 100
 # A step may go this share of the way to the boundary, so that iterates stay inside.
 _TO_BOUNDARY = 0.9
 # Smoothing of the squared norm in units of round-off.
-_ROUND_OFF = 1
+_ROUND_OFF = 4
 # Smoothing of the norm in units of mu: the more, the sooner the kink's neighbourhood is resolved.
 _SMOOTHING = 30
 
@@ -47,8 +47,8 @@ def minimize_norm_on_simplex(
 
   Returns:
     v `[T]`, in the direction of w, 0 where not `mask`; and a `SolverState`. `converged` is False
-    where 60 iterations, or a failed solve, leave a gap above what round-off in G explains, whose
-    square root counts where g_w is zero.
+    where 60 iterations, or a failed solve, leave a gap above what round-off explains: that of the
+    squared norm, by its square root, where g_w is zero.
   """
   dtype = gramian.dtype
   eps = jnp.finfo(dtype).eps
@@ -61,11 +61,11 @@ def minimize_norm_on_simplex(
     return _ROUND_OFF * eps * (w @ norms) ** 2
 
   def certify(w: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The gap, the size of the inner products, and whether round-off explains the gap."""
+    """The gap, the size of what it is the difference of, and whether round-off explains it."""
     inner = slopes + radius * gramian @ v
     primal = slopes @ w + radius * jnp.sqrt(jnp.maximum(w @ gramian @ w, 0))
     gap = primal - jnp.min(jnp.where(mask, inner, jnp.inf))
-    size = jnp.max(jnp.abs(ones * inner))
+    size = w @ jnp.abs(slopes) + radius * (w @ norms)
     bound = _CONVERGED * eps * jnp.maximum(size, eps) + radius * jnp.sqrt(round_off(w))
     return gap, size, gap <= bound
 

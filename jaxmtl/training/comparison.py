@@ -8,7 +8,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import matplotlib.axes
+import matplotlib.colors
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from jaxmtl.training.plots import COLORS
@@ -25,13 +27,15 @@ def plot_heat_map(
 ) -> None:
   """Draws a table of signed numbers: blue above zero, red below, the number in each cell.
 
+  Colours follow the logarithm of the size beyond 1, so that one large entry does not fade the rest.
+
   Args:
     path: of the PNG file.
     values: float `[rows, columns]`; cells that are not finite stay empty.
     rows: names, for example of methods.
     columns: names, for example of tasks.
     title: above the figure.
-    limit: what the full colour stands for; the largest size where None.
+    limit: what the full colour stands for, at least 1; the largest size where None.
 
   Example:
     >>> import tempfile, numpy as np
@@ -40,20 +44,26 @@ def plot_heat_map(
     ...   plot_heat_map(f"{folder}/a.png", np.array([[1.0, -2.0]]), ["a"], ["left", "right"])
   """
   finite = np.abs(values[np.isfinite(values)])
-  limit = limit or float(finite.max(initial=0)) or 1.0
+  limit = max(limit or float(finite.max(initial=0)), 1.0)
   figure = matplotlib.figure.Figure(
     figsize=(2.5 + 0.95 * len(columns), 1.3 + 0.28 * len(rows)), layout="constrained"
   )
   axes = figure.subplots()
-  image = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+  norm = matplotlib.colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit)
+  image = axes.imshow(values, cmap="RdBu", norm=norm, aspect="auto")
   axes.set_xticks(range(len(columns)), columns)
   axes.set_yticks(range(len(rows)), rows)
   axes.tick_params(length=0)
   for (row, column), value in np.ndenumerate(values):
     if np.isfinite(value):
-      color = "white" if abs(value) > 0.6 * limit else "black"
+      color = "white" if abs(norm(value) - 0.5) > 0.28 else "black"
       axes.text(column, row, f"{value:+.1f}", ha="center", va="center", color=color, fontsize=8)
-  figure.colorbar(image, extend="both" if finite.max(initial=0) > limit else "neither")
+  powers = [10**k for k in range(math.floor(math.log10(limit)) + 1)]
+  ticks = [*(-p for p in powers[::-1]), 0, *powers]
+  bar = figure.colorbar(
+    image, ticks=ticks, format="%+g", extend="both" if finite.max(initial=0) > limit else "neither"
+  )
+  bar.minorticks_off()
   figure.suptitle(title, fontsize=10)
   figure.savefig(path, dpi=150)
 
@@ -116,7 +126,14 @@ def plot_trade_off(
       va="center",
       fontsize=8,
       color=COLORS[list(values).index(name) % len(COLORS)],
-      arrowprops={"arrowstyle": "-", "color": "0.75", "lw": 0.5, "shrinkB": 3},
+      arrowprops={
+        "arrowstyle": "-",
+        "color": "0.8",
+        "lw": 0.5,
+        "shrinkB": 3,
+        "relpos": (0, 0.5),
+        "zorder": 0,
+      },
     )
   axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
   axes.spines[["top", "right"]].set_visible(False)
@@ -165,7 +182,9 @@ def plot_panels(
       )[0]
     axes.set_title(name, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-  figure.supxlabel(xlabel, fontsize=9)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
+    if axes.xaxis.get_tick_params()["labelbottom"]:
+      axes.set_xlabel(xlabel, fontsize=8)
   figure.supylabel(ylabel, fontsize=9)
   figure.suptitle(title, fontsize=10)
   figure.legend(

@@ -116,10 +116,12 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
   """
   table = rich.table.Table(title=title)
   for column, name in enumerate(header):
-    table.add_column(name, justify="right" if column else "left")
+    table.add_column(name, justify="right" if column else "left", no_wrap=not column)
   for row in rows:
     table.add_row(*row)
-  rich.console.Console().print(table)
+  console = rich.console.Console()
+  # A file takes lines of any length.
+  (console if console.is_terminal else rich.console.Console(width=160)).print(table)
 
 
 def write_results(

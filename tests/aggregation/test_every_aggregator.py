@@ -91,9 +91,7 @@ METHODS = {
     homogeneous=False,
     full_rank=True,
   ),
-  "fairgrad": Method(
-    jaxmtl.fairgrad, single=None, homogeneous=False, full_rank=True, unit=True
-  ),
+  "fairgrad": Method(jaxmtl.fairgrad, single=None, homogeneous=False, full_rank=True, unit=True),
   "modo": Method(jaxmtl.modo),
   "sdmgrad": Method(jaxmtl.sdmgrad),
 }

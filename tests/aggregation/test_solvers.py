@@ -210,6 +210,15 @@ def test_pcgrad_draws_new_orders_from_its_seed():
   assert not np.allclose(first, later)
 
 
+@pytest.mark.parametrize("name", ["cagrad", "mgda", "upgrad", "dual_proj", "nash_mtl", "fairgrad"])
+def test_products_run_in_full_precision(name):
+  """GPUs and TPUs would take fewer digits by default."""
+  aggregator = getattr(jaxmtl, name)(3)
+  program = str(jax.make_jaxpr(aggregator.weigh)(jnp.eye(3), aggregator.init(None)))
+  assert "dot_general" in program
+  assert program.count("HIGHEST") >= program.count("dot_general[")
+
+
 def test_options_are_checked():
   with pytest.raises(ValueError, match="c must be at least 0, got -1"):
     jaxmtl.cagrad(2, c=-1)
