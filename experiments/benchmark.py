@@ -7,10 +7,10 @@ with the same learning rate; single-task baselines, one network a task, are trai
   python -m experiments.benchmark --methods equal dwa pcgrad dwa+pcgrad --seeds 5
   python -m experiments.benchmark --preset full     # every method, a wider network, longer
 
-A method is a weighting, an aggregator, or `weighting+aggregator`. No epoch is chosen: the last one is
-reported. The quick preset's learning rate, batch and epochs were set with equal weights and single
-tasks, one seed, with both validation and test accuracy in view: compare methods with each other, not
-with other work. Writes under `--workdir`: config.json, results.json,
+A method is a weighting, an aggregator, or `weighting+aggregator`. No epoch is chosen: the last one
+is reported. The quick preset's learning rate, batch and epochs were set with equal weights and
+single tasks, one seed, with both validation and test accuracy in view: compare methods with each
+other, not with other work. Writes under `--workdir`: config.json, results.json,
 results.md, heat_map.png, trade_off.png, cost.png, curves.png and, for each method and each single
 task, metrics.jsonl, TensorBoard events and checkpoints, from which the same command goes on.
 """
