@@ -210,8 +210,19 @@ def cosine_matrix(gramian: jax.Array) -> jax.Array:
   """
   norms = jnp.sqrt(jnp.diagonal(gramian))
   # One norm after the other: the product of two tiny norms underflows before the quotient does.
-  inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+  inverse = reciprocal(norms)
   return jnp.clip(gramian * inverse[:, None] * inverse[None, :], -1, 1)
+
+
+def reciprocal(values: jax.Array) -> jax.Array:
+  """1 / values, and 0 where they are not positive."""
+  return jnp.where(values > 0, 1 / jnp.where(values > 0, values, 1), 0)
+
+
+def of_order_one(gramian: jax.Array) -> jax.Array:
+  """The Gramian divided by the largest size on its diagonal, unless all of that is zero."""
+  largest = jnp.max(jnp.abs(jnp.diagonal(gramian)))
+  return gramian / jnp.where(largest > 0, largest, 1)
 
 
 def accumulator_dtype(tree: PyTree) -> jnp.dtype:

@@ -8,8 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, preferred_weights
 from jaxmtl.aggregation.spectrum import spectrum
 
 _SCALES = ("min", "median", "rmse")
@@ -56,16 +55,13 @@ def aligned_mtl(
   Reference:
     Senushkin et al., "Independent Component Alignment for Multi-Task Learning", 2023, section 4.
   """
-  guards.check_num_tasks(num_tasks)
   if scale not in _SCALES:
     raise ValueError(f"scale must be one of {_SCALES}, got {scale!r}.")
-  wanted = None if preference is None else guards.check_preference(preference, num_tasks)
+  wanted = preferred_weights(num_tasks, preference)
 
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses
-    dtype = gramian.dtype
-    mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
-    weights = mean if wanted is None else jnp.where(mask, wanted.astype(dtype), 0)
+    weights = wanted(mask, gramian.dtype)
     decomposed = spectrum(gramian)
     values, rank = decomposed.values, decomposed.rank
     if scale == "rmse":

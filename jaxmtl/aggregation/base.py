@@ -57,6 +57,26 @@ class Aggregator(aggregating.Aggregator):
     return self
 
 
+def mean_weights(mask: jax.Array, dtype: jnp.dtype) -> jax.Array:
+  """Equal weights `[T]` that sum to 1, 0 for tasks without labels."""
+  return mask / jnp.maximum(mask.sum(), 1).astype(dtype)
+
+
+def preferred_weights(
+  num_tasks: int, preference: Any
+) -> Callable[[jax.Array, jnp.dtype], jax.Array]:
+  """Checks the option `preference`.
+
+  Returns:
+    `(mask, dtype) -> weights [T]`: the preference, `mean_weights` where it is None.
+  """
+  guards.check_num_tasks(num_tasks)
+  if preference is None:
+    return mean_weights
+  wanted = guards.check_preference(preference, num_tasks)
+  return lambda mask, dtype: jnp.where(mask, wanted.astype(dtype), 0)
+
+
 def per_task(num_tasks: int, params: PyTree, value: float = 0.0) -> PyTree:
   """A history of task gradients before the first: leaves `[T, *shape]`, float32 or wider."""
 

@@ -8,8 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.base import (
+  Aggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+  mean_weights,
+)
 from jaxmtl.aggregation.norm_on_simplex import minimize_norm_on_simplex
+from jaxmtl.gram import of_order_one
 
 
 def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Aggregator:
@@ -60,10 +67,8 @@ def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Agg
     gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[jax.Array, SolverState]:
     del state, losses
-    dtype = gramian.dtype
-    largest = jnp.max(jnp.diagonal(gramian))
-    gramian = gramian / jnp.where(largest > 0, largest, 1)
-    mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
+    gramian = of_order_one(gramian)
+    mean = mean_weights(mask, gramian.dtype)
     inner = gramian @ mean
     radius = c * jnp.sqrt(jnp.maximum(mean @ inner, 0))
     direction, solver = minimize_norm_on_simplex(gramian, inner, radius, mask)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
 from jaxmtl.aggregation.spectrum import spectrum
-from jaxmtl.gram import cosine_matrix
+from jaxmtl.gram import cosine_matrix, reciprocal
 
 
 def conflict_free(
@@ -60,7 +60,7 @@ def conflict_free(
     del losses
     target = jnp.where(mask, wanted.astype(gramian.dtype), 0)
     norms = jnp.sqrt(jnp.diagonal(gramian))
-    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+    inverse = reciprocal(norms)
     cosines = cosine_matrix(gramian)
     units = spectrum(cosines).times(target, -1)  # u = sum of units_t U_t
     inner = jnp.matmul(cosines, units, precision="highest")  # <U_t, u>

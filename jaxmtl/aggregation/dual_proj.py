@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 
-from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.base import (
+  Aggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+  preferred_weights,
+)
 from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
 
 
@@ -51,16 +55,13 @@ def dual_proj(num_tasks: int, preference: Sequence[float] | jax.Array | None = N
     Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", 2017, section 3;
     under this name in Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
   """
-  guards.check_num_tasks(num_tasks)
-  wanted = None if preference is None else guards.check_preference(preference, num_tasks)
+  wanted = preferred_weights(num_tasks, preference)
 
   def weigh(
     gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[jax.Array, SolverState]:
     del state, losses
-    dtype = gramian.dtype
-    mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
-    weights = mean if wanted is None else jnp.where(mask, wanted.astype(dtype), 0)
+    weights = wanted(mask, gramian.dtype)
     projection, solver = project_onto_dual_cone(gramian, weights[None])
     return projection[0], solver
 

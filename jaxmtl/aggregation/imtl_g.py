@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
 from jaxmtl.aggregation.spectrum import spectrum
-from jaxmtl.gram import cosine_matrix
+from jaxmtl.gram import cosine_matrix, reciprocal
 
 
 def imtl_g(num_tasks: int) -> Aggregator:
@@ -48,7 +48,7 @@ def imtl_g(num_tasks: int) -> Aggregator:
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses, mask
     norms = jnp.sqrt(jnp.diagonal(gramian))
-    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+    inverse = reciprocal(norms)
     # Through the cosines, no scale of a gradient costs digits. Where they are singular, though,
     # they have another least-squares solution.
     cosines = spectrum(cosine_matrix(gramian))

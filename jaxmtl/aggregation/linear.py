@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, mean_weights
 
 
 def mean_tasks(num_tasks: int) -> Aggregator:
@@ -40,7 +39,7 @@ def mean_tasks(num_tasks: int) -> Aggregator:
 
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses
-    return mask / jnp.maximum(mask.sum(), 1).astype(gramian.dtype), state
+    return mean_weights(mask, gramian.dtype), state
 
   return gramian_aggregator(num_tasks, weigh)
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
 from jaxmtl.aggregation.simplex import minimize_on_simplex
+from jaxmtl.gram import of_order_one, reciprocal
 
 _NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
@@ -60,14 +61,13 @@ def mgda(
     factors = jnp.ones(num_tasks, gramian.dtype)
     if normalization in ("l2", "loss+"):
       norms = jnp.sqrt(jnp.diagonal(gramian))
-      factors = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 1)
+      factors = jnp.where(norms > 0, reciprocal(norms), 1)
     if normalization in ("loss", "loss+"):
       losses = guards.check_losses(losses, num_tasks).astype(gramian.dtype)
       factors /= jnp.where(losses > 0, losses, 1)
     gramian = gramian * factors[:, None] * factors[None, :]
     # Order 1, whatever the gradients' scale; zero gradients leave equal weights.
-    largest = jnp.max(jnp.diagonal(gramian))
-    gramian /= jnp.where(largest > 0, largest, 1)
+    gramian = of_order_one(gramian)
     return minimize_on_simplex(lambda w: (gramian @ w, gramian), mask, gramian.dtype)
 
   return gramian_aggregator(num_tasks, weigh, init_solver_state)

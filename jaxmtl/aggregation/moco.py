@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, per_task
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype, combine, gramian, per_row, row_norms
+from jaxmtl.gram import accumulator_dtype, combine, gramian, per_row, reciprocal, row_norms
 
 
 class MoCoState(NamedTuple):
@@ -93,7 +93,7 @@ def moco(
     norms = row_norms(task_grads)
     sound = jnp.all(jnp.isfinite(norms))
     learns = mask & sound
-    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+    inverse = reciprocal(norms)
 
     def track(mean: jax.Array, leaf: jax.Array) -> jax.Array:
       moved = mean - beta * (mean - per_row(inverse, leaf) * leaf)

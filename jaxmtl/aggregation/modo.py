@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype
+from jaxmtl.gram import accumulator_dtype, of_order_one
 
 
 class MoDoState(NamedTuple):
@@ -74,8 +74,7 @@ def modo(num_tasks: int, gamma: float = 0.1, rho: float = 0.1) -> Aggregator:
     gramian: jax.Array, state: MoDoState, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[jax.Array, MoDoState]:
     del losses
-    largest = jnp.max(jnp.abs(jnp.diagonal(gramian)))
-    gramian = gramian / jnp.where(largest > 0, largest, 1)
+    gramian = of_order_one(gramian)
     start, share = among_present(state.weights, mask)
     moved = start - gamma * (gramian @ start + rho * start)
     weights = jnp.where(jnp.all(jnp.isfinite(moved)), project_on_simplex(moved, mask), start)

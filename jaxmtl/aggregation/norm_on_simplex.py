@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import SolverState
+from jaxmtl.aggregation.simplex import barrier_step, longest_step
 
 _MAX_ITERATIONS = 60
 # The gap, in units of round-off, at which a solve stops, and that at which it has converged.
@@ -69,10 +70,6 @@ def minimize_norm_on_simplex(
     bound = _CONVERGED * eps * jnp.maximum(size, eps) + radius * jnp.sqrt(round_off(w))
     return gap, size, gap <= bound
 
-  def longest(value: jax.Array, change: jax.Array) -> jax.Array:
-    shrinking = mask & (change < 0)
-    return jnp.min(jnp.where(shrinking, -value / jnp.where(shrinking, change, -1), jnp.inf))
-
   def longest_in_ball(v: jax.Array, change: jax.Array) -> jax.Array:
     """The largest step for which g_v stays within the unit ball."""
     square, cross = change @ gramian @ change, v @ gramian @ change
@@ -87,20 +84,13 @@ def minimize_norm_on_simplex(
     inverse = radius / jnp.sqrt(squared + (_SMOOTHING * mu) ** 2)  # 1 / N
     outer = jnp.outer(dual, product)
     hessian = radius * inverse * (gramian - inverse * (outer + outer.T) / 2)
-    # Masked tasks keep w = 0: their rows are those of the identity, with right-hand side 0.
-    inside = jnp.where(mask, w, 1)
-    system = hessian + jnp.diag(jnp.where(mask, z / inside, 1))
-    # Bordered by the sum's row and column: it stays regular where the Hessian alone is singular.
-    bordered = jnp.block([[system, -ones[:, None]], [ones[None, :], jnp.zeros((1, 1), dtype)]])
     gradient = slopes + radius * inverse * product
-    right = jnp.append(jnp.where(mask, mu / inside - gradient, 0), 0)
-    dw = ones * jnp.linalg.solve(bordered, right)[:-1]
-    dz = ones * (mu / inside - z - z / inside * dw)
+    dw, dz = barrier_step(hessian, gradient, w, z, mu, mask)
     dv = inverse * (w + dw - inverse * (product @ dw) * v) - v
 
-    w += jnp.minimum(1, _TO_BOUNDARY * longest(w, dw)) * dw
+    w += jnp.minimum(1, _TO_BOUNDARY * longest_step(w, dw)) * dw
     w /= w.sum()  # round-off of the sum does not add up
-    step = jnp.minimum(1, _TO_BOUNDARY * jnp.minimum(longest(z, dz), longest_in_ball(v, dv)))
+    step = jnp.minimum(1, _TO_BOUNDARY * jnp.minimum(longest_step(z, dz), longest_in_ball(v, dv)))
     z, v = z + step * dz, v + step * dv
     gap, size, explained = certify(w, v)
     better = gap < best_gap  # False for NaN

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.gram import reciprocal
 
 
 class PCGradState(NamedTuple):
@@ -60,7 +61,7 @@ def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
     key, use = jax.random.split(state.key)
     orders = draw_orders(use, num_tasks)
     squares = jnp.diagonal(gramian)
-    inverse = jnp.where(squares > 0, 1 / jnp.where(squares > 0, squares, 1), 0)
+    inverse = reciprocal(squares)
 
     def project(position: jax.Array, coefficients: jax.Array) -> jax.Array:
       others = orders[:, position]  # the j of every task i

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, mean_weights
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype
+from jaxmtl.gram import accumulator_dtype, of_order_one
 
 
 class SDMGradState(NamedTuple):
@@ -88,9 +88,8 @@ def sdmgrad(
     gramian: jax.Array, state: SDMGradState, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[jax.Array, SDMGradState]:
     del losses
-    largest = jnp.max(jnp.abs(jnp.diagonal(gramian)))
-    gramian = gramian / jnp.where(largest > 0, largest, 1)
-    pull = lam * mask / jnp.maximum(mask.sum(), 1).astype(gramian.dtype)
+    gramian = of_order_one(gramian)
+    pull = lam * mean_weights(mask, gramian.dtype)
     start, share = among_present(state.weights, mask)
 
     def descend(_: Any, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

@@ -57,21 +57,9 @@ def minimize_on_simplex(
     w, z, iteration, best, best_gap, _ = carry
     gradient, hessian = derivatives(w)
     mu = 0.1 * (w @ z) / count
-    # Masked tasks keep w = 0: their rows are those of the identity, with right-hand side 0.
-    inside = jnp.where(mask, w, 1)
-    system = jnp.where(mask[:, None] & mask[None, :], hessian, 0)
-    system += jnp.diag(jnp.where(mask, z / inside, 1))
-    # Bordered by the sum's row and column: it stays regular where the Hessian alone is singular.
-    bordered = jnp.block([[system, -ones[:, None]], [ones[None, :], jnp.zeros((1, 1), dtype)]])
-    right = jnp.append(jnp.where(mask, mu / inside - gradient, 0), 0)
-    dw = ones * jnp.linalg.solve(bordered, right)[:-1]
-    dz = ones * (mu / inside - z - z / inside * dw)
-
-    def longest(value: jax.Array, change: jax.Array) -> jax.Array:
-      shrinking = mask & (change < 0)
-      return jnp.min(jnp.where(shrinking, -value / jnp.where(shrinking, change, -1), jnp.inf))
-
-    step = jnp.minimum(1, _TO_BOUNDARY * jnp.minimum(longest(w, dw), longest(z, dz)))
+    dw, dz = barrier_step(hessian, gradient, w, z, mu, mask)
+    room = jnp.minimum(longest_step(w, dw), longest_step(z, dz))
+    step = jnp.minimum(1, _TO_BOUNDARY * room)
     w, z = w + step * dw, z + step * dz
     w /= w.sum()  # round-off of the sum does not add up
     gap, size = gap_and_size(w)
@@ -92,3 +80,30 @@ def minimize_on_simplex(
   start = (w, z, jnp.array(0, jnp.int32), w, gap, gap > _STOP * eps * size)
   _, _, iterations, best, gap, _ = jax.lax.while_loop(unfinished, newton, start)
   return best, SolverState(gap <= _CONVERGED * eps * jnp.maximum(size, eps), iterations)
+
+
+def barrier_step(
+  hessian: jax.Array,
+  gradient: jax.Array,
+  w: jax.Array,
+  z: jax.Array,
+  mu: jax.Array,
+  mask: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  """The Newton step of w and z, both `[T]`, on the conditions that `minimize_on_simplex` names."""
+  ones = mask.astype(w.dtype)
+  # Masked tasks keep w = 0: their rows are those of the identity, with right-hand side 0.
+  inside = jnp.where(mask, w, 1)
+  system = jnp.where(mask[:, None] & mask[None, :], hessian, 0)
+  system += jnp.diag(jnp.where(mask, z / inside, 1))
+  # Bordered by the sum's row and column: it stays regular where the Hessian alone is singular.
+  bordered = jnp.block([[system, -ones[:, None]], [ones[None, :], jnp.zeros((1, 1), w.dtype)]])
+  right = jnp.append(jnp.where(mask, mu / inside - gradient, 0), 0)
+  dw = ones * jnp.linalg.solve(bordered, right)[:-1]
+  return dw, ones * (mu / inside - z - z / inside * dw)
+
+
+def longest_step(values: jax.Array, change: jax.Array) -> jax.Array:
+  """The largest multiple of a change that leaves no value below zero."""
+  shrinking = change < 0
+  return jnp.min(jnp.where(shrinking, -values / jnp.where(shrinking, change, -1), jnp.inf))

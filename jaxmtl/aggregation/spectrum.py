@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.jacobi import jacobi_eigh
+from jaxmtl.gram import of_order_one
 
 
 class Spectrum(NamedTuple):
@@ -45,9 +46,8 @@ def spectrum(gramian: jax.Array) -> Spectrum:
   Zero rows, those of tasks without labels, do not count in that T. NaN gives NaN.
   """
   squares = jnp.diagonal(gramian)
-  largest = jnp.max(squares)
   # float64 has digits to spare.
   decompose = jnp.linalg.eigh if gramian.dtype == jnp.float64 else jacobi_eigh
-  values, vectors = decompose(gramian / jnp.where(largest > 0, largest, 1))
+  values, vectors = decompose(of_order_one(gramian))
   tolerance = jnp.sum(squares > 0) * jnp.finfo(gramian.dtype).eps * values[-1]
   return Spectrum(values, vectors, ~(values <= tolerance))  # NaN is kept, so that it shows

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.base import (
+  Aggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+  preferred_weights,
+)
 from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
 
 
@@ -49,16 +54,13 @@ def upgrad(num_tasks: int, preference: Sequence[float] | jax.Array | None = None
   Reference:
     Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3.
   """
-  guards.check_num_tasks(num_tasks)
-  wanted = None if preference is None else guards.check_preference(preference, num_tasks)
+  wanted = preferred_weights(num_tasks, preference)
 
   def weigh(
     gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
   ) -> tuple[jax.Array, SolverState]:
     del state, losses
-    dtype = gramian.dtype
-    mean = mask / jnp.maximum(mask.sum(), 1).astype(dtype)
-    weights = mean if wanted is None else jnp.where(mask, wanted.astype(dtype), 0)
+    weights = wanted(mask, gramian.dtype)
     projections, solver = project_onto_dual_cone(gramian, jnp.diag(weights))
     return projections.sum(axis=0), solver
 
