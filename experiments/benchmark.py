@@ -23,12 +23,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.benchmark_training import Method, Outcome, Trainer
+from experiments.benchmark_training import WEIGHTINGS, Method, Outcome, Trainer
 from experiments.common import command_line, write_config
 from jaxmtl import data, models
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.training import comparison, results
-from jaxmtl.weighting import METHODS as WEIGHTINGS
 
 SINGLE = "single task"
 

@@ -18,12 +18,14 @@ from experiments.common import accuracy_fn, fit_or_go_on, init_seeds, ms_per_ste
 from jaxmtl import data, losses, models, training
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.aggregation import Aggregator
-from jaxmtl.weighting import METHODS as WEIGHTINGS
+from jaxmtl.meta import METHODS as BILEVEL
+from jaxmtl.weighting import METHODS as LOSS_BASED
 from jaxmtl.weighting import Weighting
 
 if TYPE_CHECKING:
   from experiments.benchmark import Config
 
+WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
 # Options that a run may change when it goes on from its checkpoints.
 _FREE = ("workdir", "checkpoint_every", "methods", "not_counted", "preset")
 
@@ -147,7 +149,9 @@ class Trainer:
     # The epoch donates its state, so it must not get the variables themselves.
     fresh = jax.tree.map(jnp.copy, network.variables)
     epoch = jax.jit(
-      jax.vmap(training.scan_epoch(step.update, self._batch_size), in_axes=(0, None)),
+      jax.vmap(
+        training.scan_epoch(step.update, self._batch_size, pairs=step.pairs), in_axes=(0, None)
+      ),
       donate_argnums=0,
     )
     identity = dataclasses.asdict(config) | {"run": name}

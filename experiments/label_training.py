@@ -105,7 +105,9 @@ def train_variant(
 
   state = init_seeds(init, config.seed, config.seeds, jnp.asarray(codes))
   epoch = jax.jit(
-    jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None, 0)),
+    jax.vmap(
+      training.scan_epoch(step.update, batch_size, prepare, pairs=step.pairs), in_axes=(0, None, 0)
+    ),
     donate_argnums=0,
   )
 

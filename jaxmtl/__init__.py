@@ -1,6 +1,6 @@
 """jaxmtl: multi-task and auxiliary learning in JAX."""
 
-from jaxmtl import aggregation, labels, losses, weighting
+from jaxmtl import aggregation, labels, losses, meta, weighting
 from jaxmtl.aggregation import (
   aligned_mtl,
   cagrad,
@@ -31,6 +31,7 @@ from jaxmtl.gram import combine, cosine_matrix, gramian
 from jaxmtl.guards import apply_updates
 from jaxmtl.implicit import task_gramian
 from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
+from jaxmtl.meta import auto_lambda
 from jaxmtl.weighting import (
   constant,
   dwa,
@@ -50,6 +51,7 @@ __all__ = [
   "aggregation",
   "aligned_mtl",
   "apply_updates",
+  "auto_lambda",
   "cagrad",
   "combine",
   "conflict_free",
@@ -76,6 +78,7 @@ __all__ = [
   "losses",
   "magnitude_similarity",
   "mean_tasks",
+  "meta",
   "metabalance",
   "mgda",
   "moco",

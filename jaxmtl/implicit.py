@@ -186,6 +186,20 @@ def implicit_gradients(
   return TaskGradients(losses, aux, rows, total, combined, own)
 
 
+def explicit_gradients(
+  losses_fn: Callable[[PyTree, PyTree], tuple[jax.Array, Any]],
+  shared: PyTree,
+  specific: PyTree,
+  chunk_size: int | None = None,
+  average: Callable[[Callable], Callable] = lambda pullback: pullback,
+) -> TaskGradients:
+  """The same, stacked; `average` wraps the pullback, for averages over devices."""
+  losses, transposed, aux = jax.vjp(losses_fn, shared, specific, has_aux=True)
+  pullback = average(lambda cotangent: transposed(cotangent.astype(losses.dtype)))
+  rows = pull_back_tasks(lambda c: pullback(c)[0], losses, chunk_size)
+  return TaskGradients(losses, aux, rows, gramian, combine, lambda weights: pullback(weights)[1])
+
+
 def _is_cheaper(uses: Sequence[taps.Use], num_tasks: int) -> bool:
   """Whether a layer's part of the Gramian costs fewer multiplications than its task gradients."""
   sizes = [use.sizes() for use in uses]

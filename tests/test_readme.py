@@ -14,7 +14,9 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 WEIGHTINGS = [
   name
   for name in jaxmtl.__all__
-  if getattr(getattr(jaxmtl, name), "__module__", "").startswith("jaxmtl.weighting.")
+  if getattr(getattr(jaxmtl, name), "__module__", "").startswith(
+    ("jaxmtl.weighting.", "jaxmtl.meta.")
+  )
 ]
 
 

@@ -46,14 +46,18 @@ class Aggregator(aggregating.Aggregator):
     weigh: `(gramian, state, *, losses=None, mask=None, scale=1.0) -> (weights [T], state)` where
       the aggregate is a weighted sum of the task gradients whose weights follow from the Gramian,
       `scale**2 * gramian`; None where it is not (elementwise methods).
+    two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch.
   """
 
   weigh: GramianWeigh | None
+  two_batches: bool
 
-  def __new__(cls, init: Any, update: Any, weigh: GramianWeigh | None = None) -> Aggregator:
-    """Adds `weigh` beside the two functions of optax's named tuple."""
+  def __new__(
+    cls, init: Any, update: Any, weigh: GramianWeigh | None = None, two_batches: bool = False
+  ) -> Aggregator:
+    """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
-    self.weigh = weigh
+    self.weigh, self.two_batches = weigh, two_batches
     return self
 
 
@@ -193,7 +197,7 @@ def gramian_aggregator(
     return grads, state
 
   plain = elementwise_aggregator(num_tasks, aggregate, init, two_batches=two_batches)
-  return Aggregator(plain.init, plain.update, checked_weigh)
+  return Aggregator(plain.init, plain.update, checked_weigh, two_batches)
 
 
 def elementwise_aggregator(
@@ -240,4 +244,4 @@ def elementwise_aggregator(
       second_gradients, _present = drop_missing(second_gradients, mask, num_tasks)
     return aggregate(updates, state, losses=losses, mask=present, second=second_gradients)
 
-  return Aggregator(init, update)
+  return Aggregator(init, update, None, two_batches)

@@ -3,6 +3,7 @@
 from jaxmtl.labels.binary import binary_labels
 from jaxmtl.labels.describe import LabelReport, describe_labels
 from jaxmtl.labels.divisions import all_divisions
+from jaxmtl.labels.mask_softmax import mask_softmax
 from jaxmtl.labels.nearest import nearest_label
 from jaxmtl.labels.uniform import uniform_labels
 
@@ -11,6 +12,7 @@ __all__ = [
   "all_divisions",
   "binary_labels",
   "describe_labels",
+  "mask_softmax",
   "nearest_label",
   "uniform_labels",
 ]

@@ -4,7 +4,8 @@ from jaxmtl.training.checkpoint import Checkpointer
 from jaxmtl.training.epoch import scan_epoch
 from jaxmtl.training.loop import TrainingDiverged, check_finite, fit
 from jaxmtl.training.metrics import MetricsWriter
-from jaxmtl.training.step import Aux, TrainState, TrainStep, train_step
+from jaxmtl.training.state import Aux, TrainState, TrainStep
+from jaxmtl.training.step import train_step
 
 __all__ = [
   "Aux",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.data.loader import epoch_indices
-from jaxmtl.training.step import EPOCH_STREAM, TrainState
+from jaxmtl.training.state import EPOCH_STREAM, SECOND_BATCH, TrainState
 
 PyTree = Any
 
@@ -18,6 +18,8 @@ def scan_epoch(
   update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]],
   batch_size: int,
   prepare: Callable[[jax.Array, PyTree], PyTree] | None = None,
+  *,
+  pairs: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
   """Scans a train step over one shuffled pass of data that lies on the device.
 
@@ -28,6 +30,8 @@ def scan_epoch(
     update: a train step, `(state, batch) -> (state, metrics)`.
     batch_size: examples a step.
     prepare: `(key, batch) -> batch`, for example augmentation; applied to each batch.
+    pairs: whether each step gets a pair of batches, the second from another pass over the same
+      data, shuffled by itself; `TrainStep.pairs` says what a train step takes.
 
   Returns:
     `epoch(state, data, subset=None) -> (state, metrics)`: `data` is a pytree with leading axis N,
@@ -54,18 +58,25 @@ def scan_epoch(
   ) -> tuple[TrainState, dict[str, Any]]:
     num_examples = len(jax.tree.leaves(data)[0]) if subset is None else len(subset)
     key = jax.random.fold_in(jax.random.fold_in(state.key, EPOCH_STREAM), state.step)
-    order_key, prepare_key = jax.random.split(key)
-    indices = epoch_indices(order_key, num_examples, batch_size)
-    if subset is not None:
-      indices = jnp.asarray(subset)[indices]
 
-    def body(state: TrainState, step: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Any]:
-      rows, step_key = step
+    def one_pass(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      """Rows `[steps, batch_size]`, and a key for each step."""
+      order_key, prepare_key = jax.random.split(key)
+      rows = epoch_indices(order_key, num_examples, batch_size)
+      rows = rows if subset is None else jnp.asarray(subset)[rows]
+      return rows, jax.random.split(prepare_key, len(rows))
+
+    def batch_of(rows: jax.Array, key: jax.Array) -> PyTree:
       batch = jax.tree.map(lambda leaf: leaf[rows], data)
-      if prepare is not None:
-        batch = prepare(step_key, batch)
-      return update(state, batch)
+      return batch if prepare is None else prepare(key, batch)
 
-    return jax.lax.scan(body, state, (indices, jax.random.split(prepare_key, len(indices))))
+    def body(state: TrainState, step: Any) -> tuple[TrainState, Any]:
+      batches = tuple(batch_of(rows, step_key) for rows, step_key in step)
+      return update(state, batches if pairs else batches[0])
+
+    passes = [one_pass(key)]
+    if pairs:
+      passes.append(one_pass(jax.random.fold_in(key, SECOND_BATCH)))
+    return jax.lax.scan(body, state, passes)
 
   return epoch

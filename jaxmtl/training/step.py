@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -13,65 +13,15 @@ import optax
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, solver_metrics
 from jaxmtl.conflict import conflict_metrics
-from jaxmtl.gram import combine, gramian, scale_tasks, scaled_gramian
+from jaxmtl.gram import scale_tasks, scaled_gramian
 from jaxmtl.guards import drop_missing
-from jaxmtl.implicit import TaskGradients, implicit_gradients
-from jaxmtl.jacobian import pull_back_tasks, stack_losses
+from jaxmtl.implicit import TaskGradients, explicit_gradients, implicit_gradients
+from jaxmtl.jacobian import stack_losses
+from jaxmtl.training.bilevel import check_pair, look_ahead_derivatives
+from jaxmtl.training.state import SECOND_BATCH, STEP_STREAM, Aux, TrainState, TrainStep
 from jaxmtl.weighting import Weighting, equal
 
 PyTree = Any
-
-# Two streams of one key: what a step draws (dropout) and what an epoch draws (order, augmentation).
-STEP_STREAM, EPOCH_STREAM = 0, 1
-
-
-class Aux(NamedTuple):
-  """What a `losses_fn` returns beside the losses.
-
-  Attributes:
-    model_state: the network's new state, for example `{"batch_stats": ...}`.
-    metrics: scalars or arrays by name, passed through to the step's metrics.
-    mask: bool `[T]`, False for a task without labels in this batch; None where all have some.
-  """
-
-  model_state: Any = ()
-  metrics: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default, never written to)
-  mask: Any = None
-
-
-@flax.struct.dataclass
-class TrainState:
-  """All that changes in training; a pytree, so that it is saved, sharded and vmapped as one.
-
-  Attributes:
-    step: int32 scalar, steps taken.
-    params: the network's parameters.
-    model_state: the network's other variables (batch statistics).
-    weighting: state of the weighting.
-    aggregator: state of the aggregator.
-    optimizer: state of the optimiser.
-    key: random key of the run; constant, the step is folded in.
-  """
-
-  step: jax.Array
-  params: PyTree
-  model_state: PyTree
-  weighting: PyTree
-  aggregator: PyTree
-  optimizer: PyTree
-  key: jax.Array
-
-
-class TrainStep(NamedTuple):
-  """A pair of pure functions.
-
-  Attributes:
-    init: `(params, key, model_state=()) -> TrainState`.
-    update: `(state, batch) -> (state, metrics)`.
-  """
-
-  init: Callable[..., TrainState]
-  update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
 
 
 def train_step(
@@ -100,7 +50,10 @@ def train_step(
 
   A weighting with `needs_gramian` (GradNorm) costs the shared parameters' task gradients even
   without an aggregator. One with `revise` (FAMO) costs a second forward pass: of the same batch,
-  model state and key with the new parameters, whose batch statistics are dropped.
+  model state and key with the new parameters, whose batch statistics are dropped. One with
+  `bilevel` (Auto-lambda) takes pairs `(batch, second batch)` and looks ahead by the optimiser's
+  step. So does an aggregator with `two_batches` (MoDo, SDMGrad), for task gradients of both; losses
+  and model state are those of the first batch.
 
   Args:
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
@@ -120,10 +73,12 @@ def train_step(
     aggregator (or a weighting that looks at gradients) `task_gradient_norms` `[T]`, `cosine`,
     `magnitude_similarity` and `curvature_bound` `[T, T]` of the shared parameters' task gradients
     before weighting, all from the Gramian; `aggregation_weights` `[T]` of a Gramian-based
-    aggregator; `solver_converged` and `solver_iterations` of one with a solver; those of `Aux`.
+    aggregator; `hypergradient` `[S, T]` of a weighting that
+    looks ahead; `solver_converged` and `solver_iterations` of one with a solver; those of `Aux`.
 
   Raises:
-    ValueError: if losses are not one scalar a task, or updates would be broadcast.
+    ValueError: if losses are not one scalar a task, updates would be broadcast, or a pair of
+      batches is missing.
 
   Example:
     >>> import jax, jax.numpy as jnp, optax
@@ -139,6 +94,13 @@ def train_step(
   """
   guards.check_num_tasks(num_tasks)
   weighting = equal(num_tasks) if weighting is None else weighting
+  twice = aggregator is not None and aggregator.two_batches
+  pairs = twice or weighting.bilevel is not None
+  if weighting.bilevel is not None and axis_name:
+    raise ValueError(
+      f"axis_name={axis_name!r} does not go with a weighting that looks ahead; shard the batch of "
+      "a jax.jit step instead, which is exact."
+    )
 
   def split(params: PyTree) -> tuple[list, list, Callable[[list, list], PyTree]]:
     leaves, treedef = jax.tree.flatten(params)
@@ -170,53 +132,68 @@ def train_step(
     key = jax.random.fold_in(jax.random.fold_in(state.key, STEP_STREAM), state.step)
     if axis_name:
       key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    batches: Any = check_pair(batch) if pairs else (batch,)
+    keys = (key, jax.random.fold_in(key, SECOND_BATCH))
+    derivatives = {}
+    if weighting.bilevel is not None:
+      derivatives["hypergradient"] = look_ahead_derivatives(
+        weighting.bilevel, losses_fn, optimizer, state, batches, keys
+      )
     common, own, merge = split(_vary(state.params, axis_name))
     mean = _mean_over(axis_name)
 
-    def on_params(common: list, own: list) -> tuple[jax.Array, Aux]:
-      losses, aux = losses_fn(merge(common, own), state.model_state, batch, key)
+    def average(pullback: Callable[[jax.Array], PyTree]) -> Callable[[jax.Array], PyTree]:
+      return lambda cotangent: mean(pullback(_vary(cotangent, axis_name)))
+
+    def on_params(common: list, own: list, which: int = 0) -> tuple[jax.Array, Aux]:
+      params = merge(common, own)
+      losses, aux = losses_fn(params, state.model_state, batches[which], keys[which])
       return stack_losses(losses), aux
 
-    def vjp() -> tuple[jax.Array, Any, Callable[[jax.Array], PyTree]]:
-      losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
-      return losses, aux, lambda c: mean(pullback(_vary(c.astype(losses.dtype), axis_name)))
-
+    found: TaskGradients | None = None
     if aggregator is None and not weighting.needs_gramian:
-      local_losses, aux, pullback = vjp()
-      found = None
-    elif axis_name or (aggregator is not None and aggregator.weigh is None):
-      # The inner products of gradients averaged over devices need these averages.
-      local_losses, aux, pullback = vjp()
-      rows = pull_back_tasks(lambda c: pullback(c)[0], local_losses, chunk_size)
-      own_gradient = lambda weights: pullback(weights)[1]  # noqa: E731
-      found = TaskGradients(local_losses, aux, rows, gramian, combine, own_gradient)
+      local_losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
     else:
-      found = implicit_gradients(on_params, common, own, chunk_size)
+      # The inner products of gradients averaged over devices need these averages.
+      if axis_name or twice or (aggregator is not None and aggregator.weigh is None):
+        found = explicit_gradients(on_params, common, own, chunk_size, average)
+      else:
+        found = implicit_gradients(on_params, common, own, chunk_size)
       local_losses, aux = found.losses, found.aux
 
     losses, model_state, user_metrics = mean((local_losses, aux.model_state, aux.metrics))
     mask = aux.mask
     if mask is not None and axis_name:
       mask = jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
-    metrics = {"losses": losses}
+    metrics = {"losses": losses} | derivatives
 
-    inner_products = {}
     if found is not None:
       rows, present = drop_missing(found.rows, mask, num_tasks)
       scaled, scale = scaled_gramian(rows, present, products=found.gramian)
       metrics |= conflict_metrics(scaled, scale)
       if weighting.needs_gramian:
-        inner_products = {"gramian": scaled}
-    weights, weighting_state = weighting.weigh(losses, state.weighting, mask, **inner_products)
+        derivatives["gramian"] = scaled
+    weights, weighting_state = weighting.weigh(losses, state.weighting, mask, **derivatives)
     metrics["weights"] = weights
 
     aggregator_state = state.aggregator
     if found is None:
-      grad_common, grad_own = pullback(weights)
+      grad_common, grad_own = average(pullback)(weights.astype(local_losses.dtype))
     else:
       grad_own = found.specific(weights)
       if aggregator is None:
         grad_common = found.combine(rows, weights)
+      elif twice:
+        second_fn = functools.partial(on_params, which=1)
+        second = explicit_gradients(second_fn, common, own, chunk_size, average)
+        grad_common, aggregator_state = aggregator.update(
+          scale_tasks(rows, weights),
+          aggregator_state,
+          losses=losses,
+          mask=present,
+          second_gradients=scale_tasks(second.rows, weights),
+        )
+        grad_own = jax.tree.map(lambda g, h: (g + h) / 2, grad_own, second.specific(weights))
       elif aggregator.weigh is not None:
         task_weights, aggregator_state = aggregator.weigh(
           scaled * weights[:, None] * weights[None, :],
@@ -251,7 +228,7 @@ def train_step(
     )
     return new_state, metrics | user_metrics
 
-  return TrainStep(init, update)
+  return TrainStep(init, update, pairs)
 
 
 def _own_keys(state: PyTree, key: jax.Array) -> PyTree:

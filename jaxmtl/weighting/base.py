@@ -8,7 +8,7 @@ aggregator follows it in a chain.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,34 @@ class LossWeigh(Protocol):
   """`weigh` of a weighting."""
 
   def __call__(
-    self, losses: jax.Array, state: Any, mask: Any = None, *, gramian: jax.Array | None = None
+    self,
+    losses: Any,
+    state: Any,
+    mask: Any = None,
+    *,
+    gramian: jax.Array | None = None,
+    hypergradient: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
     """Maps task losses `[T]` to weights `[T]` and a state."""
+
+
+class Bilevel(NamedTuple):
+  """What a weighting that learns from look-ahead steps asks of the train step.
+
+  Attributes:
+    weights: `state -> weights [T]` of the losses that the look-ahead step descends.
+    outer: float `[S, T]`; the weights are judged by S sums of the losses of a second batch at the
+      look-ahead parameters, which these are the coefficients of.
+    estimator: as in `jaxmtl.meta.hypergradient`.
+    sample: `state -> (tasks [K], judged [J], outer [S, J])` where only samples of the tasks take
+      part: the indices of those that the look-ahead step descends, of those that judge it, and the
+      latter's coefficients; None where all do.
+  """
+
+  weights: Callable[[Any], jax.Array]
+  outer: jax.Array
+  estimator: Any = "exact"
+  sample: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]] | None = None
 
 
 class Weighting(optax.GradientTransformationExtraArgs):
@@ -41,11 +66,14 @@ class Weighting(optax.GradientTransformationExtraArgs):
       gradients, known up to a positive factor.
     revise: `(losses, state, mask=None) -> state`, to be called with the losses of the same batch
       after the parameters' step, where the method learns from their change; None otherwise.
+    bilevel: for methods whose `weigh` also takes `hypergradient=` `[S, T]`, the derivatives of S
+      outer losses with respect to the weights; None otherwise.
   """
 
   weigh: LossWeigh
   needs_gramian: bool
   revise: Callable[..., Any] | None
+  bilevel: Bilevel | None
 
   def __new__(
     cls,
@@ -54,10 +82,12 @@ class Weighting(optax.GradientTransformationExtraArgs):
     weigh: LossWeigh,
     needs_gramian: bool = False,
     revise: Callable[..., Any] | None = None,
+    bilevel: Bilevel | None = None,
   ) -> Weighting:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
     self.weigh, self.needs_gramian, self.revise = weigh, needs_gramian, revise
+    self.bilevel = bilevel
     return self
 
 
@@ -104,8 +134,14 @@ def loss_weighting(
     return jnp.where(mask, jax.lax.stop_gradient(losses).astype(wide), 0), mask
 
   def checked_weigh(
-    losses: jax.Array, state: Any, mask: Any = None, *, gramian: jax.Array | None = None
+    losses: jax.Array,
+    state: Any,
+    mask: Any = None,
+    *,
+    gramian: jax.Array | None = None,
+    hypergradient: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
+    del hypergradient
     losses, mask = clean(losses, mask)
     extra: tuple[jax.Array, ...] = ()
     if needs_gramian:

@@ -127,10 +127,51 @@ def test_aggregated_step_aggregates_shared_and_leaves_heads_their_own_gradient(d
   assert int(metrics["solver_iterations"]) > 0
 
 
+def test_an_aggregator_of_two_batches_gets_both(data):
+  """The same aggregator, fed by hand; heads receive the mean of both batches' gradients."""
+  weights = jnp.array([0.5, 1.5])
+  step = train_step(
+    no_dropout,
+    optax.sgd(0.1),
+    TASKS,
+    weighting=jaxmtl.constant(TASKS, (0.5, 1.5)),
+    aggregator=jaxmtl.modo(TASKS),
+    shared=lambda params: {"w": True, "heads": False},
+  )
+  assert step.pairs
+  state = step.init(no_dropout_params(), jax.random.key(0))
+  second = {"x": data["x"][:32] * 2, "y": data["y"][:32]}
+  batches = data, second
+  new_state, _ = jax.jit(step.update)(state, batches)
+
+  def stacked(batch):
+    return jaxmtl.task_value_and_grad(lambda p: no_dropout(p, (), batch, None)[0])(state.params)[1]
+
+  first, other = (
+    jax.tree.map(lambda g: g * weights.reshape(-1, *[1] * (g.ndim - 1)), stacked(b))
+    for b in batches
+  )
+  aggregator = jaxmtl.modo(TASKS)
+  want, kept = aggregator.update(
+    [first["w"]], aggregator.init([state.params["w"]]), second_gradients=[other["w"]]
+  )
+  heads = (first["heads"].sum(0) + other["heads"].sum(0)) / 2
+  chex.assert_trees_all_close(
+    new_state.params,
+    {"w": state.params["w"] - 0.1 * want[0], "heads": state.params["heads"] - 0.1 * heads},
+    rtol=1e-5,
+    atol=1e-6,
+  )
+  chex.assert_trees_all_close(new_state.aggregator, kept, rtol=1e-5)
+  assert abs(float(kept.weights[0]) - 0.5) > 1e-4
+  with pytest.raises(ValueError, match="batch must be a pair"):
+    step.update(state, data)
+
+
 @pytest.mark.parametrize("name", sorted(jaxmtl.aggregation.METHODS))
 def test_every_aggregator_trains(name, data):
   step = build(jaxmtl.aggregation.METHODS[name](TASKS), jaxmtl.dwa(TASKS))
-  epoch = jax.jit(scan_epoch(step.update, batch_size=16))
+  epoch = jax.jit(scan_epoch(step.update, batch_size=16, pairs=step.pairs))
   state, first = epoch(start(step), data)
   for _ in range(4):
     state, last = epoch(state, data)

@@ -1,0 +1,83 @@
+"""Mask SoftMax: probabilities over the auxiliary classes of an example's primary class."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def mask_softmax(
+  logits: jax.typing.ArrayLike, primary: jax.typing.ArrayLike, psi: Sequence[int]
+) -> jax.Array:
+  r"""Soft auxiliary labels that are zero outside the block of the primary class.
+
+  .. math:: p_k = \frac{M_k e^{z_k}}{\sum_j M_j e^{z_j}}, \qquad M_k = 1
+            \text{ where auxiliary class } k \text{ belongs to the primary class, else } 0
+
+  The blocks lie one after another: the first `psi[0]` auxiliary classes belong to primary class 0,
+  the next `psi[1]` to primary class 1. The mask applies to the exponentials, so that no weight
+  leaks to other blocks (the paper's formula, read by the letter, masks the logits).
+
+  Args:
+    logits: Float ``[batch, sum(psi)]``.
+    primary: Integers ``[batch]`` in ``0 .. len(psi) - 1``.
+    psi: Auxiliary classes of each primary class, static integers >= 1.
+
+  Returns:
+    ``[batch, sum(psi)]``, rows summing to 1; float32 or wider.
+
+  Raises:
+    ValueError: If `psi` does not fit the logits, or a shape is wrong.
+    TypeError: If `primary` are not integers.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> labels = mask_softmax(jnp.zeros((2, 5)), jnp.array([0, 1]), (2, 3))
+    >>> [[round(float(p), 2) for p in row] for row in labels]
+    [[0.5, 0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.33, 0.33, 0.33]]
+
+  Reference:
+    Liu, Davison and Johns, "Self-Supervised Generalisation with Meta Auxiliary Learning", 2019,
+    section 3.3.
+  """
+  logits, primary = jnp.asarray(logits), jnp.asarray(primary)
+  sizes = check_psi(psi)
+  if logits.ndim != 2 or logits.shape[1] != sizes.sum():
+    raise ValueError(
+      f"psi={tuple(psi)} has {sizes.sum()} auxiliary classes in all, so logits must have shape "
+      f"[batch, {sizes.sum()}], got {logits.shape}."
+    )
+  if primary.shape != logits.shape[:1]:
+    raise ValueError(
+      f"primary must hold one class an example, shape {logits.shape[:1]}, got {primary.shape}."
+    )
+  if not jnp.issubdtype(primary.dtype, jnp.integer):
+    raise TypeError(f"primary must be integer classes, got dtype {primary.dtype}.")
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+  block_of = np.repeat(np.arange(len(sizes)), sizes)
+  return jax.nn.softmax(logits, axis=-1, where=primary[:, None] == block_of)
+
+
+def check_psi(psi: Sequence[int], num_primary: int | None = None) -> np.ndarray:
+  """`psi` as an array, or a clear error.
+
+  Args:
+    psi: auxiliary classes of each primary class.
+    num_primary: number of primary classes, where it is known.
+
+  Returns:
+    int ``[len(psi)]``.
+
+  Raises:
+    ValueError: if `psi` does not hold a positive integer for every primary class.
+  """
+  sizes = np.asarray(psi)
+  if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
+    raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
+  if num_primary is not None and len(sizes) != num_primary:
+    raise ValueError(
+      f"psi={tuple(psi)} has {len(sizes)} entries, but there are {num_primary} primary classes; "
+      "give the number of auxiliary classes of each."
+    )
+  return sizes

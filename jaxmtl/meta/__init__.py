@@ -1,0 +1,9 @@
+"""Meta-gradients: exact derivatives through look-ahead steps, and weightings that learn by them."""
+
+from jaxmtl.meta.auto_lambda import AutoLambdaState, auto_lambda
+from jaxmtl.meta.hypergradient import hypergradient
+
+# Bi-level weightings by name, for command lines.
+METHODS = {f.__name__: f for f in (auto_lambda,)}
+
+__all__ = ["METHODS", "AutoLambdaState", "auto_lambda", "hypergradient"]

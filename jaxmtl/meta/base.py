@@ -1,0 +1,159 @@
+"""What every bi-level weighting is made of: derivatives of outer losses in, task weights out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl import guards
+from jaxmtl.gram import accumulator_dtype, combine, inner_products, scale_tasks
+from jaxmtl.jacobian import pull_back_tasks
+from jaxmtl.meta.look_ahead import LookAhead, defined_at_zero, take_step
+from jaxmtl.weighting.base import Bilevel, Weighting
+
+PyTree = Any
+
+
+def bilevel_weighting(
+  num_tasks: int,
+  weigh: Callable[..., tuple[jax.Array, Any]],
+  init: Callable[[PyTree], Any],
+  bilevel: Bilevel,
+  look_ahead: optax.GradientTransformation | None,
+) -> Weighting:
+  """A weighting that learns from derivatives through look-ahead steps.
+
+  In a train step the look-ahead is the optimiser's own step. In a plain chain, where a weighting
+  does not see the optimiser, it is one of `look_ahead`, and the derivative with respect to weight
+  t is the inner product of task gradient t with what the outer loss' gradient at the look-ahead
+  point becomes when pulled back through that step.
+
+  Args:
+    num_tasks: T, a static integer.
+    weigh: `(state, mask, hypergradient [S, T]) -> (weights, state)`; `mask` is False for tasks
+      without labels in this batch.
+    init: `params -> state`, a named tuple with a field `look_ahead`, left `()`.
+    bilevel: what is differentiated.
+    look_ahead: the optimiser of the look-ahead steps in a plain chain.
+
+  Returns:
+    A `Weighting`.
+  """
+
+  def with_look_ahead(params: PyTree) -> Any:
+    state = init(params)
+    return state if look_ahead is None else state._replace(look_ahead=look_ahead.init(params))
+
+  def checked_weigh(
+    losses: Any,
+    state: Any,
+    mask: Any = None,
+    *,
+    gramian: jax.Array | None = None,
+    hypergradient: jax.Array | None = None,
+  ) -> tuple[jax.Array, Any]:
+    del losses, gramian
+    if hypergradient is None:
+      raise ValueError(
+        "hypergradient is missing: this weighting learns from the derivatives of "
+        f"{len(bilevel.outer)} outer loss(es); pass them as hypergradient=, or use "
+        "jaxmtl.training.train_step, which takes them."
+      )
+    shape = (len(bilevel.outer), num_tasks)
+    guards.check_shape("hypergradient", hypergradient, shape, "one row an outer loss.")
+    mask = guards.check_mask(mask, num_tasks)
+    weights, state = weigh(state, mask, hypergradient)
+    return jnp.where(mask, weights, 0), state
+
+  def update(
+    updates: PyTree,
+    state: Any,
+    params: PyTree | None = None,
+    *,
+    losses: jax.Array | None = None,
+    mask: Any = None,
+    primary_loss_fn: Callable[[PyTree], jax.Array] | None = None,
+    **_: Any,
+  ) -> tuple[PyTree, Any]:
+    guards.check_task_gradients(updates, params, num_tasks)
+    if look_ahead is None or params is None or primary_loss_fn is None:
+      missing = [
+        name
+        for name, value in (("params", params), ("primary_loss_fn", primary_loss_fn))
+        if value is None
+      ]
+      raise ValueError(
+        "look_ahead is missing: in a plain optax chain this weighting does not see the optimizer "
+        "that follows; pass the same one, as jaxmtl.auto_lambda(3, look_ahead=optax.sgd(0.1))."
+        if look_ahead is None
+        else f"{' and '.join(missing)} is missing: call update(grads, state, params, "
+        "primary_loss_fn=lambda params: loss of another batch)."
+      )
+    updates, present = guards.drop_missing(updates, mask, num_tasks)
+
+    def step(weights: jax.Array) -> LookAhead:
+      gradient = combine(updates, jnp.where(present, weights, 0))
+      return take_step(
+        look_ahead,
+        gradient,
+        state.look_ahead,
+        params,
+        defined_at_zero=defined_at_zero(look_ahead, params),
+      )
+
+    ahead = step(bilevel.weights(state))
+    outer, pullback = jax.vjp(lambda p: _outer_losses(primary_loss_fn(p), bilevel), ahead.params)
+    directions = pull_back_tasks(lambda c: ahead.pullback(pullback(c)[0], None)[0], outer)
+    weights, new_state = checked_weigh(
+      losses, state, present, hypergradient=_products(directions, updates)
+    )
+    return scale_tasks(updates, weights), new_state._replace(look_ahead=step(weights).state)
+
+  return Weighting(with_look_ahead, update, checked_weigh, bilevel=bilevel)
+
+
+def check_tasks(name: str, tasks: Sequence[int] | None, num_tasks: int) -> list[int]:
+  """Task indices as a list, all tasks where None, or a clear error."""
+  guards.check_num_tasks(num_tasks)
+  found = list(range(num_tasks)) if tasks is None else list(tasks)
+  whole = all(isinstance(t, int) and not isinstance(t, bool) for t in found)
+  if (
+    not whole
+    or not all(0 <= t < num_tasks for t in found)
+    or not found
+    or len(set(found)) != len(found)
+  ):
+    raise ValueError(
+      f"{name} must name different tasks by index, 0 to {num_tasks - 1}, got {tasks!r}; None "
+      "stands for all tasks."
+    )
+  return found
+
+
+def _outer_losses(losses: jax.Array, bilevel: Bilevel) -> jax.Array:
+  """The S outer losses `[S]` of what `primary_loss_fn` returned."""
+  losses, num_tasks = jnp.asarray(losses), bilevel.outer.shape[1]
+  if losses.ndim == 0 and len(bilevel.outer) == 1:
+    return losses[None]
+  if losses.shape != (num_tasks,):
+    scalar = "a scalar or " if len(bilevel.outer) == 1 else ""
+    raise ValueError(
+      f"primary_loss_fn must return {scalar}the losses [{num_tasks}] of all tasks, got shape "
+      f"{losses.shape}."
+    )
+  return bilevel.outer.astype(losses.dtype) @ losses
+
+
+def _products(directions: PyTree, task_grads: PyTree) -> jax.Array:
+  """Inner products `[S, T]`, summed over leaves."""
+  dtype = accumulator_dtype(task_grads)
+  pairs = zip(jax.tree.leaves(directions), jax.tree.leaves(task_grads), strict=True)
+  parts = [
+    inner_products(c.reshape(len(c), -1).astype(g.dtype), g.reshape(len(g), -1), dtype)
+    for c, g in pairs
+  ]
+  return sum(parts[1:], parts[0])

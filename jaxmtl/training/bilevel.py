@@ -1,0 +1,88 @@
+"""Derivatives of a second batch's losses with respect to the task weights, for the train step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl.jacobian import stack_losses
+from jaxmtl.meta import hypergradient
+from jaxmtl.weighting.base import Bilevel
+
+PyTree = Any
+
+
+def look_ahead_derivatives(
+  bilevel: Bilevel,
+  losses_fn: Callable[..., tuple[Any, Any]],
+  optimizer: optax.GradientTransformation,
+  state: Any,
+  batches: tuple[Any, Any],
+  keys: tuple[jax.Array, jax.Array],
+) -> jax.Array:
+  """Derivatives of the outer losses after one look-ahead step with respect to the weights.
+
+  What both passes do to the model state (batch statistics) is dropped.
+
+  Args:
+    bilevel: the weighting's description of them.
+    losses_fn: as `train_step`'s.
+    optimizer: of the look-ahead step.
+    state: a `TrainState`.
+    batches: what the look-ahead step descends, and what it is judged on.
+    keys: of `losses_fn` on both.
+
+  Returns:
+    `[S, T]`; 0 for tasks that were not sampled.
+  """
+  weights, outer = bilevel.weights(state.weighting), bilevel.outer
+  num_tasks = outer.shape[1]
+  tasks = judged = None
+  if bilevel.sample is not None:
+    tasks, judged, outer = bilevel.sample(state.weighting)
+    weights = weights[tasks]
+
+  def losses(params: PyTree, which: int, only: jax.Array | None) -> jax.Array:
+    options = {} if only is None else {"tasks": only}
+    found, _ = losses_fn(params, state.model_state, batches[which], keys[which], **options)
+    return stack_losses(found)
+
+  def derivatives(row: jax.Array) -> jax.Array:
+    return hypergradient(
+      lambda params, weights: losses(params, 0, tasks) @ weights,
+      lambda params, _: losses(params, 1, judged) @ row,
+      state.params,
+      weights,
+      optimizer,
+      state.optimizer,
+      estimator=bilevel.estimator,
+    )[1]
+
+  found = derivatives(outer[0])[None] if len(outer) == 1 else jax.vmap(derivatives)(outer)
+  if tasks is None:
+    return found
+  return jnp.zeros((len(outer), num_tasks), found.dtype).at[:, tasks].set(found)
+
+
+def check_pair(batch: Any) -> tuple[Any, Any]:
+  """The two batches of a step, or a clear error where they do not go together."""
+  mend = (
+    "this method learns from two batches a step: pass (batch, second_batch), as "
+    "jaxmtl.training.scan_epoch(..., pairs=True) does."
+  )
+  if not isinstance(batch, tuple) or len(batch) != 2:
+    raise ValueError(f"batch must be a pair, got {type(batch).__name__}; {mend}")
+  first, second = batch
+  described = [
+    jax.tree.map(lambda x: (jnp.shape(x)[1:], jnp.result_type(x).name), b) for b in (first, second)
+  ]
+  if described[0] != described[1]:
+    raise ValueError(
+      f"the second batch must be like the first but for the number of examples, got (shape without "
+      f"the first axis, dtype) {described[1]}, the first has {described[0]}; {mend}"
+    )
+  return first, second

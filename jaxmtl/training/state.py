@@ -1,0 +1,67 @@
+"""What a train step is made of: its state, what a `losses_fn` returns, its two functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+
+PyTree = Any
+
+# Two streams of one key: what a step draws (dropout) and what an epoch draws (order, augmentation).
+STEP_STREAM, EPOCH_STREAM = 0, 1
+# Folded into a stream's key for the second of two batches.
+SECOND_BATCH = 1
+
+
+class Aux(NamedTuple):
+  """What a `losses_fn` returns beside the losses.
+
+  Attributes:
+    model_state: the network's new state, for example `{"batch_stats": ...}`.
+    metrics: scalars or arrays by name, passed through to the step's metrics.
+    mask: bool `[T]`, False for a task without labels in this batch; None where all have some.
+  """
+
+  model_state: Any = ()
+  metrics: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default, never written to)
+  mask: Any = None
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that changes in training; a pytree, so that it is saved, sharded and vmapped as one.
+
+  Attributes:
+    step: int32 scalar, steps taken.
+    params: the network's parameters.
+    model_state: the network's other variables (batch statistics).
+    weighting: state of the weighting.
+    aggregator: state of the aggregator.
+    optimizer: state of the optimiser.
+    key: random key of the run; constant, the step is folded in.
+  """
+
+  step: jax.Array
+  params: PyTree
+  model_state: PyTree
+  weighting: PyTree
+  aggregator: PyTree
+  optimizer: PyTree
+  key: jax.Array
+
+
+class TrainStep(NamedTuple):
+  """A pair of pure functions.
+
+  Attributes:
+    init: `(params, key, model_state=()) -> TrainState`.
+    update: `(state, batch) -> (state, metrics)`.
+    pairs: whether `batch` must be a pair of independent batches.
+  """
+
+  init: Callable[..., TrainState]
+  update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
+  pairs: bool = False
