@@ -138,6 +138,21 @@ def libmtl(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
   return call
 
 
+def _working(
+  make: Callable, name: str, jacobian: np.ndarray, failures: list[str]
+) -> Callable[[], Any] | None:
+  """A peer's method; None where it has none or fails on these task gradients, which is noted."""
+  try:
+    call = make(name, jacobian)
+    if call:
+      call()
+    return call
+  except Exception as error:  # whatever a peer raises
+    place = f"{make.__name__}, {name}, T={len(jacobian)}, P={jacobian.shape[1]}"
+    failures.append(f"{place}: {type(error).__name__}: {error}")
+    return None
+
+
 def peak_memory(call: Callable[[], Any]) -> float:
   """Largest resident memory during a call above that before it, in MB; NaN where not Linux."""
   try:
@@ -165,14 +180,16 @@ def main(config: Config) -> None:
   print(f"jaxmtl {jaxmtl.__version__}, jax {jax.__version__}, {jax.default_backend()}\n")
   print("| method | T | P | ms | MB | TorchJD ms | MB | over it | LibMTL ms | MB | over it |")
   print("|" + " --- |" * 11)
+  failures: list[str] = []
   for num_tasks in config.tasks:
     for size in config.sizes:
       rng = np.random.default_rng(0)
       jacobian = rng.normal(size=(num_tasks, size)).astype(np.float32)
       for name in config.methods or METHODS:
-        makers = [ours, torchjd, libmtl] if config.peers else [ours]
-        calls = {make.__name__: make(name, jacobian) for make in makers}
-        programs = {peer: call for peer, call in calls.items() if call}
+        programs = {"ours": ours(name, jacobian)}
+        for make in (torchjd, libmtl) if config.peers else ():
+          if call := _working(make, name, jacobian, failures):
+            programs[make.__name__] = call
         middle = medians(interleaved(programs, config.repeats))
         memory = {peer: peak_memory(call) for peer, call in programs.items()}
         cells = [f"{1000 * middle['ours']:.2f}", f"{memory['ours']:.0f}"]
@@ -181,6 +198,7 @@ def main(config: Config) -> None:
           cells += [f"{1000 * middle[peer]:.2f}", f"{memory[peer]:.0f}"] if known else ["-", "-"]
           cells += [f"{middle['ours'] / middle[peer]:.2f}"] if known else ["-"]
         print(f"| {name} | {num_tasks} | {size} | " + " | ".join(cells) + " |", flush=True)
+  print("\n" + "\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Config:
   repeats: int = 7
 
 
-def _mlp(config: Config, num_tasks: int) -> tuple[Any, Any, Callable[..., jax.Array], Any]:
+def mlp(config: Config, num_tasks: int) -> tuple[Any, Any, Callable[..., jax.Array], Any]:
   """Shared layers, heads, the losses function and a batch."""
   sizes = [config.inputs] + [config.width] * 4
   keys = iter(jax.random.split(jax.random.key(0), 8))
@@ -158,12 +158,12 @@ def main(config: Config) -> None:
   """Time every group in turn and print a Markdown table."""
   print(f"{jax.default_backend()}, {jax.devices()[0].device_kind}\n")
   print("| network | step | s a step | fastest | plain steps |\n| --- | --- | --- | --- | --- |")
-  parts = _mlp(config, 3)
+  parts = mlp(config, 3)
   weightings = {"dwa": jaxmtl.dwa(3), "uncertainty": jaxmtl.uncertainty(3)}
   steps = {name: _weighted(weighting, *parts) for name, weighting in weightings.items()}
   _print_rows("MLP, T=3", {"plain": _plain(*parts)} | steps, config.repeats)
   for num_tasks in config.tasks:
-    parts = _mlp(config, num_tasks)
+    parts = mlp(config, num_tasks)
     _print_rows(f"MLP, T={num_tasks}", _pcgrad_steps(config, num_tasks, parts), config.repeats)
   if config.cnn_tasks:
     parts = _cnn(config)

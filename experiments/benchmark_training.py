@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
 # Options that a run may change when it goes on from its checkpoints.
-_FREE = ("workdir", "checkpoint_every", "methods", "not_counted", "preset")
+_FREE = ("workdir", "data_dir", "checkpoint_every", "methods", "not_counted", "preset")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Method:
 
   weighting: str | None = None
   aggregator: str | None = None
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  """Of the weighting, or of the aggregator where there is no weighting."""
 
   @classmethod
   def parse(cls, name: str) -> Method:
@@ -59,14 +61,16 @@ class Method:
   def build(
     self, num_tasks: int, steps_per_epoch: int
   ) -> tuple[Weighting | None, Aggregator | None]:
-    """Both transforms with their default options; epochs are told to those that count them."""
+    """Both transforms; epochs are told to those that count them."""
     weighting = aggregator = None
     if self.weighting:
       make = WEIGHTINGS[self.weighting]
       counts = "steps_per_epoch" in inspect.signature(make).parameters
-      weighting = make(num_tasks, **({"steps_per_epoch": steps_per_epoch} if counts else {}))
+      epochs = {"steps_per_epoch": steps_per_epoch} if counts else {}
+      weighting = make(num_tasks, **epochs, **self.options)
     if self.aggregator:
-      aggregator = AGGREGATORS[self.aggregator](num_tasks)
+      options = {} if self.weighting else self.options
+      aggregator = AGGREGATORS[self.aggregator](num_tasks, **options)
     return weighting, aggregator
 
 
@@ -79,12 +83,14 @@ class Outcome:
     curves: validation accuracy in per cent by task, `[seeds, epochs]`.
     ms_per_step: of all seeds together.
     failure: why training ended early, or None.
+    weights: task weights by task, mean over each epoch's steps, `[seeds, epochs]`.
   """
 
   accuracy: dict[str, np.ndarray]
   curves: dict[str, np.ndarray]
   ms_per_step: float
   failure: str | None = None
+  weights: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 class _Network(NamedTuple):
@@ -99,15 +105,23 @@ class _Network(NamedTuple):
 class Trainer:
   """Trains methods on the same data, from the same parameters, in the same order."""
 
-  def __init__(self, config: Config, parts: data.MultiDigits, folder: pathlib.Path):
+  def __init__(
+    self,
+    config: Config,
+    parts: data.MultiDigits,
+    folder: pathlib.Path,
+    optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam,
+  ):
     """Puts the training images on the device.
 
     Args:
       config: the experiment's options.
       parts: the data.
       folder: where checkpoints and metrics go, one folder a run.
+      optimizer: of a learning-rate schedule.
     """
     self._config, self._parts, self._folder = config, parts, folder
+    self._optimizer = optimizer
     self._statistics = data.channel_statistics(parts.train.images)
     images = data.normalize(jnp.asarray(parts.train.images), *self._statistics)
     self._train = {"image": images} | {t: jnp.asarray(y) for t, y in parts.train.labels.items()}
@@ -136,7 +150,7 @@ class Trainer:
     schedule = optax.cosine_decay_schedule(config.learning_rate, config.epochs * self._steps)
     step = training.train_step(
       _losses_fn(network.model, tasks),
-      optax.adam(schedule),
+      self._optimizer(schedule),
       len(tasks),
       weighting=weighting,
       aggregator=aggregator,
@@ -174,10 +188,28 @@ class Trainer:
       return Outcome(dict.fromkeys(tasks, unknown), {}, float("nan"), str(error))
     test = 100 * np.asarray(self._accuracy(network, state, "test"), float)
     curves = 100 * np.stack([row["validation_accuracy"] for row in history], axis=1)
+    weights = np.stack([row["weights"] for row in history], axis=1)
     return Outcome(
       {t: test[:, i] for i, t in enumerate(tasks)},
       {t: curves[..., i] for i, t in enumerate(tasks)},
       ms_per_step(history, self._steps),
+      weights={t: weights[..., i] for i, t in enumerate(tasks)},
+    )
+
+  def train_singles(self, tasks: Sequence[str]) -> Outcome:
+    """Trains one network a task, the baselines.
+
+    Raises:
+      ValueError: if one of them diverges: nothing could be compared with it.
+    """
+    singles = {t: self.train(f"single_{t}", Method(), [t]) for t in tasks}
+    for task, outcome in singles.items():
+      if outcome.failure:
+        raise ValueError(f"the baseline of task {task!r} diverged: {outcome.failure}")
+    return Outcome(
+      {t: outcome.accuracy[t] for t, outcome in singles.items()},
+      {t: outcome.curves[t] for t, outcome in singles.items()},
+      sum(outcome.ms_per_step for outcome in singles.values()),
     )
 
   def _network(self, tasks: tuple[str, ...]) -> _Network:
@@ -206,6 +238,16 @@ class Trainer:
       {t: examples.labels[t] for t in network.tasks},
     )
     return jnp.stack([by_task[t] for t in network.tasks], axis=-1)
+
+
+def load_parts(config: Any) -> data.MultiDigits:
+  """The images of `config.dataset`, overlaid."""
+  own_validation = config.dataset == "digits"
+  source = data.load(
+    config.dataset, data_dir=config.data_dir, validation=0.0 if own_validation else 0.1
+  )
+  counts = (config.train_images, 500, 1000)
+  return data.multi_digits(config.seed, source=source, size=config.image_size, num_examples=counts)
 
 
 def _losses_fn(model: models.MultiHead, tasks: tuple[str, ...]) -> Callable[..., Any]:

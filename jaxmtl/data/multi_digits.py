@@ -1,14 +1,14 @@
-"""Two overlaid digits with five tasks: an embedded data set for multi-task learning."""
+"""Two overlaid images with five tasks: an embedded data set for multi-task learning."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxmtl.data.dataset import ImageDataset
-from jaxmtl.data.embedded import digits
+from jaxmtl.data.dataset import ImageDataset, Splits
+from jaxmtl.data.sources import load
 
-_DIGIT = 8  # Pixels a side of scikit-learn's digits.
-_NUM_CLASSES = {"left": 10, "right": 10, "sum": 19, "parity": 2, "noise": 10}
+_NOISE_CLASSES = 10
 
 
 class TaskImages(NamedTuple):
@@ -40,9 +40,13 @@ class MultiDigits(NamedTuple):
 
 
 def multi_digits(
-  seed: int = 0, *, size: int = 14, num_examples: tuple[int, int, int] = (4000, 500, 1000)
+  seed: int = 0,
+  *,
+  source: Splits | None = None,
+  size: int | None = None,
+  num_examples: tuple[int, int, int] = (4000, 500, 1000),
 ) -> MultiDigits:
-  """Overlay pairs of scikit-learn's digits, one left and one right, and ask five questions.
+  """Overlay pairs of digits, one left and one right, and ask five questions.
 
   Both digits are drawn anew for each image and shifted at random; where they overlap, the brighter
   pixel shows. The tasks are ``left`` and ``right`` (10 classes each), their ``sum`` (19 classes),
@@ -54,14 +58,19 @@ def multi_digits(
 
   Args:
     seed: Seed of pairs, places and noise labels, >= 0.
-    size: Side of the images in pixels, 10 to 16; on smaller ones the digits overlap more.
+    source: What is overlaid instead of scikit-learn's 8x8 digits: any set of square images with
+      K classes and a validation part, e.g. ``data.load("mnist", validation=0.1)``; left and right
+      then have K classes, the sum of the class indices 2 K - 1.
+    size: Side of the images in pixels, from 1.25 to 2 times the source's (10 to 16); on smaller
+      ones the digits overlap more. None: 1.75 times (14).
     num_examples: Images for training, validation and test.
 
   Returns:
-    The `MultiDigits`, images uint8 ``[num_examples, size, size, 1]``.
+    The `MultiDigits`, images uint8 ``[num_examples, size, size, channels]``.
 
   Raises:
-    ValueError: If an argument is out of range.
+    ValueError: If an argument is out of range, or the source has no validation part or images that
+      are not square.
 
   Example:
     >>> from jaxmtl.data import multi_digits
@@ -77,29 +86,41 @@ def multi_digits(
   """
   if seed < 0:
     raise ValueError(f"seed must not be negative, got {seed}.")
-  if not 10 <= size <= 2 * _DIGIT:
+  source = load("digits") if source is None else source
+  if source.validation is None:
+    raise ValueError("source has no validation part; load it with validation=0.1, for example.")
+  side, width = source.train.images.shape[1:3]
+  if side != width:
     raise ValueError(
-      f"size must be from 10 to {2 * _DIGIT} pixels, got {size}: digits are {_DIGIT} pixels wide, "
-      "and on a larger canvas would not overlap."
+      f"source must have square images, got {side}x{width}; load it with image_size."
+    )
+  size = round(1.75 * side) if size is None else size
+  if not 1.25 * side <= size <= 2 * side:
+    raise ValueError(
+      f"size must be from {math.ceil(1.25 * side)} to {2 * side} pixels, got {size}: digits are "
+      f"{side} pixels wide, and on a larger canvas would not overlap."
     )
   if min(num_examples) < 1:
     raise ValueError(f"num_examples must be positive, got {num_examples}.")
   train, validation, test = (
-    _overlay(source, count, size, np.random.default_rng((seed, part)))
-    for part, (source, count) in enumerate(zip(digits(), num_examples, strict=True))
+    _overlay(images, count, size, np.random.default_rng((seed, part)))
+    for part, (images, count) in enumerate(zip(source[:3], num_examples, strict=True))
   )
-  return MultiDigits(train, validation, test, dict(_NUM_CLASSES))
+  k = source.train.num_classes
+  classes = {"left": k, "right": k, "sum": 2 * k - 1, "parity": 2, "noise": _NOISE_CLASSES}
+  return MultiDigits(train, validation, test, classes)
 
 
 def _overlay(source: ImageDataset, count: int, size: int, rng: np.random.Generator) -> TaskImages:
   pairs = rng.integers(len(source), size=(2, count))
-  room = size - _DIGIT
+  side, channels = source.images.shape[2:]
+  room = size - side
   rows = rng.integers(room + 1, size=(2, count))
   # The left digit stays in the first quarter of the room, the right one in the last.
   shifts = rng.integers(room // 4 + 1, size=(2, count))
   columns = np.stack([shifts[0], room - shifts[1]])
-  images = np.zeros((count, size, size, 1), np.uint8)
-  pixels = np.arange(_DIGIT)
+  images = np.zeros((count, size, size, channels), np.uint8)
+  pixels = np.arange(side)
   for picked, row, column in zip(pairs, rows, columns, strict=True):
     window = (
       np.arange(count)[:, None, None],
@@ -108,7 +129,7 @@ def _overlay(source: ImageDataset, count: int, size: int, rng: np.random.Generat
     )
     images[window] = np.maximum(images[window], source.images[picked])
   left, right = source.labels[pairs]
-  noise = rng.integers(_NUM_CLASSES["noise"], size=count)
+  noise = rng.integers(_NOISE_CLASSES, size=count)
   labels = {
     "left": left,
     "right": right,

@@ -2,8 +2,17 @@
 
 from jaxmtl.meta.auto_lambda import AutoLambdaState, auto_lambda
 from jaxmtl.meta.hypergradient import hypergradient
+from jaxmtl.meta.maxl import LabelNetwork, LabelState, maxl
 
 # Bi-level weightings by name, for command lines.
 METHODS = {f.__name__: f for f in (auto_lambda,)}
 
-__all__ = ["METHODS", "AutoLambdaState", "auto_lambda", "hypergradient"]
+__all__ = [
+  "METHODS",
+  "AutoLambdaState",
+  "LabelNetwork",
+  "LabelState",
+  "auto_lambda",
+  "hypergradient",
+  "maxl",
+]

@@ -1,13 +1,11 @@
-import importlib
-
 import numpy as np
 import pytest
 
-from jaxmtl.data import ImageDataset, multi_digits
+from jaxmtl.data import ImageDataset, Splits, load, multi_digits
 
-# The package has a function of that name.
-MODULE = importlib.import_module("jaxmtl.data.multi_digits")
 COUNTS = (300, 40, 60)
+IMAGES = load("digits").train
+WIDE = ImageDataset(np.zeros((3, 6, 8, 1), np.uint8), np.arange(3, dtype=np.int32), 3)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +47,9 @@ def plain_sources():
 
 
 @pytest.mark.parametrize("size", [10, 14, 16])
-def test_parts_hold_their_own_digits_at_the_side_that_the_label_says(size, monkeypatch):
-  monkeypatch.setattr(MODULE, "digits", lambda: tuple(plain_sources()))
-  parts = multi_digits(0, size=size, num_examples=COUNTS)
+def test_parts_hold_their_own_digits_at_the_side_that_the_label_says(size):
+  source = Splits(*plain_sources(), "squares")
+  parts = multi_digits(0, source=source, size=size, num_examples=COUNTS)
   for base, part in zip((10, 100, 200), parts[:3], strict=True):
     values = part.images[..., 0].astype(int)
     assert set(np.unique(values)) <= {0, *range(base, base + 10)}
@@ -65,16 +63,29 @@ def test_parts_hold_their_own_digits_at_the_side_that_the_label_says(size, monke
 
 
 def test_no_source_digit_is_in_two_parts():
-  train, validation, test = ({image.tobytes() for image in p.images} for p in MODULE.digits())
+  train, validation, test = ({image.tobytes() for image in p.images} for p in load("digits")[:3])
   assert not train & test
   assert not train & validation
   assert not validation & test
+
+
+def test_other_images_and_classes():
+  rng = np.random.default_rng(0)
+  images = rng.integers(256, size=(30, 12, 12, 3)).astype(np.uint8)
+  source = ImageDataset(images, (np.arange(30) % 4).astype(np.int32), 4)
+  parts = multi_digits(0, source=Splits(source, source, source, "x"), num_examples=COUNTS)
+  assert parts.train.images.shape == (300, 21, 21, 3)
+  classes = {"left": 4, "right": 4, "sum": 7, "parity": 2, "noise": 10}
+  assert parts.num_classes == classes
+  assert all(parts.train.labels[task].max() == k - 1 for task, k in classes.items())
 
 
 @pytest.mark.parametrize(
   ("options", "message"),
   [
     ({"seed": -1}, "seed must not be negative, got -1"),
+    ({"source": Splits(IMAGES, None, IMAGES, "x")}, "source has no validation part"),
+    ({"source": Splits(*[WIDE] * 3, "x")}, "square images, got 6x8"),
     ({"size": 9}, "size must be from 10 to 16 pixels, got 9"),
     ({"size": 17}, "got 17"),
     ({"num_examples": (10, 0, 10)}, "num_examples must be positive"),
