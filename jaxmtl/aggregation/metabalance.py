@@ -74,7 +74,8 @@ def metabalance(
 
     def track(leaf: jax.Array, norms: jax.Array) -> jax.Array:
       mean = beta * norms + (1 - beta) * row_norms(leaf)
-      return jnp.where(mask, mean, norms).astype(norms.dtype)
+      # A gradient that is not finite shows in the update, but stays for no later one.
+      return jnp.where(mask & jnp.isfinite(mean), mean, norms).astype(norms.dtype)
 
     def balance(leaf: jax.Array, norms: jax.Array) -> jax.Array:
       main = norms[0]

