@@ -28,18 +28,17 @@ from typing import Any, Literal
 import numpy as np
 import optax
 
-from experiments.benchmark_training import Method, Outcome, Trainer, load_parts
+from experiments.benchmark_training import Method, Outcome, Trainer
 from experiments.common import command_line, write_config
-from jaxmtl import models
+from experiments.multi_digits import Task, TrainingConfig, load_parts
 from jaxmtl.training import comparison, results
 
 MULTI_TASK = "multi-task"
 NOISE = "noise"
-Task = Literal["left", "right", "sum", "parity", "noise"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
   """Options of the experiment; the preset sets the defaults of all others."""
 
   preset: Literal["quick", "full"] = "quick"
@@ -50,35 +49,14 @@ class Config:
   """Methods that know the primary task, for auxiliary learning."""
   primaries: tuple[Task, ...] = ("left", "right", "sum", "parity")
   """Primary tasks, each in a run of its own."""
-  tasks: tuple[Task, ...] = ("left", "right", "sum", "parity", "noise")
-  """Tasks of multi-digits."""
   compare: Literal["finite_difference", "first_order", "none"] = "finite_difference"
   """What the exact gradient of the weights is compared with, in multi-task learning."""
   weight_learning_rate: float = 3e-4
   """Adam's, of the weights."""
-  dataset: str = "digits"
-  """What is overlaid: digits, a .npz file, or the name of a prepared TFDS set, such as mnist."""
-  data_dir: str | None = None
-  """Folder of the TFDS sets."""
-  train_images: int = 4000
-  image_size: int | None = None
-  """Side in pixels, 1.25 to 2 times the digits' (10 to 16); on smaller images they overlap more."""
-  backbone: str = "convnet4"
-  """convnet4, vgg16, vgg19, resnet32 or resnet110."""
-  width: int = 16
-  """Channels of convnet4; a factor for the others, see jaxmtl.models."""
-  epochs: int = 12
-  batch_size: int = 25
   learning_rate: float = 0.05
   """Of SGD; it falls to zero along a cosine."""
   momentum: float = 0.9
   weight_decay: float = 1e-4
-  seeds: int = 3
-  """Networks that are trained together."""
-  seed: int = 0
-  """First seed."""
-  checkpoint_every: int = 4
-  """Epochs between checkpoints."""
   workdir: str = "runs/auto_lambda"
   """Where results go; training that was stopped goes on from there."""
 
@@ -121,7 +99,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     decay = optax.add_decayed_weights(config.weight_decay)
     return optax.chain(decay, optax.sgd(schedule, config.momentum))
 
-  trainer = Trainer(config, parts, folder, optimizer)  # type: ignore[arg-type]
+  trainer = Trainer(config, parts, folder, optimizer)
   single = trainer.train_singles(config.tasks)
   outcomes = {
     key: trainer.train("_".join(key).replace(" ", "_"), method, config.tasks)
@@ -142,7 +120,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     "Delta_MTL (%)",
     f"ms a step, {config.seeds} seed(s)",
   ]
-  results.write_results(folder, _title(config), header, [_cells(config, r) for r in rows], summary)
+  title = f"{config.describe()}; Delta_MTL over all tasks but noise, or over the primary task"
+  results.write_results(folder, title, header, [_cells(config, r) for r in rows], summary)
   _draw(config, outcomes, folder)
   write_config(folder, config, replace=True)
   print(f"Results and figures are in {folder}.")
@@ -151,10 +130,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 
 def _plan(config: Config) -> dict[tuple[str, str], Method]:
   """The runs by setting and method."""
-  for name in ("epochs", "seeds", "batch_size", "checkpoint_every", "width", "train_images"):
-    if getattr(config, name) < 1:
-      raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-  models.create(config.backbone)  # raises for an unknown name
+  config.check()
   if unknown := [task for task in config.primaries if task not in config.tasks]:
     raise ValueError(f"primaries {unknown} are not among the tasks {list(config.tasks)}.")
   judged = [i for i, task in enumerate(config.tasks) if task != NOISE]
@@ -198,14 +174,6 @@ def _row(config: Config, key: tuple[str, str], outcome: Outcome, single: Outcome
     "ms_per_step": outcome.ms_per_step,
     "failure": None,
   }
-
-
-def _title(config: Config) -> str:
-  return (
-    f"Multi-digits of {config.dataset}, {config.train_images} images, {config.backbone} of width "
-    f"{config.width}, {config.epochs} epochs, {config.seeds} seed(s): test accuracy (%) after the "
-    "last epoch; Delta_MTL over all tasks but noise, or over the primary task"
-  )
 
 
 def _cells(config: Config, row: dict[str, Any]) -> list[str]:

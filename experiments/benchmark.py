@@ -26,9 +26,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.benchmark_training import WEIGHTINGS, Method, Outcome, Trainer, load_parts
+from experiments.benchmark_training import WEIGHTINGS, Method, Outcome, Trainer
 from experiments.common import command_line, write_config
-from jaxmtl import models
+from experiments.multi_digits import TrainingConfig, load_parts
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.training import comparison, results
 
@@ -36,7 +36,7 @@ SINGLE = "single task"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
   """Options of the experiment; the preset sets the defaults of all others."""
 
   preset: Literal["quick", "full"] = "quick"
@@ -63,37 +63,8 @@ class Config:
     "dwa+pcgrad",
   )
   """Weightings, aggregators, or weighting+aggregator."""
-  dataset: str = "digits"
-  """What is overlaid: digits, a .npz file, or the name of a prepared TFDS set, such as mnist."""
-  data_dir: str | None = None
-  """Folder of the TFDS sets."""
-  tasks: tuple[Literal["left", "right", "sum", "parity", "noise"], ...] = (
-    "left",
-    "right",
-    "sum",
-    "parity",
-    "noise",
-  )
-  """Tasks of multi-digits."""
   not_counted: tuple[str, ...] = ("noise",)
   """Tasks left out of Delta_MTL: near chance, a relative change says nothing."""
-  train_images: int = 4000
-  image_size: int | None = None
-  """Side in pixels, 1.25 to 2 times the digits' (10 to 16); on smaller images they overlap more."""
-  backbone: str = "convnet4"
-  """convnet4, vgg16, vgg19, resnet32 or resnet110."""
-  width: int = 16
-  """Channels of convnet4; a factor for the others, see jaxmtl.models."""
-  epochs: int = 12
-  batch_size: int = 25
-  learning_rate: float = 0.01
-  """Adam's, the same for every method; it falls to zero along a cosine."""
-  seeds: int = 3
-  """Networks that are trained together."""
-  seed: int = 0
-  """First seed."""
-  checkpoint_every: int = 4
-  """Epochs between checkpoints."""
   workdir: str = "runs/benchmark"
   """Where results go; training that was stopped goes on from there."""
 
@@ -151,10 +122,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 
 
 def _methods(config: Config) -> dict[str, Method]:
-  for name in ("epochs", "seeds", "batch_size", "checkpoint_every", "width", "train_images"):
-    if getattr(config, name) < 1:
-      raise ValueError(f"{name} must be at least 1, got {getattr(config, name)}.")
-  models.create(config.backbone)  # raises for an unknown name
+  config.check()
   if not set(config.tasks) - set(config.not_counted):
     raise ValueError(f"Delta_MTL needs a task that counts; of tasks {config.tasks} none does.")
   methods = {name: Method.parse(name) for name in config.methods}
@@ -186,10 +154,8 @@ def _row(config: Config, name: str, outcome: Outcome, single: Outcome) -> dict[s
 def _title(config: Config) -> str:
   counted = ", ".join(t for t in config.tasks if t not in config.not_counted)
   return (
-    f"Multi-digits of {config.dataset}, {config.train_images} images, {config.backbone} of width "
-    f"{config.width}, {config.epochs} epochs, {config.seeds} seed(s): test accuracy (%) after the "
-    f"last epoch, Delta_MTL over {counted}; Adam, learning rate {config.learning_rate:g} for every "
-    "method"
+    f"{config.describe()}, Delta_MTL over {counted}; Adam, learning rate {config.learning_rate:g} "
+    "for every method"
   )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,15 +15,13 @@ import numpy as np
 import optax
 
 from experiments.common import accuracy_fn, fit_or_go_on, init_seeds, ms_per_step
+from experiments.multi_digits import TrainingConfig
 from jaxmtl import data, losses, models, training
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.aggregation import Aggregator
 from jaxmtl.meta import METHODS as BILEVEL
 from jaxmtl.weighting import METHODS as LOSS_BASED
 from jaxmtl.weighting import Weighting
-
-if TYPE_CHECKING:
-  from experiments.benchmark import Config
 
 WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
 # Options that a run may change when it goes on from its checkpoints.
@@ -107,7 +105,7 @@ class Trainer:
 
   def __init__(
     self,
-    config: Config,
+    config: TrainingConfig,
     parts: data.MultiDigits,
     folder: pathlib.Path,
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam,
@@ -238,16 +236,6 @@ class Trainer:
       {t: examples.labels[t] for t in network.tasks},
     )
     return jnp.stack([by_task[t] for t in network.tasks], axis=-1)
-
-
-def load_parts(config: Any) -> data.MultiDigits:
-  """The images of `config.dataset`, overlaid."""
-  own_validation = config.dataset == "digits"
-  source = data.load(
-    config.dataset, data_dir=config.data_dir, validation=0.0 if own_validation else 0.1
-  )
-  counts = (config.train_images, 500, 1000)
-  return data.multi_digits(config.seed, source=source, size=config.image_size, num_examples=counts)
 
 
 def _losses_fn(model: models.MultiHead, tasks: tuple[str, ...]) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ from jaxmtl.gram import combine, cosine_matrix, gramian
 from jaxmtl.guards import apply_updates
 from jaxmtl.implicit import task_gramian
 from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
-from jaxmtl.meta import auto_lambda
+from jaxmtl.meta import auto_lambda, moml
 from jaxmtl.weighting import (
   constant,
   dwa,
@@ -83,6 +83,7 @@ __all__ = [
   "mgda",
   "moco",
   "modo",
+  "moml",
   "nash_mtl",
   "pcgrad",
   "representation_value_and_grad",

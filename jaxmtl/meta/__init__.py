@@ -3,16 +3,19 @@
 from jaxmtl.meta.auto_lambda import AutoLambdaState, auto_lambda
 from jaxmtl.meta.hypergradient import hypergradient
 from jaxmtl.meta.maxl import LabelNetwork, LabelState, maxl
+from jaxmtl.meta.moml import MOMLState, moml
 
 # Bi-level weightings by name, for command lines.
-METHODS = {f.__name__: f for f in (auto_lambda,)}
+METHODS = {f.__name__: f for f in (auto_lambda, moml)}
 
 __all__ = [
   "METHODS",
   "AutoLambdaState",
   "LabelNetwork",
   "LabelState",
+  "MOMLState",
   "auto_lambda",
   "hypergradient",
   "maxl",
+  "moml",
 ]

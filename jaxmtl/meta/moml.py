@@ -1,0 +1,126 @@
+"""Multi-objective meta learning (MOML) of task weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmtl import guards
+from jaxmtl.aggregation.base import SolverState
+from jaxmtl.aggregation.mgda import mgda
+from jaxmtl.meta.base import bilevel_weighting, check_tasks
+from jaxmtl.weighting.base import Bilevel, Weighting
+from jaxmtl.weighting.learned import init_tasks, step_tasks
+
+# Of the longest derivative: what is left of a sum that should be zero.
+_ROUNDING = 1e-4
+
+
+class MOMLState(NamedTuple):
+  """Learned task weights.
+
+  Attributes:
+    logits: s `[T]`.
+    optimizer_state: of the T Adams that move them.
+    solver: how MGDA's last solve went.
+    look_ahead: state of the look-ahead's optimiser in a plain chain, else `()`.
+  """
+
+  logits: jax.Array
+  optimizer_state: Any
+  solver: SolverState
+  look_ahead: Any = ()
+
+
+def moml(
+  num_tasks: int,
+  primary: Sequence[int] | None = None,
+  *,
+  learning_rate: optax.ScalarOrSchedule = 1e-3,
+  look_ahead: optax.GradientTransformation | None = None,
+) -> Weighting:
+  r"""Learns weights whose look-ahead step lowers every primary task's loss on another batch.
+
+  .. math:: w = T \, \mathrm{softmax}(s), \qquad
+            \theta' = \theta + u\Big(\sum_t w_t \nabla L_t(\theta)\Big), \qquad
+            s \leftarrow \mathrm{Adam}\Big(s, \sum_{p \in P} \gamma_p
+            \nabla_s L^{val}_p(\theta') \Big)
+
+  with u the optimiser's step and gamma MGDA's weights of the derivatives, on the simplex, so that
+  their sum lowers all primary losses or is zero. (It often is where all tasks are primary: weights
+  of a constant sum have one direction less than there are losses.) The derivatives are exact: one
+  gradient on the second batch and two forward passes for each primary task. Where Auto-lambda
+  lowers the sum of the primary losses, MOML treats them as several objectives.
+
+  Batches, aggregators that follow, plain chains and `look_ahead` are as for `jaxmtl.auto_lambda`;
+  `primary_loss_fn` returns the losses `[T]` of all tasks, scalars where one task is primary. A
+  primary task whose derivative is zero, as without labels in the second batch, takes no part in
+  MGDA. A task without labels in the batch takes no part in the softmax and keeps its logit.
+  Task-specific parameters receive their own task's gradient, scaled by its weight.
+
+  Args:
+    num_tasks: T, a static integer.
+    primary: indices of the primary tasks, all where None.
+    learning_rate: of Adam.
+    look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
+
+  Returns:
+    A `Weighting` with `bilevel` and a `MOMLState`.
+
+  Raises:
+    ValueError: if `primary` are not tasks or `learning_rate` is not positive; at update, if
+      `primary_loss_fn`, `params` or `look_ahead` is missing.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> import jaxmtl
+    >>> weighting = jaxmtl.moml(2, learning_rate=0.1)
+    >>> state = weighting.init(None)
+    >>> derivatives = jnp.array([[-1.0, 1.0], [-2.0, 0.5]])  # both fall with the first weight
+    >>> weights, state = weighting.weigh(None, state, hypergradient=derivatives)
+    >>> [round(float(w), 2) for w in weights]
+    [1.1, 0.9]
+
+  Reference:
+    Ye et al., "Multi-Objective Meta Learning", 2021, algorithm 1.
+  """
+  judged = check_tasks("primary", primary, num_tasks)
+  if not callable(learning_rate) and not guards.is_traced(learning_rate) and not learning_rate > 0:
+    raise ValueError(f"learning_rate must be positive, got {learning_rate}; 0.001 is usual.")
+  adam, shortest = optax.adam(learning_rate), mgda(len(judged))
+  outer = jax.nn.one_hot(jnp.array(judged), num_tasks)
+
+  def init_fn(params: Any) -> MOMLState:
+    logits = jnp.zeros(num_tasks, jnp.float32)
+    return MOMLState(logits, init_tasks(adam, logits), shortest.init(params))
+
+  def shares(logits: jax.Array, mask: jax.Array | bool) -> jax.Array:
+    return jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
+
+  def weigh(
+    state: MOMLState, mask: jax.Array, hypergradient: jax.Array
+  ) -> tuple[jax.Array, MOMLState]:
+    p = jnp.where(mask, shares(state.logits, mask), 0)
+    derivatives = jnp.where(mask, hypergradient, 0)
+    # Through the softmax; its factor T changes neither MGDA's weights nor Adam's step.
+    derivatives = p * (derivatives - (derivatives @ p)[:, None])
+    products = jnp.matmul(derivatives, derivatives.T, precision=jax.lax.Precision.HIGHEST)
+    assert shortest.weigh is not None
+    gamma, solver = shortest.weigh(products, state.solver, mask=jnp.diagonal(products) > 0)
+    direction = gamma @ derivatives
+    # Adam would make full steps of what rounding leaves where no direction lowers all losses.
+    longest = jnp.sqrt(jnp.max(jnp.diagonal(products)))
+    direction = jnp.where(jnp.linalg.norm(direction) > _ROUNDING * longest, direction, 0)
+    due = mask & jnp.all(jnp.isfinite(direction))
+    logits, optimizer_state = step_tasks(
+      adam, jnp.where(due, direction, 0), state.optimizer_state, state.logits, due
+    )
+    weights = mask.sum() * shares(logits, mask)
+    return weights, MOMLState(logits, optimizer_state, solver, state.look_ahead)
+
+  bilevel = Bilevel(lambda state: num_tasks * shares(state.logits, True), outer)
+  return bilevel_weighting(num_tasks, weigh, init_fn, bilevel, look_ahead)
