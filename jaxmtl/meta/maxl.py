@@ -111,8 +111,8 @@ def maxl(
     >>> state = step.init(jnp.zeros((4, 6)), jax.random.key(0))
     >>> label_state = network.init(jnp.zeros((4, 4)), jax.random.key(1))
     >>> batch = {"x": x, "y": y}
-    >>> state, _ = step.update(state, network.add_labels(label_state, batch))
-    >>> label_state, metrics = network.update(label_state, state, batch)
+    >>> state, _ = jax.jit(step.update)(state, network.add_labels(label_state, batch))
+    >>> label_state, metrics = jax.jit(network.update)(label_state, state, batch)
     >>> int(label_state.step), round(float(metrics["entropy"]), 3)
     (1, -1.386)
 

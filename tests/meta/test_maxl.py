@@ -175,14 +175,14 @@ def test_several_primary_tasks():
   network = meta.maxl(three, generate_fn, sgd, sgd, primary=(0, 2), entropy_weight=0.0)
   step = train_step(three, sgd, 3)
   state, label_state = start(step, network)
-  _, metrics = network.update(label_state, state, data())
+  _, metrics = jit(network.update)(label_state, state, data())
   batch = network.add_labels(label_state, data())
 
   def total(params):
     return three(params, {"seen": 0}, batch, None)[0]
 
-  grads = jax.grad(lambda params: total(params).sum())(state.params)
-  ahead = total(jax.tree.map(lambda p, g: p - 0.5 * g, state.params, grads))
+  grads = jit(jax.grad(lambda params: total(params).sum()))(state.params)
+  ahead = jit(total)(jax.tree.map(lambda p, g: p - 0.5 * g, state.params, grads))
   np.testing.assert_allclose(metrics["loss"], ahead[0] + ahead[2], rtol=1e-5)
 
 
