@@ -42,7 +42,7 @@ def mask_softmax(
     section 3.3.
   """
   logits, primary = jnp.asarray(logits), jnp.asarray(primary)
-  sizes = check_psi(psi)
+  sizes = _sizes(psi)
   if logits.ndim != 2 or logits.shape[1] != sizes.sum():
     raise ValueError(
       f"psi={tuple(psi)} has {sizes.sum()} auxiliary classes in all, so logits must have shape "
@@ -59,25 +59,8 @@ def mask_softmax(
   return jax.nn.softmax(logits, axis=-1, where=primary[:, None] == block_of)
 
 
-def check_psi(psi: Sequence[int], num_primary: int | None = None) -> np.ndarray:
-  """`psi` as an array, or a clear error.
-
-  Args:
-    psi: auxiliary classes of each primary class.
-    num_primary: number of primary classes, where it is known.
-
-  Returns:
-    int ``[len(psi)]``.
-
-  Raises:
-    ValueError: if `psi` does not hold a positive integer for every primary class.
-  """
+def _sizes(psi: Sequence[int]) -> np.ndarray:
   sizes = np.asarray(psi)
   if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
     raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
-  if num_primary is not None and len(sizes) != num_primary:
-    raise ValueError(
-      f"psi={tuple(psi)} has {len(sizes)} entries, but there are {num_primary} primary classes; "
-      "give the number of auxiliary classes of each."
-    )
   return sizes

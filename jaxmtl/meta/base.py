@@ -80,30 +80,22 @@ def bilevel_weighting(
     **_: Any,
   ) -> tuple[PyTree, Any]:
     guards.check_task_gradients(updates, params, num_tasks)
-    if look_ahead is None or params is None or primary_loss_fn is None:
-      missing = [
-        name
-        for name, value in (("params", params), ("primary_loss_fn", primary_loss_fn))
-        if value is None
-      ]
+    if look_ahead is None:
       raise ValueError(
         "look_ahead is missing: in a plain optax chain this weighting does not see the optimizer "
         "that follows; pass the same one, as jaxmtl.auto_lambda(3, look_ahead=optax.sgd(0.1))."
-        if look_ahead is None
-        else f"{' and '.join(missing)} is missing: call update(grads, state, params, "
-        "primary_loss_fn=lambda params: loss of another batch)."
+      )
+    if params is None or primary_loss_fn is None:
+      raise ValueError(
+        f"{'params' if params is None else 'primary_loss_fn'} is missing: call update(grads, "
+        "state, params, primary_loss_fn=lambda params: loss of another batch)."
       )
     updates, present = guards.drop_missing(updates, mask, num_tasks)
+    defined = defined_at_zero(look_ahead, params)
 
     def step(weights: jax.Array) -> LookAhead:
       gradient = combine(updates, jnp.where(present, weights, 0))
-      return take_step(
-        look_ahead,
-        gradient,
-        state.look_ahead,
-        params,
-        defined_at_zero=defined_at_zero(look_ahead, params),
-      )
+      return take_step(look_ahead, gradient, state.look_ahead, params, defined_at_zero=defined)
 
     ahead = step(bilevel.weights(state))
     outer, pullback = jax.vjp(lambda p: _outer_losses(primary_loss_fn(p), bilevel), ahead.params)
@@ -120,13 +112,8 @@ def check_tasks(name: str, tasks: Sequence[int] | None, num_tasks: int) -> list[
   """Task indices as a list, all tasks where None, or a clear error."""
   guards.check_num_tasks(num_tasks)
   found = list(range(num_tasks)) if tasks is None else list(tasks)
-  whole = all(isinstance(t, int) and not isinstance(t, bool) for t in found)
-  if (
-    not whole
-    or not all(0 <= t < num_tasks for t in found)
-    or not found
-    or len(set(found)) != len(found)
-  ):
+  known = all(type(t) is int and 0 <= t < num_tasks for t in found)
+  if not found or not known or len(set(found)) != len(found):
     raise ValueError(
       f"{name} must name different tasks by index, 0 to {num_tasks - 1}, got {tasks!r}; None "
       "stands for all tasks."

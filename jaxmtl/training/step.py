@@ -52,8 +52,8 @@ def train_step(
   without an aggregator. One with `revise` (FAMO) costs a second forward pass: of the same batch,
   model state and key with the new parameters, whose batch statistics are dropped. One with
   `bilevel` (Auto-lambda) takes pairs `(batch, second batch)` and looks ahead by the optimiser's
-  step. So does an aggregator with `two_batches` (MoDo, SDMGrad), for task gradients of both; losses
-  and model state are those of the first batch.
+  step. So does an aggregator with `two_batches` (MoDo, SDMGrad), for task gradients of both: a
+  task takes part that has labels in both, losses and model state are those of the first.
 
   Args:
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
@@ -73,8 +73,8 @@ def train_step(
     aggregator (or a weighting that looks at gradients) `task_gradient_norms` `[T]`, `cosine`,
     `magnitude_similarity` and `curvature_bound` `[T, T]` of the shared parameters' task gradients
     before weighting, all from the Gramian; `aggregation_weights` `[T]` of a Gramian-based
-    aggregator; `hypergradient` `[S, T]` of a weighting that
-    looks ahead; `solver_converged` and `solver_iterations` of one with a solver; those of `Aux`.
+    aggregator; `hypergradient` `[S, T]` of a weighting that looks ahead; `solver_converged` and
+    `solver_iterations` of one with a solver; those of `Aux`.
 
   Raises:
     ValueError: if losses are not one scalar a task, updates would be broadcast, or a pair of
@@ -162,9 +162,7 @@ def train_step(
       local_losses, aux = found.losses, found.aux
 
     losses, model_state, user_metrics = mean((local_losses, aux.model_state, aux.metrics))
-    mask = aux.mask
-    if mask is not None and axis_name:
-      mask = jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
+    mask = _labelled(aux.mask, axis_name)
     metrics = {"losses": losses} | derivatives
 
     if found is not None:
@@ -186,11 +184,12 @@ def train_step(
       elif twice:
         second_fn = functools.partial(on_params, which=1)
         second = explicit_gradients(second_fn, common, own, chunk_size, average)
+        in_second = guards.check_mask(_labelled(second.aux.mask, axis_name), num_tasks)
         grad_common, aggregator_state = aggregator.update(
           scale_tasks(rows, weights),
           aggregator_state,
           losses=losses,
-          mask=present,
+          mask=present & in_second,
           second_gradients=scale_tasks(second.rows, weights),
         )
         grad_own = jax.tree.map(lambda g, h: (g + h) / 2, grad_own, second.specific(weights))
@@ -240,6 +239,13 @@ def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
     return jax.random.fold_in(leaf, jax.random.bits(key))
 
   return jax.tree.map(fold, state)
+
+
+def _labelled(mask: Any, axis_name: str | None) -> Any:
+  """The tasks with labels on any device."""
+  if mask is None or axis_name is None:
+    return mask
+  return jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
 
 
 def _vary(tree: PyTree, axis_name: str | None) -> PyTree:

@@ -307,8 +307,10 @@ def test_bad_input():
   with pytest.raises(ValueError, match="look_ahead is missing"):
     plain.update(grads, plain.init(grads[0]), grads[0], primary_loss_fn=jnp.sum)
   tx = jaxmtl.auto_lambda(TASKS, look_ahead=optax.sgd(0.1))
-  with pytest.raises(ValueError, match="params and primary_loss_fn is missing"):
+  with pytest.raises(ValueError, match="params is missing"):
     tx.update(grads, tx.init(grads[0]))
+  with pytest.raises(ValueError, match="primary_loss_fn is missing"):
+    tx.update(grads, tx.init(grads[0]), grads[0])
   with pytest.raises(ValueError, match=r"primary_loss_fn must return a scalar or the losses \[3\]"):
     tx.update(grads, tx.init(grads[0]), grads[0], primary_loss_fn=lambda p: p)
   with pytest.raises(ValueError, match="hypergradient is missing"):

@@ -235,13 +235,6 @@ def test_mask_softmax_wants_one_class_an_example():
     labels.mask_softmax(jnp.zeros((3, 4)), jnp.zeros(3), (2, 2))
 
 
-def test_psi_for_the_wrong_number_of_classes():
-  from jaxmtl.labels.mask_softmax import check_psi
-
-  with pytest.raises(ValueError, match="2 entries, but there are 10 primary classes"):
-    check_psi((5, 5), 10)
-
-
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])
 def test_focal_is_its_formula(gamma):
   rng = np.random.default_rng(0)
