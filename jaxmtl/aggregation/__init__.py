@@ -9,6 +9,7 @@ from jaxmtl.aggregation.base import (
 )
 from jaxmtl.aggregation.cagrad import cagrad
 from jaxmtl.aggregation.conflict_free import conflict_free
+from jaxmtl.aggregation.cr_mogm import CRMOGMState, cr_mogm
 from jaxmtl.aggregation.db_mtl import DBMTLState, db_mtl
 from jaxmtl.aggregation.dual_proj import dual_proj
 from jaxmtl.aggregation.excess_mtl import ExcessMTLState, excess_mtl
@@ -36,6 +37,7 @@ METHODS = {
     aligned_mtl,
     cagrad,
     conflict_free,
+    cr_mogm,
     db_mtl,
     dual_proj,
     excess_mtl,
@@ -62,6 +64,7 @@ METHODS = {
 __all__ = [
   "METHODS",
   "Aggregator",
+  "CRMOGMState",
   "DBMTLState",
   "ExcessMTLState",
   "GradDropState",
@@ -76,6 +79,7 @@ __all__ = [
   "aligned_mtl",
   "cagrad",
   "conflict_free",
+  "cr_mogm",
   "db_mtl",
   "dual_proj",
   "elementwise_aggregator",

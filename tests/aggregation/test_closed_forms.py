@@ -1,4 +1,4 @@
-"""IMTL-G, Aligned-MTL, ConFIG, GCS, Krum and GradVac against NumPy, and at their limits."""
+"""CR-MOGM, IMTL-G, Aligned-MTL, ConFIG, GCS, Krum and GradVac against NumPy and at their limits."""
 
 import functools
 
@@ -37,6 +37,33 @@ def aggregate(name, rows, mask=None, **options):
 
 def assert_near(got, want, rows, tolerance=1e-9):
   np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * np.abs(rows).max())
+
+
+# CR-MOGM
+
+
+def test_cr_mogm_smooths_the_weights_of_mgda(x64):
+  """Also where a task has no labels: its mean rests, and starts with its first labels."""
+  smooth, plain = jaxmtl.cr_mogm(3, jaxmtl.mgda(3), alpha=0.7), jaxmtl.mgda(3)
+  weigh = jax.jit(smooth.weigh, compiler_options=FAST_COMPILE)
+  fresh_weigh = jax.jit(plain.weigh, compiler_options=FAST_COMPILE)
+  state, inner, mean = smooth.init(jnp.zeros(())), plain.init(None), np.zeros(3)
+  seen = np.zeros(3, bool)
+  for step, mask in enumerate([[1, 1, 0], [1, 1, 1], [0, 1, 1], [1, 1, 1]]):
+    mask, rows = np.array(mask, bool), rows_from(step, 3)
+    got, state = weigh(jnp.asarray(rows @ rows.T), state, mask=mask)
+    fresh, inner = fresh_weigh(jnp.asarray(rows @ rows.T), inner, mask=mask)
+    want = np.where(seen, 0.7 * mean + 0.3 * np.asarray(fresh), fresh)
+    np.testing.assert_allclose(got, np.where(mask, want, 0), rtol=1e-9)
+    mean, seen = np.where(mask, want, mean), seen | mask
+  np.testing.assert_allclose(state.weights, mean, rtol=1e-9)
+
+
+def test_cr_mogm_refuses_what_has_no_weights():
+  with pytest.raises(ValueError, match="aggregator must be Gramian-based"):
+    jaxmtl.cr_mogm(2, jaxmtl.graddrop(2))
+  with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\), got 1"):
+    jaxmtl.cr_mogm(2, alpha=1.0)
 
 
 # IMTL-G

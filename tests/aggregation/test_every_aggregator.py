@@ -60,6 +60,7 @@ METHODS = {
   "aligned_mtl_median": Method(lambda num_tasks: jaxmtl.aligned_mtl(num_tasks, "median")),
   "aligned_mtl_rmse": Method(lambda num_tasks: jaxmtl.aligned_mtl(num_tasks, "rmse")),
   "conflict_free": Method(jaxmtl.conflict_free, non_conflict=20, full_rank=True),
+  "cr_mogm": Method(jaxmtl.cr_mogm),
   "gradvac": Method(jaxmtl.gradvac, ordered_from=3),
   "gradvac_per_tensor": Method(
     lambda num_tasks: jaxmtl.gradvac(num_tasks, per_tensor=True), ordered_from=3
