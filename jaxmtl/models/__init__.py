@@ -5,24 +5,27 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
-from jaxmtl.models.resnet import CifarResNet
+from jaxmtl.models.resnet import CifarResNet, ResNet
 from jaxmtl.models.vgg import STAGES, VGG
 
 __all__ = [
   "STAGES",
   "VGG",
+  "Backbone",
   "CifarResNet",
   "Conv",
   "ConvNet4",
   "ConvTranspose",
   "DenseLabelDecoder",
   "MultiHead",
+  "ResNet",
   "conv2d",
   "conv_transpose2d",
   "create",
@@ -36,8 +39,12 @@ _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
   "convnet4": (ConvNet4, {}),
   "vgg16": (VGG, {"stages": STAGES[16]}),
   "vgg19": (VGG, {"stages": STAGES[19]}),
+  "resnet18": (ResNet, {"sizes": (2, 2, 2, 2), "bottleneck": False}),
   "resnet32": (CifarResNet, {"depth": 32}),
+  "resnet50": (ResNet, {"sizes": (3, 4, 6, 3)}),
+  "resnet101": (ResNet, {"sizes": (3, 4, 23, 3)}),
   "resnet110": (CifarResNet, {"depth": 110}),
+  "resnext50": (ResNet, {"sizes": (3, 4, 6, 3), "groups": 32, "group_width": 4}),
 }
 
 
