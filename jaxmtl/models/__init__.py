@@ -10,22 +10,29 @@ from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
+from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
 from jaxmtl.models.resnet import CifarResNet, ResNet
+from jaxmtl.models.swin import Swin
 from jaxmtl.models.vgg import STAGES, VGG
+from jaxmtl.models.vit import BEiT, ViT
 
 __all__ = [
   "STAGES",
   "VGG",
+  "BEiT",
   "Backbone",
   "CifarResNet",
   "Conv",
   "ConvNet4",
   "ConvTranspose",
   "DenseLabelDecoder",
+  "Mixer",
   "MultiHead",
   "ResNet",
+  "Swin",
+  "ViT",
   "conv2d",
   "conv_transpose2d",
   "create",
@@ -45,6 +52,10 @@ _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
   "resnet101": (ResNet, {"sizes": (3, 4, 23, 3)}),
   "resnet110": (CifarResNet, {"depth": 110}),
   "resnext50": (ResNet, {"sizes": (3, 4, 6, 3), "groups": 32, "group_width": 4}),
+  "vit_b16": (ViT, {}),
+  "beit_b16": (BEiT, {}),
+  "mixer_b16": (Mixer, {}),
+  "swin_t": (Swin, {}),
 }
 
 

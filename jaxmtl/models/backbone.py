@@ -51,8 +51,8 @@ class Backbone(nn.Module):
     """Map the last stage's output to features `[B, D]`."""
     raise NotImplementedError
 
-  def as_map(self, x: jax.Array) -> jax.Array:
-    """Values after a stage as maps `[B, H, W, C]`."""
+  def as_map(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Values after a stage, for images of this height and width, as maps `[B, H, W, C]`."""
     return x
 
   def stage(self, index: int, x: jax.Array, train: bool = False) -> jax.Array:
@@ -66,7 +66,7 @@ class Backbone(nn.Module):
     x, outputs = self.stem(images, train), []
     for index in range(len(self.stage_sizes)):
       x = self.stage(index, x, train)
-      outputs.append(self.as_map(x))
+      outputs.append(self.as_map(x, images.shape[1:3]))
     return tuple(outputs)
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:

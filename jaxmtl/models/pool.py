@@ -62,7 +62,7 @@ def global_average(x: jax.Array) -> jax.Array:
   """Mean over the map, taken in float32: `[B, H, W, C]` to `[B, C]` in the dtype of `x`.
 
   Args:
-    x: Maps, float `[B, H, W, C]`.
+    x: Maps, float `[B, H, W, C]`, or tokens `[B, N, C]`.
 
   Returns:
     Features `[B, C]`, of the dtype of `x`.
@@ -73,4 +73,4 @@ def global_average(x: jax.Array) -> jax.Array:
     >>> global_average(jnp.ones((2, 4, 4, 3))).shape
     (2, 3)
   """
-  return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
+  return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)), dtype=jnp.float32).astype(x.dtype)
