@@ -13,6 +13,7 @@ from jaxmtl.models.decoder import DenseLabelDecoder
 from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
+from jaxmtl.models.pretrained import load_pretrained, to_torch
 from jaxmtl.models.resnet import CifarResNet, ResNet
 from jaxmtl.models.swin import Swin
 from jaxmtl.models.vgg import STAGES, VGG
@@ -38,8 +39,10 @@ __all__ = [
   "create",
   "drop_heads",
   "global_average",
+  "load_pretrained",
   "max_pool",
   "shared_mask",
+  "to_torch",
 ]
 
 _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
