@@ -65,12 +65,17 @@ _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
 def create(name: str, **options: Any) -> nn.Module:
   """Build a backbone by name: images `[B, H, W, C]` in, features `[B, D]` out.
 
-  Every backbone is called as `backbone(images, train=False)` and takes the options `width`, `dtype`
-  (compute dtype) and `axis_name` (mapped axis for batch statistics over devices).
+  Every backbone is called as `backbone(images, train=False)`, offers its stem, stages and readout
+  one by one (`Backbone`), and takes the options `width` and `dtype` (compute dtype); those with
+  batch normalization take `axis_name` (mapped axis for batch statistics over devices).
 
   Args:
-    name: One of convnet4 (D = 64), vgg16, vgg19 (D = 512), resnet32, resnet110 (D = 64).
-    **options: Fields of the module that replace the named architecture's defaults.
+    name: One of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
+      resnet18 (512), resnet50, resnet101, resnext50 (2048), vit_b16, beit_b16, mixer_b16, swin_t
+      (768).
+    **options: Fields of the module that replace the named architecture's defaults, among them
+      `output_stride` (resnet18, 50, 101, resnext50), `dropout` and `drop_path` (transformers and
+      mixer).
 
   Returns:
     The Linen module.

@@ -66,7 +66,7 @@ class Backbone(nn.Module):
     x, outputs = self.stem(images, train), []
     for index in range(len(self.stage_sizes)):
       x = self.stage(index, x, train)
-      outputs.append(self.as_map(x, images.shape[1:3]))
+      outputs.append(self.as_map(x, (images.shape[1], images.shape[2])))
     return tuple(outputs)
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:

@@ -114,8 +114,8 @@ def use_matmul(form: Form = "auto") -> bool:
 class Conv(nn.Module):
   """Two-dimensional convolution layer: `nn.Conv`'s parameters, `conv2d`'s speed.
 
-  Parameters are `kernel [kh, kw, C / groups, O]` and, with `use_bias`, `bias [O]`, as in `nn.Conv`, so that
-  checkpoints carry over in both directions.
+  Parameters are `kernel [kh, kw, C / groups, O]` and, with `use_bias`, `bias [O]`, as in `nn.Conv`,
+  so that checkpoints carry over in both directions.
 
   Args:
     features: Number of output channels O.

@@ -6,9 +6,8 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.backbone import Backbone
+from jaxmtl.models.layers import Mlp, PatchEmbed, drop_path, drop_rates, layer_norm, spread
 from jaxmtl.models.pool import global_average
-from jaxmtl.models.relative import check_positions
-from jaxmtl.models.transformer import Mlp, PatchEmbed, drop_path, drop_rates, layer_norm, spread
 
 _kernel_init = nn.initializers.xavier_uniform()
 _bias_init = nn.initializers.normal(1e-6)
@@ -46,6 +45,13 @@ class MixerBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Map tokens `[B, N, C]` to tokens `[B, N, C]`."""
+    if self.has_variable("params", "mlp_tokens"):
+      made_for: int = self.get_variable("params", "mlp_tokens")["fc1"]["kernel"].shape[0]
+      if made_for != x.shape[1]:
+        raise ValueError(
+          f"the variables mix {made_for} patches, images of this size have {x.shape[1]}: a mixer"
+          " works on images of one size, that of those it was initialised with"
+        )
 
     def mlp(hidden: int, name: str) -> Mlp:
       return Mlp(hidden, self.dropout, self.dtype, _kernel_init, bias_init=_bias_init, name=name)

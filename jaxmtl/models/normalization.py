@@ -11,7 +11,10 @@ kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def batch_norm(
-  train: bool | None = None, dtype: Any = None, axis_name: str | None = None, name: str | None = None
+  train: bool | None = None,
+  dtype: Any = None,
+  axis_name: str | None = None,
+  name: str | None = None,
 ) -> nn.BatchNorm:
   """Batch normalization over all axes but the channels, with PyTorch's momentum and epsilon.
 

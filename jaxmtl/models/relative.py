@@ -11,11 +11,11 @@ class Positions(NamedTuple):
   """Where each pair of tokens finds its bias.
 
   Attributes:
-    index: int `[N, N]`, the table's row for each query and key.
+    pairs: int `[N, N]`, the table's row for each query and key.
     rows: number of rows of the table.
   """
 
-  index: np.ndarray
+  pairs: np.ndarray
   rows: int
 
 
@@ -39,7 +39,7 @@ def relative_positions(
 
   Example:
     >>> from jaxmtl.models.relative import relative_positions
-    >>> relative_positions(1, 2).index.tolist(), relative_positions(1, 2).rows
+    >>> relative_positions(1, 2).pairs.tolist(), relative_positions(1, 2).rows
     ([[1, 0], [2, 1]], 3)
 
   References: Liu et al., "Swin Transformer", 2021, section 3.2; Bao et al., "BEiT", 2022.
@@ -60,7 +60,8 @@ def check_positions(module: nn.Module, name: str, shape: tuple[int, ...]) -> Non
   """Raise if the variables hold position parameters for images of another size."""
   if not module.has_variable("params", name):
     return
-  if (found := tuple(module.get_variable("params", name).shape)) != shape:
+  found: tuple[int, ...] = module.get_variable("params", name).shape
+  if found != shape:
     raise ValueError(
       f"the variables' {name} has shape {found}, images of this size need {shape}: initialise the"
       " variables with such images (load_pretrained then resizes pre-trained positions)"

@@ -17,7 +17,6 @@ class _Residual(nn.Module):
   dtype: Any = None
   axis_name: str | None = None
   first_dilation: int = 1
-  dilation: int = 1
 
   def conv_norm(
     self,
@@ -80,6 +79,8 @@ class BasicBlock(_Residual):
   Reference: He et al., "Deep Residual Learning for Image Recognition", 2016, section 3.3.
   """
 
+  dilation: int = 1
+
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Map `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
@@ -96,8 +97,7 @@ class Bottleneck(_Residual):
     strides: Stride of the 3x3 convolution and of the shortcut.
     dtype: Compute dtype.
     axis_name: Mapped axis over which batch statistics are averaged while training.
-    first_dilation: Distance between kernel taps of the 3x3 convolution.
-    dilation: Unused: there is one 3x3 convolution.
+    first_dilation: Distance between kernel taps of the 3x3 convolution, the first and only one.
     width: Number of channels of the 3x3 convolution.
     groups: Number of its groups.
 

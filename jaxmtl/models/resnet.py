@@ -176,11 +176,10 @@ class ResNet(Backbone):
       "dtype": self.dtype,
       "axis_name": self.axis_name,
       "first_dilation": first,
-      "dilation": dilation,
       "name": f"stage{stage}_block{index}",
     }
     if not self.bottleneck:
-      return BasicBlock(channels, **options)
+      return BasicBlock(channels, dilation=dilation, **options)
     width = channels * self.group_width // 64 * self.groups
     return Bottleneck(4 * channels, width=width, groups=self.groups, **options)
 

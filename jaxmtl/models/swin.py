@@ -9,10 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl.models.backbone import Backbone
-from jaxmtl.models.pool import global_average
-from jaxmtl.models.relative import relative_positions
-from jaxmtl.models.transformer import (
-  Attention,
+from jaxmtl.models.layers import (
   Mlp,
   PatchEmbed,
   dense_init,
@@ -20,6 +17,9 @@ from jaxmtl.models.transformer import (
   drop_rates,
   layer_norm,
 )
+from jaxmtl.models.pool import global_average
+from jaxmtl.models.relative import relative_positions
+from jaxmtl.models.transformer import Attention
 
 _EPSILON = 1e-5
 
@@ -77,9 +77,7 @@ class SwinBlock(nn.Module):
     """Attention within the windows of maps `[B, H, W, C]`."""
     batch, height, width, channels = x.shape
     size = (min(self.window, height), min(self.window, width))
-    shift = [
-      self.window // 2 if self.shift and n > self.window else 0 for n in (height, width)
-    ]
+    shift = [self.window // 2 if self.shift and n > self.window else 0 for n in (height, width)]
     counts = (-(-height // size[0]), -(-width // size[1]))
     x = jnp.roll(x, (-shift[0], -shift[1]), (1, 2))
     rest = [c * s - n for c, s, n in zip(counts, size, (height, width), strict=True)]
@@ -106,7 +104,8 @@ class PatchMerging(nn.Module):
   Example:
     >>> import jax, jax.numpy as jnp
     >>> from jaxmtl.models.swin import PatchMerging
-    >>> jax.eval_shape(PatchMerging().init_with_output, jax.random.key(0), jnp.ones((2, 4, 3, 8)))[0].shape
+    >>> init = PatchMerging().init_with_output
+    >>> jax.eval_shape(init, jax.random.key(0), jnp.ones((2, 4, 3, 8)))[0].shape
     (2, 2, 2, 16)
 
   Reference: Liu et al., "Swin Transformer", 2021, section 3.1.

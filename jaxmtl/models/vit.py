@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.models.backbone import Backbone
+from jaxmtl.models.layers import PatchEmbed, dense_init, drop_rates, layer_norm, spread
 from jaxmtl.models.pool import global_average
 from jaxmtl.models.relative import check_positions, relative_positions
-from jaxmtl.models.transformer import Block, PatchEmbed, dense_init, drop_rates, layer_norm, spread
+from jaxmtl.models.transformer import Block
 
 
 class _Tokens(nn.Module):
@@ -163,9 +164,7 @@ class BEiT(ViT):
 
   def setup(self) -> None:
     """Make the embedding, the blocks and the normalization."""
-    self._make(
-      absolute=False, key_bias=False, layer_scale=self.layer_scale, scale_by_depth=True
-    )
+    self._make(absolute=False, key_bias=False, layer_scale=self.layer_scale, scale_by_depth=True)
     self.fc_norm = layer_norm(self.dtype)
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:

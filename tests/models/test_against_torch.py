@@ -19,12 +19,18 @@ def _cifar_resnet(blocks):
   """Torchvision's residual blocks in the arrangement for small images."""
   nn, block = torch.nn, torchvision.models.resnet.BasicBlock
   net = nn.Sequential()
-  net.conv1, net.bn1, net.relu = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+  net.conv1, net.bn1, net.relu = (
+    nn.Conv2d(3, 16, 3, padding=1, bias=False),
+    nn.BatchNorm2d(16),
+    nn.ReLU(),
+  )
   channels = 16
   for i, width in enumerate((16, 32, 64)):
     short = nn.Sequential(nn.Conv2d(channels, width, 1, 2, bias=False), nn.BatchNorm2d(width))
     first = block(channels, width, 2, short) if i else block(channels, width)
-    net.add_module(f"layer{i + 1}", nn.Sequential(first, *[block(width, width) for _ in range(blocks - 1)]))
+    net.add_module(
+      f"layer{i + 1}", nn.Sequential(first, *[block(width, width) for _ in range(blocks - 1)])
+    )
     channels = width
   net.pool, net.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
   return net
@@ -33,7 +39,12 @@ def _cifar_resnet(blocks):
 def _convnet4():
   nn, layers = torch.nn, []
   for i in range(4):
-    layers += [nn.Conv2d(64 if i else 3, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [
+      nn.Conv2d(64 if i else 3, 64, 3, padding=1),
+      nn.BatchNorm2d(64),
+      nn.ReLU(),
+      nn.MaxPool2d(2),
+    ]
   return _features(nn.Sequential(*layers))
 
 
@@ -61,7 +72,12 @@ CASES = {
   "vgg16": ("vgg16", {}, 32, lambda: _features(torchvision.models.vgg16_bn(weights=None).features)),
   "vgg19": ("vgg19", {}, 64, lambda: _features(torchvision.models.vgg19_bn(weights=None).features)),
   "resnet18": ("resnet18", {}, 64, lambda: _vision("resnet18")),
-  "resnet18 stride 8": ("resnet18", {"output_stride": 8}, 64, lambda: _timm("resnet18", output_stride=8)),
+  "resnet18 stride 8": (
+    "resnet18",
+    {"output_stride": 8},
+    64,
+    lambda: _timm("resnet18", output_stride=8),
+  ),
   "resnet32": ("resnet32", {}, 32, lambda: _cifar_resnet(5)),
   "resnet50": ("resnet50", {}, 65, lambda: _vision("resnet50")),
   "resnet50 stride 8": (
@@ -88,7 +104,12 @@ CASES = {
   ),
   "mixer_b16": ("mixer_b16", {}, 48, lambda: _timm("mixer_b16_224", img_size=48)),
   # 14, 7, 4 and 2 patches a side: padded, exact and shrunk windows.
-  "swin_t timm": ("swin_t", {"window": 2}, 56, lambda: _timm("swin_tiny_patch4_window7_224", img_size=56, window_size=2)),
+  "swin_t timm": (
+    "swin_t",
+    {"window": 2},
+    56,
+    lambda: _timm("swin_tiny_patch4_window7_224", img_size=56, window_size=2),
+  ),
   "swin_t torchvision": ("swin_t", {}, 224, lambda: _vision("swin_t")),
 }
 

@@ -102,7 +102,7 @@ def load_pretrained(
   ]
   problems = {
     "missing tensors (is it another architecture?)": missing,
-    "tensors of another shape (other options of create, or of the network behind the file?)": shapes,
+    "tensors of another shape (other options of create, or another network's file?)": shapes,
     "tensors without a place (leave them out by `ignore`)": surplus,
   }
   if lines := [f"{what}: {_list(which)}" for what, which in problems.items() if which]:

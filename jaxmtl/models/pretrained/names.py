@@ -103,7 +103,7 @@ def _torchvision_vit(name: str, sizes: Sequence[int]) -> str:
 
 
 def _rename_linear(state: State) -> State:
-  """torchvision's files of 2021 number the perceptrons' layers otherwise."""
+  """Torchvision's files of 2021 number the perceptrons' layers otherwise."""
 
   def rename(name: str) -> str:
     return name.replace("mlp.linear_1.", "mlp.0.").replace("mlp.linear_2.", "mlp.3.")

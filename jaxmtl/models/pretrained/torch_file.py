@@ -10,7 +10,6 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,7 +85,7 @@ class _Unpickler(pickle.Unpickler):
     self._big = order in archive.namelist() and archive.read(order) == b"big"
 
   def find_class(self, module: str, name: str) -> Any:
-    """Admit names of tensors. Bound methods and strings: a pickle cannot change their attributes."""
+    """Admit names of tensors, as strings and bound methods, which no pickle can change."""
     full = f"{module}.{name}"
     if full in _DTYPES:
       return _DTYPES[full]
@@ -113,7 +112,7 @@ class _Unpickler(pickle.Unpickler):
     return self._storages[key]
 
   def _tensor(
-    self, storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
+    self, storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
   ) -> np.ndarray:
     """A view of a storage, copied; within it, whatever the file says."""
     values = storage.values
@@ -121,7 +120,8 @@ class _Unpickler(pickle.Unpickler):
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
       raise ValueError(f"bad tensor: offset {offset}, size {size}, stride {stride}")
     end = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1
-    if math.prod(size) > len(values) or (math.prod(size) and end > len(values)):
+    count = math.prod(list(size))
+    if count > len(values) or (count and end > len(values)):
       raise ValueError(f"tensor of size {size} reaches out of its storage of {len(values)}")
     strides = [s * values.itemsize for s in stride]
     return np.lib.stride_tricks.as_strided(values[offset:], size, strides).copy()
