@@ -16,7 +16,7 @@ def resize_positions(
 
   Class tokens' positions are kept. Absolute embeddings `[1, 1 + H W, D]` are resized as an
   `H x W` map, tables of relative biases `[(2 H - 1) (2 W - 1) + extra, heads]` as a map of
-  `(2 H - 1) x (2 W - 1)` offsets; the old ones are taken to be square.
+  `(2 H - 1) x (2 W - 1)` offsets; the old ones are taken to be square, if they can be.
 
   Args:
     name: The tensor's name; others than positions are returned as they are.
@@ -39,7 +39,7 @@ def resize_positions(
   Reference: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021, section 3.2; for the tables,
   Liu et al., "Swin Transformer", 2021, section 3.2.
   """
-  if value.shape == shape or value.ndim != len(shape) or not name.endswith(_SUFFIXES):
+  if value.ndim != len(shape) or not name.endswith(_SUFFIXES):
     return value
   axis = value.ndim - 2
   if np.delete(value.shape, axis).tolist() != np.delete(shape, axis).tolist():
@@ -51,8 +51,12 @@ def resize_positions(
     target = None if grid is None else (2 * grid[0] - 1, 2 * grid[1] - 1)
   else:
     extra, target = 1, grid
+  if old == new and (target is None or math.isqrt(old - extra) ** 2 != old - extra):
+    return value
   source = _square(name, old - extra, None)
   target = _square(name, new - extra, target)
+  if source == target:
+    return value
   rows = jnp.asarray(value.reshape(old, -1), jnp.float32)
   tokens, rows = (rows[-extra or old :], rows[: old - extra]) if relative else (rows[:1], rows[1:])
   rows = jax.image.resize(
@@ -69,7 +73,7 @@ def _square(name: str, count: int, grid: tuple[int, int] | None) -> tuple[int, i
     return side, side
   if grid is None or math.prod(grid) != count:
     raise ValueError(
-      f"{name} has {count} positions, which grid={grid} does not fit: pass grid=(rows, columns),"
-      " the numbers of patches"
+      f"{name} needs a map of {count} positions, neither square nor what grid={grid} gives: pass"
+      " grid=(rows, columns), the numbers of patches (positions in the file must be square)"
     )
   return grid
