@@ -5,51 +5,77 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
+from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
-from jaxmtl.models.resnet import CifarResNet
+from jaxmtl.models.pretrained import load_pretrained, to_torch
+from jaxmtl.models.resnet import CifarResNet, ResNet
+from jaxmtl.models.swin import Swin
 from jaxmtl.models.vgg import STAGES, VGG
+from jaxmtl.models.vit import BEiT, ViT
 
 __all__ = [
   "STAGES",
   "VGG",
+  "BEiT",
+  "Backbone",
   "CifarResNet",
   "Conv",
   "ConvNet4",
   "ConvTranspose",
   "DenseLabelDecoder",
+  "Mixer",
   "MultiHead",
+  "ResNet",
+  "Swin",
+  "ViT",
   "conv2d",
   "conv_transpose2d",
   "create",
   "drop_heads",
   "global_average",
+  "load_pretrained",
   "max_pool",
   "shared_mask",
+  "to_torch",
 ]
 
 _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
   "convnet4": (ConvNet4, {}),
   "vgg16": (VGG, {"stages": STAGES[16]}),
   "vgg19": (VGG, {"stages": STAGES[19]}),
+  "resnet18": (ResNet, {"sizes": (2, 2, 2, 2), "bottleneck": False}),
   "resnet32": (CifarResNet, {"depth": 32}),
+  "resnet50": (ResNet, {"sizes": (3, 4, 6, 3)}),
+  "resnet101": (ResNet, {"sizes": (3, 4, 23, 3)}),
   "resnet110": (CifarResNet, {"depth": 110}),
+  "resnext50": (ResNet, {"sizes": (3, 4, 6, 3), "groups": 32, "group_width": 4}),
+  "vit_b16": (ViT, {}),
+  "beit_b16": (BEiT, {}),
+  "mixer_b16": (Mixer, {}),
+  "swin_t": (Swin, {}),
 }
 
 
 def create(name: str, **options: Any) -> nn.Module:
   """Build a backbone by name: images `[B, H, W, C]` in, features `[B, D]` out.
 
-  Every backbone is called as `backbone(images, train=False)` and takes the options `width`, `dtype`
-  (compute dtype) and `axis_name` (mapped axis for batch statistics over devices).
+  Every backbone is called as `backbone(images, train=False)`, offers its stem, stages and readout
+  one by one (`Backbone`), and takes the options `width` and `dtype` (compute dtype); those with
+  batch normalization take `axis_name` (mapped axis for batch statistics over devices).
 
   Args:
-    name: One of convnet4 (D = 64), vgg16, vgg19 (D = 512), resnet32, resnet110 (D = 64).
-    **options: Fields of the module that replace the named architecture's defaults.
+    name: One of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
+      resnet18 (512), resnet50, resnet101, resnext50 (2048), vit_b16, beit_b16, mixer_b16, swin_t
+      (768).
+    **options: Fields of the module that replace the named architecture's defaults, among them
+      `output_stride` (resnet18, 50, 101, resnext50), `dropout` and `drop_path` (transformers and
+      mixer).
 
   Returns:
     The Linen module.

@@ -28,6 +28,7 @@ def conv2d(
   strides: int | Sequence[int] = 1,
   padding: Padding = "SAME",
   dilation: int | Sequence[int] = 1,
+  groups: int = 1,
   form: Form = "auto",
 ) -> jax.Array:
   """Two-dimensional convolution (cross-correlation), channels last.
@@ -37,11 +38,12 @@ def conv2d(
 
   Args:
     x: Maps, float `[B, H, W, C]`.
-    kernel: Float `[kh, kw, C, O]`, of the dtype of `x`.
+    kernel: Float `[kh, kw, C / groups, O]`, of the dtype of `x`.
     strides: One stride or `(vertical, horizontal)`.
     padding: `"SAME"`, `"VALID"`, a number of pixels for every side, or two entries (vertical,
       horizontal), each a number or a pair `(before, after)`.
     dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
+    groups: Number of groups of input channels, each with its own `O / groups` output channels.
     form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for slices and matrix products,
       `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
 
@@ -57,17 +59,30 @@ def conv2d(
     >>> conv2d(jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 5)), strides=2).shape
     (1, 2, 2, 5)
   """
-  if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != kernel.shape[2]:
+  if x.ndim != 4 or kernel.ndim != 4 or x.shape[-1] != groups * kernel.shape[2]:
     raise ValueError(
-      f"conv2d needs x [B, H, W, C] and kernel [kh, kw, C, O] with one C, got {x.shape} and"
-      f" {kernel.shape}"
+      f"conv2d needs x [B, H, W, C] and kernel [kh, kw, C / groups, O] with one C, got {x.shape},"
+      f" {kernel.shape} and groups={groups}"
     )
+  if groups < 1 or kernel.shape[3] % groups:
+    raise ValueError(f"groups must divide the kernel's O, got groups={groups} and {kernel.shape}")
   steps, rates = _pair("strides", strides), _pair("dilation", dilation)
   pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
+  if use_matmul(form) and groups > 1:  # one convolution a group, batched
+    x = x.reshape(*x.shape[:3], groups, -1)
+    kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
+    y = jax.vmap(lambda x, kernel: matmul_conv(x, kernel, steps, pads, rates), 3, 3)(x, kernel)
+    return y.reshape(*y.shape[:3], -1)
   if use_matmul(form):
     return matmul_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
-    x, kernel, steps, pads, rhs_dilation=rates, dimension_numbers=_DIMENSIONS
+    x,
+    kernel,
+    steps,
+    pads,
+    rhs_dilation=rates,
+    dimension_numbers=_DIMENSIONS,
+    feature_group_count=groups,
   )
 
 
@@ -99,8 +114,8 @@ def use_matmul(form: Form = "auto") -> bool:
 class Conv(nn.Module):
   """Two-dimensional convolution layer: `nn.Conv`'s parameters, `conv2d`'s speed.
 
-  Parameters are `kernel [kh, kw, C, O]` and, with `use_bias`, `bias [O]`, as in `nn.Conv`, so that
-  checkpoints carry over in both directions.
+  Parameters are `kernel [kh, kw, C / groups, O]` and, with `use_bias`, `bias [O]`, as in `nn.Conv`,
+  so that checkpoints carry over in both directions.
 
   Args:
     features: Number of output channels O.
@@ -108,6 +123,7 @@ class Conv(nn.Module):
     strides: One stride or `(vertical, horizontal)`.
     padding: As in `conv2d`.
     kernel_dilation: Distance between kernel taps, one number or two.
+    feature_group_count: Number of groups of channels, as `groups` in `conv2d`.
     use_bias: Whether to add a bias.
     dtype: Compute dtype; None promotes the dtypes of input and parameters.
     param_dtype: Dtype of the parameters.
@@ -131,6 +147,7 @@ class Conv(nn.Module):
   strides: int | Sequence[int] = 1
   padding: Padding = "SAME"
   kernel_dilation: int | Sequence[int] = 1
+  feature_group_count: int = 1
   use_bias: bool = True
   dtype: Any = None
   param_dtype: Any = jnp.float32
@@ -140,7 +157,7 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """Convolve maps `[B, H, W, C]` into `[B, H', W', features]`."""
-    shape = (*self.kernel_size, x.shape[-1], self.features)
+    shape = (*self.kernel_size, x.shape[-1] // self.feature_group_count, self.features)
     kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
     bias = (
       self.param("bias", self.bias_init, (self.features,), self.param_dtype)
@@ -148,7 +165,14 @@ class Conv(nn.Module):
       else None
     )
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-    y = conv2d(x, kernel, strides=self.strides, padding=self.padding, dilation=self.kernel_dilation)
+    y = conv2d(
+      x,
+      kernel,
+      strides=self.strides,
+      padding=self.padding,
+      dilation=self.kernel_dilation,
+      groups=self.feature_group_count,
+    )
     return y if bias is None else y + bias
 
 

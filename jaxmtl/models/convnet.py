@@ -5,12 +5,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
 from jaxmtl.models.normalization import batch_norm, kernel_init
 from jaxmtl.models.pool import global_average, max_pool
 
 
-class ConvNet4(nn.Module):
+class ConvNet4(Backbone):
   """Four blocks of 3x3 convolution, batch normalization, ReLU and 2x2 pooling, then global average.
 
   A block pools only while its map has at least 2x2 pixels: 32x32 images end on 2x2 maps, 8x8 ones
@@ -38,20 +39,35 @@ class ConvNet4(nn.Module):
   dtype: Any = None
   axis_name: str | None = None
 
-  @nn.compact
-  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Map images `[B, H, W, C]` to features `[B, width]`."""
-    x = images
-    for i in range(4):
-      x = Conv(
+  def setup(self) -> None:
+    """Make the blocks' layers."""
+    self.convs = [
+      Conv(
         self.width,
         (3, 3),
         use_bias=False,
         kernel_init=kernel_init,
         dtype=self.dtype,
         name=f"conv{i}",
-      )(x)
-      x = nn.relu(batch_norm(train, self.dtype, self.axis_name, f"norm{i}")(x))
-      if min(x.shape[1:3]) > 1:
-        x = max_pool(x)
+      )
+      for i in range(4)
+    ]
+    self.norms = [batch_norm(None, self.dtype, self.axis_name, f"norm{i}") for i in range(4)]
+
+  @property
+  def stage_sizes(self) -> tuple[int, ...]:
+    """Four stages of one block."""
+    return (1, 1, 1, 1)
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Nothing: the first stage takes images."""
+    return images
+
+  def block(self, stage: int, index: int, x: jax.Array, train: bool = False) -> jax.Array:
+    """Convolve, normalise, rectify, and pool maps of at least 2x2 pixels."""
+    x = nn.relu(self.norms[stage](self.convs[stage](x), use_running_average=not train))
+    return max_pool(x) if min(x.shape[1:3]) > 1 else x
+
+  def readout(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Average the map: features `[B, width]`."""
     return global_average(x)

@@ -11,14 +11,18 @@ kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def batch_norm(
-  train: bool, dtype: Any = None, axis_name: str | None = None, name: str | None = None
+  train: bool | None = None,
+  dtype: Any = None,
+  axis_name: str | None = None,
+  name: str | None = None,
 ) -> nn.BatchNorm:
   """Batch normalization over all axes but the channels, with PyTorch's momentum and epsilon.
 
   Statistics and parameters stay in float32 whatever the compute dtype.
 
   Args:
-    train: Whether to use (and record) the batch's statistics.
+    train: Whether to use (and record) the batch's statistics; None leaves it to the call, by
+      `use_running_average`.
     dtype: Compute dtype of the output.
     axis_name: Mapped axis (of `shard_map`, `pmap` or `vmap`) over which statistics are averaged.
     name: Name of the module in its parent.
@@ -32,11 +36,11 @@ def batch_norm(
     0.9
   """
   return nn.BatchNorm(
-    use_running_average=not train,
+    use_running_average=None if train is None else not train,
     momentum=0.9,
     epsilon=1e-5,
     dtype=dtype,
     param_dtype=jnp.float32,
-    axis_name=axis_name if train else None,
+    axis_name=axis_name,
     name=name,
   )

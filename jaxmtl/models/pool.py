@@ -1,4 +1,4 @@
-"""Pooling without windows that overlap: reshapes and reductions, fast on every backend."""
+"""Pooling by slices and reductions, fast on every backend."""
 
 import functools
 
@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 
 
-def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
-  """Maximum over non-overlapping square windows; rows and columns left over are dropped.
+def max_pool(
+  x: jax.Array, window: int = 2, strides: int | None = None, padding: int = 0
+) -> jax.Array:
+  """Maximum over square windows; rows and columns left over are dropped.
 
   The gradient goes in shares that sum to one to the elements that attain the maximum, so that it is
   a subgradient at ties too (`nn.max_pool` gives all of it to the first of them). Ties are common
@@ -18,10 +20,12 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
 
   Args:
     x: Maps, float `[B, H, W, C]`.
-    window: Height and width of the windows, and their stride.
+    window: Height and width of the windows.
+    strides: Distance between windows; None for `window`, so that they do not overlap.
+    padding: Pixels added to every side, which are never a maximum.
 
   Returns:
-    Maps `[B, H // window, W // window, C]`.
+    Maps `[B, (H + 2 padding - window) // strides + 1, ..., C]`.
 
   Raises:
     ValueError: If a map is smaller than the window.
@@ -33,21 +37,32 @@ def max_pool(x: jax.Array, window: int = 2) -> jax.Array:
     [[5.0, 7.0], [13.0, 15.0]]
   """
   batch, height, width, channels = x.shape
-  rows, columns = height // window, width // window
-  if not rows or not columns:
+  strides = window if strides is None else strides
+  if min(height, width) + 2 * padding < window:
     raise ValueError(f"max_pool needs maps of at least {window}x{window}, got {height}x{width}")
-  x = x[:, : rows * window, : columns * window]
-  x = x.reshape(batch, rows, window, columns, window, channels)
-  # Axis by axis, so that a window of n x n takes 2 (n - 1) maxima.
-  x = functools.reduce(jnp.maximum, [x[:, :, i] for i in range(window)])
-  return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(window)])
+  if strides == window and not padding:
+    rows, columns = height // window, width // window
+    x = x[:, : rows * window, : columns * window]
+    x = x.reshape(batch, rows, window, columns, window, channels)
+    # Axis by axis, so that a window of n x n takes 2 (n - 1) maxima.
+    x = functools.reduce(jnp.maximum, [x[:, :, i] for i in range(window)])
+    return functools.reduce(jnp.maximum, [x[:, :, :, i] for i in range(window)])
+  for axis in (1, 2):
+    pads = [(0, 0)] * 4
+    pads[axis] = (padding, padding)
+    x = jnp.pad(x, pads, constant_values=-jnp.inf)
+    last = x.shape[axis] - window
+    starts = [slice(i, last + i + 1, strides) for i in range(window)]
+    parts = [x[:, s] if axis == 1 else x[:, :, s] for s in starts]
+    x = functools.reduce(jnp.maximum, parts)
+  return x
 
 
 def global_average(x: jax.Array) -> jax.Array:
   """Mean over the map, taken in float32: `[B, H, W, C]` to `[B, C]` in the dtype of `x`.
 
   Args:
-    x: Maps, float `[B, H, W, C]`.
+    x: Maps, float `[B, H, W, C]`, or tokens `[B, N, C]`.
 
   Returns:
     Features `[B, C]`, of the dtype of `x`.
@@ -58,4 +73,4 @@ def global_average(x: jax.Array) -> jax.Array:
     >>> global_average(jnp.ones((2, 4, 4, 3))).shape
     (2, 3)
   """
-  return jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(x.dtype)
+  return jnp.mean(x, axis=tuple(range(1, x.ndim - 1)), dtype=jnp.float32).astype(x.dtype)

@@ -1,71 +1,19 @@
-"""Residual networks for small images."""
+"""Residual networks, for small images and for large ones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
+from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
 from jaxmtl.models.normalization import batch_norm, kernel_init
-from jaxmtl.models.pool import global_average
+from jaxmtl.models.pool import global_average, max_pool
+from jaxmtl.models.residual import BasicBlock, Bottleneck
 
 
-class BasicBlock(nn.Module):
-  """Two 3x3 convolutions with batch normalization and a shortcut.
-
-  The shortcut is the identity, or a 1x1 convolution with batch normalization where the shape
-  changes.
-
-  Args:
-    features: Number of output channels.
-    strides: Stride of the first convolution and of the shortcut.
-    dtype: Compute dtype.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
-
-  Returns:
-    When called with `[B, H, W, C]`, maps `[B, H / strides, W / strides, features]`.
-
-  Example:
-    >>> import jax, jax.numpy as jnp
-    >>> from jaxmtl.models.resnet import BasicBlock
-    >>> init = BasicBlock(8, strides=2).init_with_output
-    >>> jax.eval_shape(init, jax.random.key(0), jnp.ones((2, 8, 8, 4)))[0].shape
-    (2, 4, 4, 8)
-
-  Reference: He et al., "Deep Residual Learning for Image Recognition", 2016, section 3.3.
-  """
-
-  features: int
-  strides: int = 1
-  dtype: Any = None
-  axis_name: str | None = None
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """Map `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
-
-    def conv_norm(x: jax.Array, size: int, strides: int, name: str) -> jax.Array:
-      x = Conv(
-        self.features,
-        (size, size),
-        strides=strides,
-        # One pixel on every side, not "SAME", which with stride 2 pads only bottom and right.
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=kernel_init,
-        dtype=self.dtype,
-        name=f"conv_{name}",
-      )(x)
-      return batch_norm(train, self.dtype, self.axis_name, f"norm_{name}")(x)
-
-    y = nn.relu(conv_norm(x, 3, self.strides, "0"))
-    y = conv_norm(y, 3, 1, "1")
-    if self.strides != 1 or x.shape[-1] != self.features:
-      x = conv_norm(x, 1, self.strides, "shortcut")
-    return nn.relu(x + y)
-
-
-class CifarResNet(nn.Module):
+class CifarResNet(Backbone):
   """Residual network of depth `6n + 2` for 32x32 images: three stages of `n` basic blocks.
 
   A 3x3 stem of 16 channels, stages of 16, 32 and 64 channels (the last two start with stride 2),
@@ -98,27 +46,157 @@ class CifarResNet(nn.Module):
   dtype: Any = None
   axis_name: str | None = None
 
-  @nn.compact
-  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Map images `[B, H, W, C]` to features `[B, 64 * width]`."""
+  def setup(self) -> None:
+    """Make the stem and the blocks."""
+    widths = [max(1, round(channels * self.width)) for channels in (16, 32, 64)]
+    self.stem_conv = Conv(
+      widths[0], (3, 3), use_bias=False, kernel_init=kernel_init, dtype=self.dtype
+    )
+    self.stem_norm = batch_norm(None, self.dtype, self.axis_name)
+    self.blocks = [
+      [
+        BasicBlock(
+          features,
+          2 if stage and i == 0 else 1,
+          self.dtype,
+          self.axis_name,
+          name=f"stage{stage}_block{i}",
+        )
+        for i in range(size)
+      ]
+      for stage, (features, size) in enumerate(zip(widths, self.stage_sizes, strict=True))
+    ]
+
+  @property
+  def stage_sizes(self) -> tuple[int, ...]:
+    """Three stages of n blocks."""
     blocks, remainder = divmod(self.depth - 2, 6)
     if blocks < 1 or remainder:
       raise ValueError(f"depth must be 6n + 2 (8, 14, 20, 32, 110, ...), got {self.depth}")
-    widths = [max(1, round(channels * self.width)) for channels in (16, 32, 64)]
-    x = Conv(
+    return (blocks, blocks, blocks)
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Convolve to 16 channels, normalise and rectify."""
+    return nn.relu(self.stem_norm(self.stem_conv(images), use_running_average=not train))
+
+  def block(self, stage: int, index: int, x: jax.Array, train: bool = False) -> jax.Array:
+    """Run one residual block."""
+    return self.blocks[stage][index](x, train)
+
+  def readout(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Average the map: features `[B, 64 * width]`."""
+    return global_average(x)
+
+
+class ResNet(Backbone):
+  """Residual network for large images, with dilation for dense prediction.
+
+  A 7x7 stem of 64 channels with stride 2 and a 3x3 max-pool with stride 2, then four stages of 64,
+  128, 256 and 512 channels (times 4 with bottlenecks), and a global average. Below output stride
+  32, the last stages keep their resolution: instead of striding by 2 they double the dilation,
+  which takes effect after the stage's first 3x3 convolution.
+
+  Args:
+    sizes: Number of blocks of each stage.
+    bottleneck: Whether blocks are bottlenecks, not basic ones.
+    groups: Number of groups of a bottleneck's 3x3 convolution.
+    group_width: Channels of each group in the first stage (64 and one group: the plain network).
+    output_stride: Stride of the last map: 32, 16 or 8.
+    width: Multiplier of all channel counts.
+    dtype: Compute dtype; parameters and running statistics stay in float32.
+    axis_name: Mapped axis over which batch statistics are averaged while training.
+
+  Returns:
+    When called with images `[B, H, W, C]`, features `[B, 512 * width]`, with bottlenecks
+    `[B, 2048 * width]`.
+
+  Raises:
+    ValueError: When called, if `output_stride` is another number.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> from jaxmtl.models import ResNet
+    >>> init = ResNet(sizes=(1, 1, 1, 1), width=0.25).init_with_output
+    >>> jax.eval_shape(init, jax.random.key(0), jnp.ones((2, 64, 64, 3)))[0].shape
+    (2, 512)
+
+  References: He et al., "Deep Residual Learning for Image Recognition", 2016, table 1; Xie et al.,
+  "Aggregated Residual Transformations for Deep Neural Networks", 2017; Chen et al., "Rethinking
+  Atrous Convolution for Semantic Image Segmentation", 2017, section 3.
+  """
+
+  sizes: Sequence[int] = (3, 4, 6, 3)
+  bottleneck: bool = True
+  groups: int = 1
+  group_width: int = 64
+  output_stride: int = 32
+  width: float = 1.0
+  dtype: Any = None
+  axis_name: str | None = None
+
+  def setup(self) -> None:
+    """Make the stem and the blocks."""
+    if self.output_stride not in (8, 16, 32):
+      raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+    widths = [max(1, round(channels * self.width)) for channels in (64, 128, 256, 512)]
+    self.stem_conv = Conv(
       widths[0],
-      (3, 3),
+      (7, 7),
+      strides=2,
+      padding=3,
       use_bias=False,
       kernel_init=kernel_init,
       dtype=self.dtype,
-      name="stem_conv",
-    )(images)
-    x = nn.relu(batch_norm(train, self.dtype, self.axis_name, "stem_norm")(x))
-    for stage, features in enumerate(widths):
-      for i in range(blocks):
-        strides = 2 if stage and i == 0 else 1
-        block = BasicBlock(
-          features, strides, self.dtype, self.axis_name, name=f"stage{stage}_block{i}"
-        )
-        x = block(x, train)
+    )
+    self.stem_norm = batch_norm(None, self.dtype, self.axis_name)
+    blocks = []
+    stride, dilation = 4, 1
+    for stage, (channels, size) in enumerate(zip(widths, self.sizes, strict=True)):
+      strides, before = 1, dilation
+      if stage and stride < self.output_stride:
+        strides, stride = 2, 2 * stride
+      elif stage:
+        dilation *= 2
+      blocks.append(
+        [
+          self._block(
+            channels, strides if i == 0 else 1, before if i == 0 else dilation, dilation, stage, i
+          )
+          for i in range(size)
+        ]
+      )
+    self.blocks = blocks
+
+  def _block(
+    self, channels: int, strides: int, first: int, dilation: int, stage: int, index: int
+  ) -> nn.Module:
+    """One block of a stage of `channels` channels."""
+    options: dict[str, Any] = {
+      "strides": strides,
+      "dtype": self.dtype,
+      "axis_name": self.axis_name,
+      "first_dilation": first,
+      "name": f"stage{stage}_block{index}",
+    }
+    if not self.bottleneck:
+      return BasicBlock(channels, dilation=dilation, **options)
+    width = channels * self.group_width // 64 * self.groups
+    return Bottleneck(4 * channels, width=width, groups=self.groups, **options)
+
+  @property
+  def stage_sizes(self) -> tuple[int, ...]:
+    """Number of blocks of each stage."""
+    return tuple(self.sizes)
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Convolve and pool to a quarter of the resolution."""
+    x = nn.relu(self.stem_norm(self.stem_conv(images), use_running_average=not train))
+    return max_pool(x, 3, strides=2, padding=1)
+
+  def block(self, stage: int, index: int, x: jax.Array, train: bool = False) -> jax.Array:
+    """Run one residual block."""
+    return self.blocks[stage][index](x, train)
+
+  def readout(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Average the map: features `[B, 512 * width]`, or four times as many."""
     return global_average(x)

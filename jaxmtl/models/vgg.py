@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
 from jaxmtl.models.normalization import batch_norm, kernel_init
 from jaxmtl.models.pool import global_average, max_pool
@@ -15,7 +16,7 @@ STAGES = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
 
 
-class VGG(nn.Module):
+class VGG(Backbone):
   """VGG with batch normalization for 32x32 images, without its dense layers.
 
   Stages have 64, 128, 256, 512 and 512 channels and each ends in a 2x2 max-pool. 32x32 images end
@@ -49,22 +50,43 @@ class VGG(nn.Module):
   dtype: Any = None
   axis_name: str | None = None
 
-  @nn.compact
-  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Map images `[B, H, W, C]` to features `[B, 512 * width]`."""
-    x = images
-    for stage, depth in enumerate(self.stages):
-      channels = max(1, round(_WIDTHS[stage] * self.width))
-      for i in range(depth):
-        x = Conv(
-          channels,
+  def setup(self) -> None:
+    """Make the stages' layers."""
+    self.convs = [
+      [
+        Conv(
+          max(1, round(_WIDTHS[stage] * self.width)),
           (3, 3),
           use_bias=False,
           kernel_init=kernel_init,
           dtype=self.dtype,
           name=f"conv{stage}_{i}",
-        )(x)
-        x = nn.relu(batch_norm(train, self.dtype, self.axis_name, f"norm{stage}_{i}")(x))
-      if stage + 1 < len(self.stages) or self.final_pool:
-        x = max_pool(x)
+        )
+        for i in range(depth)
+      ]
+      for stage, depth in enumerate(self.stages)
+    ]
+    self.norms = [
+      [batch_norm(None, self.dtype, self.axis_name, f"norm{stage}_{i}") for i in range(depth)]
+      for stage, depth in enumerate(self.stages)
+    ]
+
+  @property
+  def stage_sizes(self) -> tuple[int, ...]:
+    """Number of convolutions of each stage."""
+    return tuple(self.stages)
+
+  def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Nothing: the first stage takes images."""
+    return images
+
+  def block(self, stage: int, index: int, x: jax.Array, train: bool = False) -> jax.Array:
+    """Convolve, normalise and rectify; a stage's last block pools."""
+    x = self.norms[stage][index](self.convs[stage][index](x), use_running_average=not train)
+    last = index + 1 == self.stages[stage]
+    pools = last and (stage + 1 < len(self.stages) or self.final_pool)
+    return max_pool(nn.relu(x)) if pools else nn.relu(x)
+
+  def readout(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """Average the map: features `[B, 512 * width]`."""
     return global_average(x)

@@ -9,6 +9,8 @@ import pytest
 from jaxmtl import models
 from jaxmtl.models.normalization import kernel_init
 
+_TINY = {"width": 8, "depth": 4, "num_heads": 2}
+
 
 def _shapes(model, *shape):
   return jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.ones(shape))
@@ -61,6 +63,26 @@ def test_shape_and_parameter_count(name, features, count):
   assert _count(variables) == count
 
 
+@pytest.mark.parametrize(
+  ("name", "features", "count"),
+  [
+    # torchvision's and timm's numbers, less the classifiers' 1000 (features + 1).
+    ("resnet18", 512, 11_689_512),
+    ("resnet50", 2048, 25_557_032),
+    ("resnet101", 2048, 44_549_160),
+    ("resnext50", 2048, 25_028_904),
+    ("vit_b16", 768, 86_567_656),
+    ("beit_b16", 768, 86_530_984),
+    ("mixer_b16", 768, 59_880_472),
+    ("swin_t", 768, 28_288_354),
+  ],
+)
+def test_networks_for_large_images_have_the_published_sizes(name, features, count):
+  output, variables = _shapes(models.create(name), 2, 224, 224, 3)
+  assert output.shape == (2, features)
+  assert _count(variables) == count - 1000 * (features + 1)
+
+
 def test_resnet32_has_the_published_size():
   # He et al.: 464,154 with parameter-free shortcuts and a 10-class head (650).
   shortcuts = _conv_norm(1, 16, 32) + _conv_norm(1, 32, 64)
@@ -78,8 +100,13 @@ def test_convnet4_takes_digits():
     models.create("convnet4", width=4, dtype=jnp.bfloat16),
     models.VGG(stages=(1, 1), width=1 / 16, dtype=jnp.bfloat16),
     models.CifarResNet(depth=8, width=0.25, dtype=jnp.bfloat16),
+    models.create("resnext50", width=0.5, dtype=jnp.bfloat16),
+    models.ViT(patch_size=4, dtype=jnp.bfloat16, **_TINY),
+    models.BEiT(patch_size=4, dtype=jnp.bfloat16, **_TINY),
+    models.Mixer(patch_size=4, width=8, depth=4, dtype=jnp.bfloat16),
+    models.Swin(width=8, num_heads=(1, 2, 2, 4), dtype=jnp.bfloat16),
   ],
-  ids=["convnet4", "vgg", "resnet"],
+  ids=["convnet4", "vgg", "resnet", "resnext", "vit", "beit", "mixer", "swin"],
 )
 def test_bfloat16_computes_and_keeps_float32_state(model):
   images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
@@ -89,6 +116,16 @@ def test_bfloat16_computes_and_keeps_float32_state(model):
   )
   assert features.dtype == jnp.bfloat16
   assert {leaf.dtype for leaf in jax.tree.leaves((variables, updates))} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_is_close_to_float32():
+  images = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+  model = models.ViT(patch_size=4, width=16, depth=2, num_heads=2)
+  variables = jax.jit(model.init)(jax.random.key(0), images)
+  short = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, images)
+  assert short.dtype == jnp.bfloat16
+  exact = jax.jit(model.apply)(variables, images)
+  np.testing.assert_allclose(short.astype(jnp.float32), exact, atol=0.05)
 
 
 def test_batch_statistics_are_averaged_over_the_named_axis():

@@ -55,6 +55,27 @@ def test_value_gradient_and_second_derivatives_equal_lax(case):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=3e-4)
 
 
+def test_grouped_value_and_gradient_equal_lax():
+  x, kernel = _inputs(5, 4, 6, 9, (3, 3))
+  kernel = kernel[:, :, :2]
+
+  def derivatives(form):
+    def loss(x, kernel):
+      y = conv2d(x, kernel, strides=2, padding=1, groups=3, form=form)
+      return jnp.sum(jnp.sin(y)), y
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+
+  for ours, theirs in zip(
+    jax.tree.leaves(derivatives("matmul")), jax.tree.leaves(derivatives("lax")), strict=True
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+  with pytest.raises(ValueError, match="groups=2"):
+    conv2d(x, kernel, groups=2)
+  with pytest.raises(ValueError, match="must divide"):
+    conv2d(x, kernel[..., :8], groups=3)
+
+
 def test_vmap_over_seeds_inside_scan_equals_lax():
   x, kernel = _inputs(4, 4, 3, 3, (3, 3), seeds=(3,))
 
