@@ -106,7 +106,7 @@ class Trainer:
   def __init__(
     self,
     config: TrainingConfig,
-    parts: data.MultiDigits,
+    parts: data.TaskSplits,
     folder: pathlib.Path,
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam,
   ):

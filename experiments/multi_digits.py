@@ -54,7 +54,7 @@ class TrainingConfig:
     )
 
 
-def load_parts(config: TrainingConfig) -> data.MultiDigits:
+def load_parts(config: TrainingConfig) -> data.TaskSplits:
   """The images of `config.dataset`, overlaid."""
   own_validation = config.dataset == "digits"
   source = data.load(

@@ -9,6 +9,7 @@ from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
+from jaxmtl.models.domains import MultiDomain, multi_domain
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
 from jaxmtl.models.resnet import CifarResNet
@@ -22,6 +23,7 @@ __all__ = [
   "ConvNet4",
   "ConvTranspose",
   "DenseLabelDecoder",
+  "MultiDomain",
   "MultiHead",
   "conv2d",
   "conv_transpose2d",
@@ -29,6 +31,7 @@ __all__ = [
   "drop_heads",
   "global_average",
   "max_pool",
+  "multi_domain",
   "shared_mask",
 ]
 
