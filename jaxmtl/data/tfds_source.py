@@ -28,7 +28,8 @@ def read_tfds(
     return ImageDataset(part[0], part[1][:, 0], label.num_classes, tuple(label.names))
 
   train, validation, test = map(with_label, parts)
-  assert train is not None and test is not None
+  assert train is not None
+  assert test is not None
   return train, validation, test
 
 
@@ -78,10 +79,11 @@ def read_tfds_labels(
       "set out of 'train' and pass both in an .npz file."
     )
   if not has_test:
-    parts = read("train"), None, read("validation")
+    parts: list[Any] = [read("train"), None, read("validation")]
   else:
-    parts = read("train"), read("validation") if "validation" in splits else None, read("test")
-  return *parts, {path[-1]: feature for path, feature in labels.items()}
+    validation = read("validation") if "validation" in splits else None
+    parts = [read("train"), validation, read("test")]
+  return parts[0], parts[1], parts[2], {path[-1]: feature for path, feature in labels.items()}
 
 
 def _image_key(name: str, features: Any) -> str:
