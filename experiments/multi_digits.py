@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 from jaxmtl import data, models
 
 TASKS = ("left", "right", "sum", "parity", "noise")
