@@ -116,14 +116,12 @@ class TaskSplits(NamedTuple):
     validation: What choices are made on, or None if nothing is held out.
     test: What is reported on, and never chosen on.
     num_classes: Number of classes by task.
-    class_names: Names of the classes by task, for tasks whose classes have some.
   """
 
   train: TaskImages
   validation: TaskImages | None
   test: TaskImages
   num_classes: dict[str, int]
-  class_names: dict[str, tuple[str, ...]] = {}  # noqa: RUF012 (a NamedTuple default, never written to)
 
 
 def arrays(

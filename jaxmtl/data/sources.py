@@ -132,7 +132,6 @@ def load_tasks(
     None if held_out is None else tasks(held_out),
     tasks(test),
     {task: feature.num_classes for task, feature in features.items()},
-    {task: tuple(feature.names) for task, feature in features.items()},
   )
 
 
