@@ -9,6 +9,8 @@ from experiments.auto_lambda import MULTI_TASK, PRESETS, run
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   methods=("auto_lambda",),
+  ablations=("no_swapping",),
+  weight_learning_rate=3e-4,
   tasks=("left", "noise"),
   primaries=("left",),
   train_images=60,
@@ -37,6 +39,7 @@ def test_it_writes_what_it_promises(workdir):
     (MULTI_TASK, "single task"),
     (MULTI_TASK, "auto_lambda"),
     (MULTI_TASK, "auto_lambda, finite difference"),
+    (MULTI_TASK, "auto_lambda, no swapping"),
     ("left", "gcs"),
     ("left", "auto_lambda"),
   ]
@@ -47,13 +50,18 @@ def test_it_writes_what_it_promises(workdir):
   gaps = outcome["exact_against_approximate"]
   assert set(gaps) == {"left", "noise"}
   assert 0 <= gaps["left"]["mean"] <= gaps["left"]["largest"] < 1e-3
-  assert "| left | auto_lambda |" in (folder / "results.md").read_text()
+  # The same batch twice is another second batch.
+  swapped, same = (rows[MULTI_TASK, f"auto_lambda{n}"] for n in ("", ", no swapping"))
+  assert swapped["last_weights"] != same["last_weights"]
+  text = (folder / "results.md").read_text()
+  assert text.count("\n# ") == 2  # three tables
+  assert "| no swapping | 0.1" in text
 
 
 def test_the_same_command_goes_on(workdir, capsys):
   folder, outcome = workdir
   again = run(SMALL, folder)
-  assert capsys.readouterr().out.count("goes on after epoch 2 of 2") == 6
+  assert capsys.readouterr().out.count("goes on after epoch 2 of 2") == 7
   first, second = ([r["test_accuracy"] for r in results["results"]] for results in (outcome, again))
   assert first == second
 
@@ -64,6 +72,8 @@ def test_the_same_command_goes_on(workdir, capsys):
     ({"primaries": ("sum",)}, r"primaries \['sum'\] are not among the tasks"),
     ({"methods": ("auto_lamda",)}, "method 'auto_lamda' is not known"),
     ({"tasks": ("noise",), "primaries": ()}, "needs a task that is not noise"),
+    ({"tasks": ("left", "sun")}, r"tasks \['sun'\] are not among the data's: left, right"),
+    ({"num_sampled": 3}, "num_sampled must be from 1 to num_tasks=2, got 3"),
     ({"epochs": 0}, "epochs must be at least 1, got 0"),
     ({"dataset": "mnist", "data_dir": "/nowhere"}, "nowhere"),
   ],
