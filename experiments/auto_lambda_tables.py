@@ -83,12 +83,10 @@ def _multi_task(title: str, tasks: Sequence[str], found: Rows, paper: bool) -> T
 
   made = [cells(row) for row in found if row["setting"] == MULTI_TASK]
   if paper:
-    alone = [domains.SINGLE[tasks.index(t)] for t in shown]
-    published = {SINGLE: (*alone, float(np.mean(domains.SINGLE))), **domains.PAPER}
     names = {row[0] for row in made}
     made += [
       [f"{name}, paper", *(f"{v:.1f}" for v in values), "-", "-"]
-      for name, values in published.items()
+      for name, values in domains.PAPER.items()
       if name in names
     ]
   excluded = " but noise" if NOISE in tasks else ""
@@ -106,11 +104,13 @@ def _auxiliary(found: Rows, paper: bool) -> Table | None:
   made = [[SINGLE, *(mean_spread(single[t], 1) for t in primaries), "0"]]
   for name in dict.fromkeys(row["method"] for row in runs):
     mine = [by_key[name, t] for t in primaries]
-    if any(row["failure"] for row in mine):
-      made.append([name, *("diverged" if r["failure"] else "" for r in mine), "-"])
-      continue
-    cells = [mean_spread(row["test_accuracy"][row["setting"]], 1) for row in mine]
-    made.append([name, *cells, mean_spread(np.mean([r["delta_mtl"] for r in mine], axis=0), 1)])
+    failed = [bool(row["failure"]) for row in mine]
+    cells = [
+      "diverged" if lost else mean_spread(row["test_accuracy"][row["setting"]], 1)
+      for row, lost in zip(mine, failed, strict=True)
+    ]
+    change = "-" if any(failed) else mean_spread(np.mean([r["delta_mtl"] for r in mine], axis=0), 1)
+    made.append([name, *cells, change])
   if paper:
     places = [domains.HARDEST.index(t) if t in domains.HARDEST else None for t in primaries]
     made += [

@@ -120,7 +120,9 @@ def _labels_in(key: str, feature: Any) -> dict[tuple[str, ...], Any]:
     return {(key, *path): f for found in inner for path, f in found.items()} if all(inner) else {}
   if isinstance(feature, tfds.features.ClassLabel):
     return {(key,): feature}
-  truth = isinstance(feature, tfds.features.Scalar) and feature.np_dtype == np.bool_
+  truth = (
+    isinstance(feature, tfds.features.Tensor) and not feature.shape and feature.np_dtype == np.bool_
+  )
   return {(key,): tfds.features.ClassLabel(names=["no", "yes"])} if truth else {}
 
 

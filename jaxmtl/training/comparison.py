@@ -47,14 +47,15 @@ def plot_heat_map(
   """
   finite = np.abs(values[np.isfinite(values)])
   limit = max(limit or float(finite.max(initial=0)), 1.0)
-  figure = matplotlib.figure.Figure(
-    figsize=(2.5 + 0.95 * len(columns), 1.3 + 0.28 * len(rows)), layout="constrained"
-  )
+  turned = len(columns) > 8
+  room = 0.08 * max(map(len, columns), default=0) if turned else 0
+  size = 2.5 + (0.5 if turned else 0.95) * len(columns), 1.3 + 0.28 * len(rows) + room
+  figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
   axes = figure.subplots()
   norm = matplotlib.colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit)
   image = axes.imshow(values, cmap="RdBu", norm=norm, aspect="auto")
   axes.set_xticks(range(len(columns)), columns)
-  if len(columns) > 8:
+  if turned:
     axes.tick_params("x", labelrotation=90)
   axes.set_yticks(range(len(rows)), rows)
   axes.tick_params(length=0)
