@@ -145,3 +145,25 @@ def test_bad_options():
   weighting = jaxmtl.forum(2)
   with pytest.raises(ValueError, match="one row an outer loss, and one of the gap"):
     weighting.weigh(None, weighting.init(None), hypergradient=jnp.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("make", [jaxmtl.auto_lambda, jaxmtl.moml, jaxmtl.forum])
+def test_adam_without_eps_root_warns_in_a_train_step_and_a_chain(make):
+  params = {"seen": jnp.asarray(THETA, jnp.float32), "unseen": jnp.zeros(2)}
+  adam = optax.adam(0.1)
+
+  def losses_fn(params, model_state, batch, key):
+    return losses(params["seen"], batch), Aux()
+
+  step = train_step(losses_fn, adam, TASKS, weighting=make(TASKS))
+  with pytest.warns(UserWarning, match=r"set eps_root, for example optax.adam"):
+    state, _ = step.update(step.init(params, jax.random.key(0)), (0, 1))
+  assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.params))
+  tx = make(TASKS, look_ahead=adam)
+  _, grads = jaxmtl.task_value_and_grad(lambda p: losses(p["seen"], 0))(params)
+  calls = {"primary_loss_fn": lambda p: losses(p["seen"], 1)}
+  with pytest.warns(UserWarning, match="eps_root"):
+    scaled, _ = tx.update(
+      grads, tx.init(params), params, losses_fn=lambda p: losses(p["seen"], 0), **calls
+    )
+  assert np.all(np.isfinite(scaled["seen"]))
