@@ -265,7 +265,7 @@ def _describe(config: Config) -> str:
   if config.dataset == DOMAINS:
     return f"CIFAR-100, 20 domains of five classes, {network}"
   if config.dataset == ATTRIBUTES:
-    return f"CelebA, {len(config.tasks)} attributes, {network}"
+    return f"CelebA, {len(config.tasks)} attribute(s), {network}"
   return f"Multi-digits of {config.dataset}, {config.train_images} images, {network}"
 
 

@@ -115,10 +115,11 @@ def test_attributes_of_celeba(write_tfds, tmp_path):
     epochs=1,
     batch_size=4,
     seeds=1,
+    tasks=tuple(names[:1]),
     methods=("equal",),
     auxiliary_methods=(),
   )
   outcome = run(config, tmp_path / "runs")
   single, equal = outcome["results"]
-  assert list(single["test_accuracy"]) == list(equal["test_accuracy"]) == names
-  assert "CelebA, 2 attributes" in (tmp_path / "runs" / "results.md").read_text()
+  assert list(single["test_accuracy"]) == list(equal["test_accuracy"]) == names[:1]
+  assert "CelebA, 1 attribute(s)" in (tmp_path / "runs" / "results.md").read_text()
