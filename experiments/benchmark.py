@@ -26,9 +26,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.benchmark_training import WEIGHTINGS, Method, Outcome, Trainer
+from experiments.benchmark_training import Outcome, Trainer
 from experiments.common import command_line, write_config
-from experiments.multi_digits import TrainingConfig, load_parts
+from experiments.methods import WEIGHTINGS, Method
+from experiments.multi_digits import TASKS, TrainingConfig, load_parts
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.training import comparison, results
 
@@ -123,6 +124,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 
 def _methods(config: Config) -> dict[str, Method]:
   config.check()
+  if unknown := [task for task in config.tasks if task not in TASKS]:
+    raise ValueError(f"tasks {unknown} are not known; multi-digits has {', '.join(TASKS)}.")
   if not set(config.tasks) - set(config.not_counted):
     raise ValueError(f"Delta_MTL needs a task that counts; of tasks {config.tasks} none does.")
   methods = {name: Method.parse(name) for name in config.methods}

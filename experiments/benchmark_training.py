@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,61 +15,15 @@ import numpy as np
 import optax
 
 from experiments.common import accuracy_fn, fit_or_go_on, init_seeds, ms_per_step
+from experiments.methods import Method
 from experiments.multi_digits import TrainingConfig
 from jaxmtl import data, losses, models, training
-from jaxmtl.aggregation import METHODS as AGGREGATORS
-from jaxmtl.aggregation import Aggregator
-from jaxmtl.meta import METHODS as BILEVEL
-from jaxmtl.weighting import METHODS as LOSS_BASED
-from jaxmtl.weighting import Weighting
 
-WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
 # Options that a run may change when it goes on from its checkpoints.
-_FREE = ("workdir", "data_dir", "checkpoint_every", "methods", "not_counted", "preset")
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-  """What stands between losses and update: a weighting, an aggregator, or one after the other."""
-
-  weighting: str | None = None
-  aggregator: str | None = None
-  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  """Of the weighting, or of the aggregator where there is no weighting."""
-
-  @classmethod
-  def parse(cls, name: str) -> Method:
-    """Reads `dwa`, `pcgrad` or `dwa+pcgrad`.
-
-    Raises:
-      ValueError: for an unknown name; it lists the known ones.
-    """
-    first, plus, second = name.partition("+")
-    if plus and first in WEIGHTINGS and second in AGGREGATORS:
-      return cls(first, second)
-    if not plus and first in WEIGHTINGS:
-      return cls(weighting=first)
-    if not plus and first in AGGREGATORS:
-      return cls(aggregator=first)
-    raise ValueError(
-      f"method {name!r} is not known. Known weightings: {', '.join(sorted(WEIGHTINGS))}; known "
-      f"aggregators: {', '.join(sorted(AGGREGATORS))}; weighting+aggregator combines two."
-    )
-
-  def build(
-    self, num_tasks: int, steps_per_epoch: int
-  ) -> tuple[Weighting | None, Aggregator | None]:
-    """Both transforms; epochs are told to those that count them."""
-    weighting = aggregator = None
-    if self.weighting:
-      make = WEIGHTINGS[self.weighting]
-      counts = "steps_per_epoch" in inspect.signature(make).parameters
-      epochs = {"steps_per_epoch": steps_per_epoch} if counts else {}
-      weighting = make(num_tasks, **epochs, **self.options)
-    if self.aggregator:
-      options = {} if self.weighting else self.options
-      aggregator = AGGREGATORS[self.aggregator](num_tasks, **options)
-    return weighting, aggregator
+_FREE = (
+  *("workdir", "data_dir", "checkpoint_every", "preset", "not_counted"),
+  *("methods", "auxiliary_methods", "primaries", "compare", "ablations"),
+)
 
 
 @dataclasses.dataclass
@@ -91,13 +45,18 @@ class Outcome:
   weights: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-class _Network(NamedTuple):
-  """A network for some tasks, its variables at the start, `[seeds, ...]`, and how it is tested."""
+class Network(NamedTuple):
+  """A network for some tasks.
 
-  tasks: tuple[str, ...]
-  model: models.MultiHead
+  Attributes:
+    variables: at the start, `[seeds, ...]`.
+    losses_fn: as `train_step`'s.
+    accuracy: `(state, part) -> [seeds, T]` in 0..1; `part` is "validation" or "test".
+  """
+
   variables: Any
-  accuracy: Callable[..., dict[str, jax.Array]]
+  losses_fn: Callable[..., Any]
+  accuracy: Callable[[training.TrainState, str], jax.Array]
 
 
 class Trainer:
@@ -106,26 +65,23 @@ class Trainer:
   def __init__(
     self,
     config: TrainingConfig,
-    parts: data.MultiDigits,
+    parts: Any,
     folder: pathlib.Path,
     optimizer: Callable[[optax.Schedule], optax.GradientTransformation] = optax.adam,
   ):
-    """Puts the training images on the device.
+    """Measures the training images.
 
     Args:
       config: the experiment's options.
-      parts: the data.
+      parts: the data, a `data.TaskSplits` (other trainers have their own).
       folder: where checkpoints and metrics go, one folder a run.
       optimizer: of a learning-rate schedule.
     """
-    self._config, self._parts, self._folder = config, parts, folder
-    self._optimizer = optimizer
-    self._statistics = data.channel_statistics(parts.train.images)
-    images = data.normalize(jnp.asarray(parts.train.images), *self._statistics)
-    self._train = {"image": images} | {t: jnp.asarray(y) for t, y in parts.train.labels.items()}
-    self._batch_size = min(config.batch_size, len(images))
-    self._steps = len(images) // self._batch_size
-    self._networks: dict[tuple[str, ...], _Network] = {}
+    self.config, self.parts, self._folder, self._optimizer = config, parts, folder, optimizer
+    self.statistics = data.channel_statistics(parts.train.images)
+    self.batch_size = min(config.batch_size, len(parts.train.images))
+    self.steps = len(parts.train.images) // self.batch_size
+    self._networks: dict[tuple[str, ...], Network] = {}
 
   def train(self, name: str, method: Method, tasks: Sequence[str]) -> Outcome:
     """Trains one network a seed, all seeds together, and tests what the last epoch left.
@@ -142,57 +98,12 @@ class Trainer:
     Raises:
       ValueError: if the folder holds checkpoints of another configuration.
     """
-    config, tasks = self._config, tuple(tasks)
-    network = self._network(tasks)
-    weighting, aggregator = method.build(len(tasks), self._steps)
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.epochs * self._steps)
-    step = training.train_step(
-      _losses_fn(network.model, tasks),
-      self._optimizer(schedule),
-      len(tasks),
-      weighting=weighting,
-      aggregator=aggregator,
-      shared=models.shared_mask,
-    )
-
-    def init(key: jax.Array, variables: Any) -> training.TrainState:
-      return step.init(variables["params"], key, {"batch_stats": variables.get("batch_stats", {})})
-
-    # The epoch donates its state, so it must not get the variables themselves.
-    fresh = jax.tree.map(jnp.copy, network.variables)
-    epoch = jax.jit(
-      jax.vmap(
-        training.scan_epoch(step.update, self._batch_size, pairs=step.pairs), in_axes=(0, None)
-      ),
-      donate_argnums=0,
-    )
-    identity = dataclasses.asdict(config) | {"run": name}
-    history: list[dict[str, Any]]
-    try:
-      state, history = fit_or_go_on(
-        self._folder / name,
-        {k: v for k, v in identity.items() if k not in _FREE},
-        init_seeds(init, config.seed, config.seeds, fresh),
-        lambda s: epoch(s, self._train),
-        config.epochs,
-        name=name,
-        evaluate=lambda s: {"validation_accuracy": self._accuracy(network, s, "validation")},
-        checkpoint_every=config.checkpoint_every,
-        task_names=tasks,
-      )
-    except training.TrainingDiverged as error:
-      print(f"{name} diverged: {error}")
-      unknown = np.full(config.seeds, np.nan)
-      return Outcome(dict.fromkeys(tasks, unknown), {}, float("nan"), str(error))
-    test = 100 * np.asarray(self._accuracy(network, state, "test"), float)
-    curves = 100 * np.stack([row["validation_accuracy"] for row in history], axis=1)
-    weights = np.stack([row["weights"] for row in history], axis=1)
-    return Outcome(
-      {t: test[:, i] for i, t in enumerate(tasks)},
-      {t: curves[..., i] for i, t in enumerate(tasks)},
-      ms_per_step(history, self._steps),
-      weights={t: weights[..., i] for i, t in enumerate(tasks)},
-    )
+    tasks = tuple(tasks)
+    if tasks not in self._networks:  # made, and compiled, once for all methods
+      self._networks[tasks] = self.network(tasks)
+    network = self._networks[tasks]
+    step = self.step(network.losses_fn, len(tasks), method)
+    return self.fit(name, network, start, step, self.epoch(step, method.swap), tasks)
 
   def train_singles(self, tasks: Sequence[str]) -> Outcome:
     """Trains one network a task, the baselines.
@@ -206,48 +117,143 @@ class Trainer:
         raise ValueError(f"the baseline of task {task!r} diverged: {outcome.failure}")
     return Outcome(
       {t: outcome.accuracy[t] for t, outcome in singles.items()},
-      {t: outcome.curves[t] for t, outcome in singles.items()},
+      {t: outcome.curves.get(t, np.empty(0)) for t, outcome in singles.items()},
       sum(outcome.ms_per_step for outcome in singles.values()),
     )
 
-  def _network(self, tasks: tuple[str, ...]) -> _Network:
-    """Made, and compiled, once for all methods."""
-    if tasks not in self._networks:
-      config = self._config
-      heads: dict[str, nn.Module] = {t: nn.Dense(self._parts.num_classes[t]) for t in tasks}
-      model = models.MultiHead(models.create(config.backbone, width=config.width), heads)
+  def network(self, tasks: tuple[str, ...]) -> Network:
+    """One backbone for all tasks, a linear head each."""
+    config = self.config
+    heads: dict[str, nn.Module] = {t: nn.Dense(self.parts.num_classes[t]) for t in tasks}
+    model = models.MultiHead(create_backbone(config), heads)
 
-      def init(key: jax.Array) -> Any:
-        return model.init(key, self._train["image"][:2])
+    def init(key: jax.Array) -> Any:
+      return model.init(key, data.normalize(self.parts.train.images[:2], *self.statistics))
 
-      def predict(variables: Any, images: jax.Array) -> Any:
-        return model.apply(variables, data.normalize(images, *self._statistics))
+    def predict(variables: Any, images: jax.Array) -> Any:
+      return model.apply(variables, data.normalize(images, *self.statistics))
 
-      variables = init_seeds(init, config.seed, config.seeds)
-      self._networks[tasks] = _Network(tasks, model, variables, accuracy_fn(predict))
-    return self._networks[tasks]
+    count = accuracy_fn(predict)
 
-  def _accuracy(self, network: _Network, state: training.TrainState, part: str) -> jax.Array:
-    """In 0..1, `[seeds, T]`."""
-    examples: data.TaskImages = getattr(self._parts, part)
-    by_task = network.accuracy(
-      {"params": state.params, **state.model_state},
-      examples.images,
-      {t: examples.labels[t] for t in network.tasks},
+    def accuracy(state: training.TrainState, part: str) -> jax.Array:
+      images, labels = getattr(self.parts, part)
+      variables = {"params": state.params, **state.model_state}
+      by_task = count(variables, images, {t: labels[t] for t in tasks})
+      return jnp.stack([by_task[t] for t in tasks], axis=-1)
+
+    variables = init_seeds(init, config.seed, config.seeds)
+    return Network(variables, _losses_fn(model, tasks), accuracy)
+
+  def epoch(self, step: training.TrainStep, swap: bool) -> Callable[[Any], Any]:
+    """`states [seeds, ...] -> (states, metrics)`."""
+    images, labels = self.parts.train
+    train = {"image": jnp.asarray(images)} | {t: jnp.asarray(y) for t, y in labels.items()}
+
+    def prepare(key: jax.Array, batch: Any) -> Any:
+      del key
+      return batch | {"image": data.normalize(batch["image"], *self.statistics)}
+
+    epoch = jax.jit(
+      jax.vmap(scan(step, self.batch_size, prepare, swap), in_axes=(0, None)), donate_argnums=0
     )
-    return jnp.stack([by_task[t] for t in network.tasks], axis=-1)
+    return lambda states: epoch(states, train)
+
+  def step(self, losses_fn: Callable[..., Any], num_tasks: int, method: Method) -> Any:
+    """The train step of a method."""
+    weighting, aggregator = method.build(num_tasks, self.steps)
+    total = self.config.epochs * self.steps
+    return training.train_step(
+      losses_fn,
+      self._optimizer(optax.cosine_decay_schedule(self.config.learning_rate, total)),
+      num_tasks,
+      weighting=weighting,
+      aggregator=aggregator,
+      shared=models.shared_mask,
+    )
+
+  def fit(
+    self,
+    name: str,
+    network: Network,
+    start: Callable[..., training.TrainState],
+    step: training.TrainStep,
+    run_epoch: Callable[[Any], Any],
+    tasks: tuple[str, ...],
+  ) -> Outcome:
+    """Trains, or goes on, and tests; as `train`, with `start(step, key, variables) -> state`."""
+    config = self.config
+    # The epoch donates its state, so it must not get the variables themselves.
+    fresh = jax.tree.map(jnp.copy, network.variables)
+    init = functools.partial(start, step)
+    identity = dataclasses.asdict(config) | {"run": name}
+
+    def evaluate(state: training.TrainState) -> dict[str, jax.Array]:
+      return {"validation_accuracy": network.accuracy(state, "validation")}
+
+    history: list[dict[str, Any]]
+    try:
+      state, history = fit_or_go_on(
+        self._folder / name,
+        {k: v for k, v in identity.items() if k not in _FREE},
+        init_seeds(init, config.seed, config.seeds, fresh),
+        run_epoch,
+        config.epochs,
+        name=name,
+        evaluate=None if self.parts.validation is None else evaluate,
+        checkpoint_every=config.checkpoint_every,
+        task_names=tasks,
+      )
+    except training.TrainingDiverged as error:
+      print(f"{name} diverged: {error}")
+      unknown = np.full(config.seeds, np.nan)
+      return Outcome(dict.fromkeys(tasks, unknown), {}, float("nan"), str(error))
+
+    def by_task(key: str, factor: float) -> dict[str, np.ndarray]:
+      if key not in history[0]:
+        return {}
+      values = factor * np.stack([row[key] for row in history], axis=1)
+      return {t: values[..., i] for i, t in enumerate(tasks)}
+
+    test = 100 * np.asarray(network.accuracy(state, "test"), float)
+    return Outcome(
+      {t: test[:, i] for i, t in enumerate(tasks)},
+      by_task("validation_accuracy", 100),
+      ms_per_step(history, self.steps),
+      weights=by_task("weights", 1),
+    )
 
 
-def _losses_fn(model: models.MultiHead, tasks: tuple[str, ...]) -> Callable[..., Any]:
-  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+def start(step: training.TrainStep, key: jax.Array, variables: Any) -> training.TrainState:
+  """The state of a network at the start."""
+  return step.init(variables["params"], key, {"batch_stats": variables.get("batch_stats", {})})
+
+
+def scan(step: training.TrainStep, batch_size: int, prepare: Any, swap: bool = True) -> Any:
+  """An epoch of a step; without swapping, both batches of a pair are the same."""
+  if swap or not step.pairs:
+    return training.scan_epoch(step.update, batch_size, prepare, pairs=step.pairs)
+  return training.scan_epoch(lambda s, batch: step.update(s, (batch, batch)), batch_size, prepare)
+
+
+def create_backbone(config: TrainingConfig, **options: Any) -> nn.Module:
+  """The backbone of the options; a width without decimals is a number of channels."""
+  width = int(config.width) if config.width == int(config.width) else config.width
+  return models.create(config.backbone, width=width, **options)
+
+
+def _losses_fn(model: models.MultiHead, names: tuple[str, ...]) -> Callable[..., Any]:
+  def losses_fn(
+    params: Any, model_state: Any, batch: Any, key: jax.Array, tasks: jax.Array | None = None
+  ) -> Any:
     del key  # no dropout in these networks
     outputs: Any
     outputs, updated = model.apply(
       {"params": params, **model_state}, batch["image"], train=True, mutable=["batch_stats"]
     )
-    task_losses = jnp.stack([losses.cross_entropy(outputs[t], batch[t]) for t in tasks])
-    right = jnp.stack([jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in tasks])
-    return task_losses, training.Aux(
+    task_losses = jnp.stack([losses.cross_entropy(outputs[t], batch[t]) for t in names])
+    right = jnp.stack([jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in names])
+    drawn = task_losses if tasks is None else task_losses[tasks]
+    return drawn, training.Aux(
       model_state={**model_state, **updated}, metrics={"train_accuracy": right}
     )
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 from jaxmtl import data, models
 
-Task = Literal["left", "right", "sum", "parity", "noise"]
+TASKS = ("left", "right", "sum", "parity", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
   """Options of every experiment on multi-digits."""
 
-  tasks: tuple[Task, ...] = ("left", "right", "sum", "parity", "noise")
-  """Tasks of multi-digits."""
+  tasks: tuple[str, ...] = TASKS
+  """Tasks of multi-digits: left, right, sum, parity and noise, or some of them."""
   dataset: str = "digits"
   """What is overlaid: digits, a .npz file, or the name of a prepared TFDS set, such as mnist."""
   data_dir: str | None = None
@@ -25,7 +24,7 @@ class TrainingConfig:
   """Side in pixels, 1.25 to 2 times the digits' (10 to 16); on smaller images they overlap more."""
   backbone: str = "convnet4"
   """convnet4, vgg16, vgg19, resnet32 or resnet110."""
-  width: int = 16
+  width: float = 16
   """Channels of convnet4; a factor for the others, see jaxmtl.models."""
   epochs: int = 12
   batch_size: int = 25
@@ -40,9 +39,11 @@ class TrainingConfig:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    for name in ("epochs", "seeds", "batch_size", "checkpoint_every", "width", "train_images"):
+    for name in ("epochs", "seeds", "batch_size", "checkpoint_every", "train_images"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+    if not self.width > 0:
+      raise ValueError(f"width must be positive, got {self.width}.")
     models.create(self.backbone)  # raises for an unknown name
 
   def describe(self) -> str:
@@ -54,7 +55,7 @@ class TrainingConfig:
     )
 
 
-def load_parts(config: TrainingConfig) -> data.MultiDigits:
+def load_parts(config: TrainingConfig) -> data.TaskSplits:
   """The images of `config.dataset`, overlaid."""
   own_validation = config.dataset == "digits"
   source = data.load(

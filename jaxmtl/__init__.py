@@ -32,7 +32,7 @@ from jaxmtl.gram import combine, cosine_matrix, gramian
 from jaxmtl.guards import apply_updates
 from jaxmtl.implicit import task_gramian
 from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
-from jaxmtl.meta import auto_lambda, moml
+from jaxmtl.meta import auto_lambda, forum, moml
 from jaxmtl.weighting import (
   constant,
   dwa,
@@ -67,6 +67,7 @@ __all__ = [
   "excess_mtl",
   "fairgrad",
   "famo",
+  "forum",
   "gcs",
   "gls",
   "graddrop",

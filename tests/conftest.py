@@ -1,6 +1,8 @@
-"""Eight simulated devices and quick compilation, before JAX starts; double precision on request."""
+"""Eight simulated devices and quick compilation, before JAX starts; fixtures."""
 
 import importlib.metadata
+import io
+import json
 import os
 
 # The tests' time is compilation. XLA's costly passes change speed, not results, and the experiment
@@ -12,7 +14,9 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do no
   os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
 import jax
+import numpy as np
 import pytest
+from PIL import Image
 
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   jax.config.update("jax_num_cpu_devices", 8)
@@ -31,3 +35,86 @@ def mesh():
   if jax.device_count() < 8:
     pytest.skip("needs 8 devices")
   return jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+@pytest.fixture
+def write_tfds(tmp_path):
+  """Write a data set folder: splits map names to lists of (image, label), or (image, labels).
+
+  `labels` says what the latter are: a number of classes, or bool, by name; or a dict of these.
+  """
+
+  # Imported where needed: it takes seconds.
+  import tensorflow_datasets as tfds
+  from array_record.python import array_record_module
+
+  def feature_of(kind):
+    if isinstance(kind, dict):
+      return {key: feature_of(inner) for key, inner in kind.items()}
+    return np.bool_ if kind is bool else tfds.features.ClassLabel(num_classes=kind)
+
+  def write(
+    splits, *, name="tiny", version="1.0.0", classes=3, shape=(8, 8, 3), coarse=False, labels=None
+  ):
+    folder = tmp_path / "tfds" / name / version
+    folder.mkdir(parents=True)
+    kinds = {"label": tfds.features.ClassLabel(names=[f"class{i}" for i in range(classes)])}
+    if coarse:
+      kinds["coarse_label"] = tfds.features.ClassLabel(num_classes=2)
+    if labels is not None:
+      kinds = {key: feature_of(kind) for key, kind in labels.items()}
+    features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=shape), **kinds})
+    features.save_config(folder)
+    for split, examples in splits.items():
+      path = folder / f"{name.split('/')[0]}-{split}.array_record-00000-of-00001"
+      writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+      for image, label in examples:
+        given = label if isinstance(label, dict) else {"label": label}
+        writer.write(_example(image, given | ({"coarse_label": label % 2} if coarse else {})))
+      writer.close()
+    info = {
+      "name": name.split("/")[0],
+      "version": version,
+      "fileFormat": "array_record",
+      "splits": [
+        {
+          "name": split,
+          "numBytes": "1",
+          "shardLengths": [str(len(examples))],
+          "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+        }
+        for split, examples in splits.items()
+      ],
+    }
+    if "/" in name:
+      info["configName"] = name.split("/")[1]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return tmp_path / "tfds"
+
+  return write
+
+
+@pytest.fixture
+def examples():
+  """Make random (image, label) pairs, labels in turn."""
+
+  def make(count, *, classes=3, shape=(8, 8, 3), seed=0):
+    rng = np.random.default_rng(seed)
+    return [(rng.integers(0, 256, shape, dtype=np.uint8), i % classes) for i in range(count)]
+
+  return make
+
+
+def _example(image, labels):
+  from tensorflow_datasets.proto import tf_example_pb2
+
+  file = io.BytesIO()
+  Image.fromarray(image.squeeze()).save(file, "PNG")
+  example = tf_example_pb2.Example()
+  feature = example.features.feature
+  feature["image"].bytes_list.value.append(file.getvalue())
+  for key, value in labels.items():
+    inner = {f"{key}/{k}": v for k, v in value.items()} if isinstance(value, dict) else {key: value}
+    for path, number in inner.items():
+      feature[path].int64_list.value.append(int(number))
+  return example.SerializeToString()

@@ -8,27 +8,31 @@ from jaxmtl.data.augment import (
   random_crop,
   random_flip,
 )
-from jaxmtl.data.dataset import ImageDataset, Splits, arrays
+from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
+from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
-from jaxmtl.data.multi_digits import MultiDigits, TaskImages, multi_digits
-from jaxmtl.data.sources import load
+from jaxmtl.data.multi_digits import multi_digits
+from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 
 __all__ = [
   "CIFAR_MEAN",
   "CIFAR_STD",
+  "DomainImages",
   "EvalBatches",
   "ImageDataset",
-  "MultiDigits",
   "Splits",
   "TaskImages",
+  "TaskSplits",
   "arrays",
   "batches",
+  "by_domain",
   "channel_statistics",
   "epoch_indices",
   "eval_batches",
   "labelled_fraction",
   "load",
+  "load_tasks",
   "multi_digits",
   "normalize",
   "random_crop",

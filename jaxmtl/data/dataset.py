@@ -96,6 +96,34 @@ class Splits(NamedTuple):
   name: str
 
 
+class TaskImages(NamedTuple):
+  """Images with one label a task, in host memory.
+
+  Attributes:
+    images: uint8 ``[num_examples, height, width, channels]``.
+    labels: By task, int32 ``[num_examples]``.
+  """
+
+  images: np.ndarray
+  labels: dict[str, np.ndarray]
+
+
+class TaskSplits(NamedTuple):
+  """The parts of a data set with several tasks.
+
+  Attributes:
+    train: What is learned from.
+    validation: What choices are made on, or None if nothing is held out.
+    test: What is reported on, and never chosen on.
+    num_classes: Number of classes by task.
+  """
+
+  train: TaskImages
+  validation: TaskImages | None
+  test: TaskImages
+  num_classes: dict[str, int]
+
+
 def arrays(
   images: Any,
   labels: Any,

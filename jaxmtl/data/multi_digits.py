@@ -1,42 +1,13 @@
 """Two overlaid images with five tasks: an embedded data set for multi-task learning."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxmtl.data.dataset import ImageDataset, Splits
+from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits
 from jaxmtl.data.sources import load
 
 _NOISE_CLASSES = 10
-
-
-class TaskImages(NamedTuple):
-  """Images with one label a task, in host memory.
-
-  Attributes:
-    images: uint8 ``[num_examples, height, width, channels]``.
-    labels: By task, int32 ``[num_examples]``.
-  """
-
-  images: np.ndarray
-  labels: dict[str, np.ndarray]
-
-
-class MultiDigits(NamedTuple):
-  """The parts of the data set.
-
-  Attributes:
-    train: What is learned from.
-    validation: What choices are made on.
-    test: What is reported on, and never chosen on.
-    num_classes: Number of classes by task.
-  """
-
-  train: TaskImages
-  validation: TaskImages
-  test: TaskImages
-  num_classes: dict[str, int]
 
 
 def multi_digits(
@@ -45,7 +16,7 @@ def multi_digits(
   source: Splits | None = None,
   size: int | None = None,
   num_examples: tuple[int, int, int] = (4000, 500, 1000),
-) -> MultiDigits:
+) -> TaskSplits:
   """Overlay pairs of digits, one left and one right, and ask five questions.
 
   Both digits are drawn anew for each image and shifted at random; where they overlap, the brighter
@@ -66,7 +37,7 @@ def multi_digits(
     num_examples: Images for training, validation and test.
 
   Returns:
-    The `MultiDigits`, images uint8 ``[num_examples, size, size, channels]``.
+    The `TaskSplits`, images uint8 ``[num_examples, size, size, channels]``.
 
   Raises:
     ValueError: If an argument is out of range, or the source has no validation part or images that
@@ -109,7 +80,7 @@ def multi_digits(
   )
   k = source.train.num_classes
   classes = {"left": k, "right": k, "sum": 2 * k - 1, "parity": 2, "noise": _NOISE_CLASSES}
-  return MultiDigits(train, validation, test, classes)
+  return TaskSplits(train, validation, test, classes)
 
 
 def _overlay(source: ImageDataset, count: int, size: int, rng: np.random.Generator) -> TaskImages:

@@ -1,8 +1,11 @@
 """Data sets by name: embedded ones, ``.npz`` files, and prepared TFDS folders."""
 
 import os
+from collections.abc import Sequence
 
-from jaxmtl.data.dataset import ImageDataset, Splits
+import numpy as np
+
+from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits
 from jaxmtl.data.embedded import digits
 from jaxmtl.data.npz import read_npz
 from jaxmtl.data.resize import resize_all
@@ -76,6 +79,60 @@ def load(
     train, test = _resized(train, image_size), _resized(test, image_size)
     held_out = None if held_out is None else _resized(held_out, image_size)
   return Splits(train, held_out, test, name)
+
+
+def load_tasks(
+  name: str,
+  label_keys: Sequence[str],
+  *,
+  data_dir: str | os.PathLike | None = None,
+  image_size: int | None = None,
+  validation: float = 0.0,
+  seed: int = 0,
+) -> TaskSplits:
+  """Load a TFDS data set with several labels an image, each a task.
+
+  Args:
+    name: Any name of TensorFlow Datasets, as in `load`.
+    label_keys: Which labels to read: class labels or truth values by name, or dicts of these, which
+      stand for all that they hold: `("label", "coarse_label")` for CIFAR-100, `("attributes",)`
+      for the 40 binary attributes of `celeb_a`.
+    data_dir: As in `load`.
+    image_size: As in `load`; needed where images differ in size.
+    validation: Share of the training set to hold out, stratified by the first label; 0 keeps the
+      data set's own validation part, if there is one.
+    seed: Seed of what is held out.
+
+  Returns:
+    The `TaskSplits`, tasks in the order of `label_keys`, those of a dict sorted by name.
+
+  Raises:
+    FileNotFoundError: As `load`.
+    ValueError: As `load`, or if a label does not exist.
+
+  Example:
+    >>> load_tasks("celeb_a", ("attributes",), data_dir="data")  # doctest: +SKIP
+  """
+  if not 0 <= validation < 1:
+    raise ValueError(f"validation must be in [0, 1), got {validation}; 10 % is .1.")
+  from jaxmtl.data.tfds_source import read_tfds_labels
+
+  train, held_out, test, features = read_tfds_labels(name, data_dir, image_size, label_keys)
+  if validation:
+    kept, chosen = stratified_split(train[1][:, 0], validation, seed)
+    train, held_out = [[values[part] for values in train] for part in (kept, chosen)]
+
+  def tasks(part: Sequence[np.ndarray]) -> TaskImages:
+    images, labels = part
+    images = images if image_size is None else resize_all(images, image_size)
+    return TaskImages(images, {task: labels[:, i] for i, task in enumerate(features)})
+
+  return TaskSplits(
+    tasks(train),
+    None if held_out is None else tasks(held_out),
+    tasks(test),
+    {task: feature.num_classes for task, feature in features.items()},
+  )
 
 
 def _resized(data: ImageDataset, size: int) -> ImageDataset:

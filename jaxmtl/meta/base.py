@@ -17,6 +17,9 @@ from jaxmtl.weighting.base import Bilevel, Weighting
 
 PyTree = Any
 
+# Of the longest derivative: what is left of a sum that should be zero.
+_ROUNDING = 1e-4
+
 
 def bilevel_weighting(
   num_tasks: int,
@@ -63,8 +66,9 @@ def bilevel_weighting(
         f"{len(bilevel.outer)} outer loss(es); pass them as hypergradient=, or use "
         "jaxmtl.training.train_step, which takes them."
       )
-    shape = (len(bilevel.outer), num_tasks)
-    guards.check_shape("hypergradient", hypergradient, shape, "one row an outer loss.")
+    shape = (len(bilevel.outer) + bilevel.gap, num_tasks)
+    mend = "one row an outer loss" + (", and one of the gap." if bilevel.gap else ".")
+    guards.check_shape("hypergradient", hypergradient, shape, mend)
     mask = guards.check_mask(mask, num_tasks)
     weights, state = weigh(state, mask, hypergradient)
     return jnp.where(mask, weights, 0), state
@@ -77,6 +81,7 @@ def bilevel_weighting(
     losses: jax.Array | None = None,
     mask: Any = None,
     primary_loss_fn: Callable[[PyTree], jax.Array] | None = None,
+    losses_fn: Callable[[PyTree], jax.Array] | None = None,
     **_: Any,
   ) -> tuple[PyTree, Any]:
     guards.check_task_gradients(updates, params, num_tasks)
@@ -90,6 +95,11 @@ def bilevel_weighting(
         f"{'params' if params is None else 'primary_loss_fn'} is missing: call update(grads, "
         "state, params, primary_loss_fn=lambda params: loss of another batch)."
       )
+    if bilevel.gap and losses_fn is None:
+      raise ValueError(
+        "losses_fn is missing: this weighting also looks at the losses of the gradients' own batch "
+        "after the step; call update(..., losses_fn=lambda params: losses [T] of that batch)."
+      )
     updates, present = guards.drop_missing(updates, mask, num_tasks)
     defined = defined_at_zero(look_ahead, params)
 
@@ -100,9 +110,15 @@ def bilevel_weighting(
     ahead = step(bilevel.weights(state))
     outer, pullback = jax.vjp(lambda p: _outer_losses(primary_loss_fn(p), bilevel), ahead.params)
     directions = pull_back_tasks(lambda c: ahead.pullback(pullback(c)[0], None)[0], outer)
-    weights, new_state = checked_weigh(
-      losses, state, present, hypergradient=_products(directions, updates)
-    )
+    derivatives = _products(directions, updates)
+    if losses_fn is not None and bilevel.gap:
+      current = jnp.where(present, bilevel.weights(state), 0)
+      after, pullback = jax.vjp(losses_fn, ahead.params)
+      falling = ahead.pullback(pullback(-current.astype(after.dtype))[0], None)[0]
+      before = losses_fn(params) if losses is None else losses
+      gap = _products(jax.tree.map(lambda c: c[None], falling), updates) + (before - after)
+      derivatives = jnp.concatenate([derivatives, gap.astype(derivatives.dtype)])
+    weights, new_state = checked_weigh(losses, state, present, hypergradient=derivatives)
     return scale_tasks(updates, weights), new_state._replace(look_ahead=step(weights).state)
 
   return Weighting(with_look_ahead, update, checked_weigh, bilevel=bilevel)
@@ -119,6 +135,38 @@ def check_tasks(name: str, tasks: Sequence[int] | None, num_tasks: int) -> list[
       "stands for all tasks."
     )
   return found
+
+
+def check_learning_rate(learning_rate: optax.ScalarOrSchedule) -> None:
+  """Raises ValueError where a constant rate is not positive."""
+  if not callable(learning_rate) and not guards.is_traced(learning_rate) and not learning_rate > 0:
+    raise ValueError(f"learning_rate must be positive, got {learning_rate}; 0.001 is usual.")
+
+
+def logit_weights(logits: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+  """Weights `[T]` of logits: a softmax times the number of tasks, of those with labels if given."""
+  if mask is None:
+    return len(logits) * jax.nn.softmax(logits)
+  return mask.sum() * jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
+
+
+def along_logits(derivatives: jax.Array, logits: jax.Array, mask: jax.Array) -> jax.Array:
+  """Derivatives `[S, T]` with respect to softmax weights as ones with respect to their logits.
+
+  Without the weights' factor T, to which neither a shortest vector nor Adam's step is sensitive.
+  """
+  p = jnp.where(mask, jax.nn.softmax(jnp.where(mask, logits, -jnp.inf)), 0)
+  derivatives = jnp.where(mask, derivatives, 0)
+  return p * (derivatives - (derivatives @ p)[:, None])
+
+
+def without_rounding(direction: jax.Array, derivatives: jax.Array) -> jax.Array:
+  """The direction, or zero where it is what rounding leaves of the derivatives `[S, T]`.
+
+  Adam would make full steps of it.
+  """
+  longest = jnp.max(jnp.linalg.norm(derivatives, axis=1))
+  return jnp.where(jnp.linalg.norm(direction) > _ROUNDING * longest, direction, 0)
 
 
 def _outer_losses(losses: jax.Array, bilevel: Bilevel) -> jax.Array:

@@ -9,15 +9,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmtl import guards
 from jaxmtl.aggregation.base import SolverState
 from jaxmtl.aggregation.mgda import mgda
-from jaxmtl.meta.base import bilevel_weighting, check_tasks
+from jaxmtl.meta.base import (
+  along_logits,
+  bilevel_weighting,
+  check_learning_rate,
+  check_tasks,
+  logit_weights,
+  without_rounding,
+)
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import init_tasks, step_tasks
-
-# Of the longest derivative: what is left of a sum that should be zero.
-_ROUNDING = 1e-4
 
 
 class MOMLState(NamedTuple):
@@ -89,8 +92,7 @@ def moml(
     Ye et al., "Multi-Objective Meta Learning", 2021, algorithm 1.
   """
   judged = check_tasks("primary", primary, num_tasks)
-  if not callable(learning_rate) and not guards.is_traced(learning_rate) and not learning_rate > 0:
-    raise ValueError(f"learning_rate must be positive, got {learning_rate}; 0.001 is usual.")
+  check_learning_rate(learning_rate)
   adam, shortest = optax.adam(learning_rate), mgda(len(judged))
   outer = jax.nn.one_hot(jnp.array(judged), num_tasks)
 
@@ -98,29 +100,20 @@ def moml(
     logits = jnp.zeros(num_tasks, jnp.float32)
     return MOMLState(logits, init_tasks(adam, logits), shortest.init(params))
 
-  def shares(logits: jax.Array, mask: jax.Array | bool) -> jax.Array:
-    return jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
-
   def weigh(
     state: MOMLState, mask: jax.Array, hypergradient: jax.Array
   ) -> tuple[jax.Array, MOMLState]:
-    p = jnp.where(mask, shares(state.logits, mask), 0)
-    derivatives = jnp.where(mask, hypergradient, 0)
-    # Through the softmax; its factor T changes neither MGDA's weights nor Adam's step.
-    derivatives = p * (derivatives - (derivatives @ p)[:, None])
+    derivatives = along_logits(hypergradient, state.logits, mask)
     products = jnp.matmul(derivatives, derivatives.T, precision=jax.lax.Precision.HIGHEST)
     assert shortest.weigh is not None
     gamma, solver = shortest.weigh(products, state.solver, mask=jnp.diagonal(products) > 0)
-    direction = gamma @ derivatives
-    # Adam would make full steps of what rounding leaves where no direction lowers all losses.
-    longest = jnp.sqrt(jnp.max(jnp.diagonal(products)))
-    direction = jnp.where(jnp.linalg.norm(direction) > _ROUNDING * longest, direction, 0)
+    direction = without_rounding(gamma @ derivatives, derivatives)
     due = mask & jnp.all(jnp.isfinite(direction))
     logits, optimizer_state = step_tasks(
       adam, jnp.where(due, direction, 0), state.optimizer_state, state.logits, due
     )
-    weights = mask.sum() * shares(logits, mask)
+    weights = logit_weights(logits, mask)
     return weights, MOMLState(logits, optimizer_state, solver, state.look_ahead)
 
-  bilevel = Bilevel(lambda state: num_tasks * shares(state.logits, True), outer)
+  bilevel = Bilevel(lambda state: logit_weights(state.logits), outer)
   return bilevel_weighting(num_tasks, weigh, init_fn, bilevel, look_ahead)

@@ -10,6 +10,7 @@ from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
+from jaxmtl.models.domains import MultiDomain, multi_domain
 from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
 from jaxmtl.models.pool import global_average, max_pool
@@ -30,6 +31,7 @@ __all__ = [
   "ConvTranspose",
   "DenseLabelDecoder",
   "Mixer",
+  "MultiDomain",
   "MultiHead",
   "ResNet",
   "Swin",
@@ -41,6 +43,7 @@ __all__ = [
   "global_average",
   "load_pretrained",
   "max_pool",
+  "multi_domain",
   "shared_mask",
   "to_torch",
 ]

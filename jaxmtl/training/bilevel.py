@@ -37,7 +37,8 @@ def look_ahead_derivatives(
     keys: of `losses_fn` on both.
 
   Returns:
-    `[S, T]`; 0 for tasks that were not sampled.
+    `[S, T]`, with a row more where the weighting looks at the gap; 0 for tasks that were not
+    sampled.
   """
   weights, outer = bilevel.weights(state.weighting), bilevel.outer
   num_tasks = outer.shape[1]
@@ -51,10 +52,10 @@ def look_ahead_derivatives(
     found, _ = losses_fn(params, state.model_state, batches[which], keys[which], **options)
     return stack_losses(found)
 
-  def derivatives(row: jax.Array) -> jax.Array:
+  def derivatives(judge: Callable[[PyTree, jax.Array], jax.Array]) -> jax.Array:
     return hypergradient(
       lambda params, weights: losses(params, 0, tasks) @ weights,
-      lambda params, _: losses(params, 1, judged) @ row,
+      judge,
       state.params,
       weights,
       optimizer,
@@ -62,10 +63,17 @@ def look_ahead_derivatives(
       estimator=bilevel.estimator,
     )[1]
 
-  found = derivatives(outer[0])[None] if len(outer) == 1 else jax.vmap(derivatives)(outer)
+  def of_row(row: jax.Array) -> jax.Array:
+    return derivatives(lambda params, _: losses(params, 1, judged) @ row)
+
+  found = of_row(outer[0])[None] if len(outer) == 1 else jax.vmap(of_row)(outer)
+  if bilevel.gap:
+    before = losses(state.params, 0, tasks)
+    gap = derivatives(lambda params, weights: (before - losses(params, 0, tasks)) @ weights)
+    found = jnp.concatenate([found, gap[None]])
   if tasks is None:
     return found
-  return jnp.zeros((len(outer), num_tasks), found.dtype).at[:, tasks].set(found)
+  return jnp.zeros((len(found), num_tasks), found.dtype).at[:, tasks].set(found)
 
 
 def check_pair(batch: Any) -> tuple[Any, Any]:

@@ -24,6 +24,7 @@ def plot_heat_map(
   *,
   title: str = "",
   limit: float | None = None,
+  digits: int = 1,
 ) -> None:
   """Draws a table of signed numbers: blue above zero, red below, the number in each cell.
 
@@ -36,6 +37,7 @@ def plot_heat_map(
     columns: names, for example of tasks.
     title: above the figure.
     limit: what the full colour stands for, at least 1; the largest size where None.
+    digits: after the decimal point.
 
   Example:
     >>> import tempfile, numpy as np
@@ -45,19 +47,24 @@ def plot_heat_map(
   """
   finite = np.abs(values[np.isfinite(values)])
   limit = max(limit or float(finite.max(initial=0)), 1.0)
-  figure = matplotlib.figure.Figure(
-    figsize=(2.5 + 0.95 * len(columns), 1.3 + 0.28 * len(rows)), layout="constrained"
-  )
+  turned = len(columns) > 8
+  room = 0.08 * max(map(len, columns), default=0) if turned else 0
+  size = 2.5 + (0.5 if turned else 0.95) * len(columns), 1.3 + 0.28 * len(rows) + room
+  figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
   axes = figure.subplots()
   norm = matplotlib.colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit)
   image = axes.imshow(values, cmap="RdBu", norm=norm, aspect="auto")
   axes.set_xticks(range(len(columns)), columns)
+  if turned:
+    axes.tick_params("x", labelrotation=90)
   axes.set_yticks(range(len(rows)), rows)
   axes.tick_params(length=0)
   for (row, column), value in np.ndenumerate(values):
     if np.isfinite(value):
       color = "white" if abs(norm(value) - 0.5) > 0.28 else "black"
-      axes.text(column, row, f"{value:+.1f}", ha="center", va="center", color=color, fontsize=8)
+      axes.text(
+        column, row, f"{value:+.{digits}f}", ha="center", va="center", color=color, fontsize=8
+      )
   powers = [10**k for k in range(math.floor(math.log10(limit)) + 1)]
   ticks = [*(-p for p in powers[::-1]), 0, *powers]
   bar = figure.colorbar(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.console
@@ -124,6 +124,29 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
   (console if console.is_terminal else rich.console.Console(width=160)).print(table)
 
 
+class Table(NamedTuple):
+  """A table of text.
+
+  Attributes:
+    title: above it.
+    header: names of the columns.
+    rows: as many cells each.
+  """
+
+  title: str
+  header: Sequence[str]
+  rows: Sequence[Sequence[str]]
+
+
+def write_tables(folder: pathlib.Path, tables: Sequence[Table], results: Any) -> None:
+  """Writes `results.json` and all tables to `results.md`, and prints them."""
+  (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+  parts = [f"# {t.title}\n\n{markdown_table(t.header, t.rows)}\n" for t in tables]
+  (folder / "results.md").write_text("\n".join(parts))
+  for table in tables:
+    print_table(*table)
+
+
 def write_results(
   folder: pathlib.Path,
   title: str,
@@ -132,6 +155,4 @@ def write_results(
   results: Any,
 ) -> None:
   """Writes `results.json` and `results.md`, and prints the table."""
-  (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-  (folder / "results.md").write_text(f"# {title}\n\n{markdown_table(header, rows)}\n")
-  print_table(title, header, rows)
+  write_tables(folder, [Table(title, header, rows)], results)

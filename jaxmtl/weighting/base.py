@@ -46,12 +46,15 @@ class Bilevel(NamedTuple):
     sample: `state -> (tasks [K], judged [J], outer [S, J])` where only samples of the tasks take
       part: the indices of those that the look-ahead step descends, of those that judge it, and the
       latter's coefficients; None where all do.
+    gap: whether the derivatives have a last row, that of what the weighted sum of the first batch's
+      losses falls by in the look-ahead step.
   """
 
   weights: Callable[[Any], jax.Array]
   outer: jax.Array
   estimator: Any = "exact"
   sample: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]] | None = None
+  gap: bool = False
 
 
 class Weighting(optax.GradientTransformationExtraArgs):
@@ -67,7 +70,7 @@ class Weighting(optax.GradientTransformationExtraArgs):
     revise: `(losses, state, mask=None) -> state`, to be called with the losses of the same batch
       after the parameters' step, where the method learns from their change; None otherwise.
     bilevel: for methods whose `weigh` also takes `hypergradient=` `[S, T]`, the derivatives of S
-      outer losses with respect to the weights; None otherwise.
+      outer losses (and a gap) with respect to the weights; None otherwise.
   """
 
   weigh: LossWeigh

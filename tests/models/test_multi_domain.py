@@ -1,0 +1,64 @@
+"""A network shared by domains: each domain's outputs are those of its own merged network."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxmtl import models
+
+DOMAINS = 3
+
+
+@pytest.fixture(scope="module")
+def network():
+  net = models.multi_domain(models.create("convnet4", width=3), DOMAINS, 4)
+  images = jax.random.normal(jax.random.key(1), (DOMAINS, 5, 8, 8, 1))
+  variables = jax.jit(net.init)(jax.random.key(0), images[0, 0])
+  # Domains that differ in all that is their own.
+  own = {name: variables["params"][name] for name in ("norms", "heads")}
+  key = jax.random.key(2)
+  own = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(key, x.shape), own)
+  return net, {**variables, "params": {**variables["params"], **own}}, images
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_each_domain_is_a_network_of_its_own(network, train):
+  net, variables, images = network
+  logits, statistics = net.apply(variables, images, train)
+  params = variables["params"]
+  backbone = models.create("convnet4", width=3)
+  for k in range(DOMAINS):
+    norms, heads, before = jax.tree.map(
+      lambda x, k=k: x[k], (params["norms"], params["heads"], variables["batch_stats"])
+    )
+    merged = unflatten_dict(flatten_dict(params["backbone"]) | flatten_dict(norms))
+    features, updated = backbone.apply(
+      {"params": merged, "batch_stats": before}, images[k], train=train, mutable=["batch_stats"]
+    )
+    want = features @ heads["kernel"] + heads["bias"]
+    np.testing.assert_allclose(logits[k], want, rtol=1e-4, atol=1e-5)
+    jax.tree.map(
+      lambda a, b, k=k: np.testing.assert_allclose(a[k], b, rtol=1e-4, atol=1e-6),
+      statistics,
+      updated["batch_stats"],
+    )
+
+
+def test_drawn_domains_use_their_own_layers(network):
+  net, variables, images = network
+  drawn = jnp.array([2, 0])
+  some, _ = net.apply(variables, images[drawn], True, drawn)
+  every, _ = net.apply(variables, images, True)
+  np.testing.assert_allclose(some, every[drawn], rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_shared(network):
+  _, variables, _ = network
+  mask = models.shared_mask(variables["params"])
+  shared = {path[0] for path, value in flatten_dict(mask).items() if value}
+  assert shared == {"backbone"}
+  assert all(path[-1] == "kernel" for path in flatten_dict(variables["params"]["backbone"]))
+  with pytest.raises(ValueError, match="num_domains must be at least 1"):
+    models.multi_domain(models.create("convnet4"), 0, 5)
