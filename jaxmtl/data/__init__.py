@@ -9,6 +9,7 @@ from jaxmtl.data.augment import (
   random_flip,
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, arrays
+from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.multi_digits import MultiDigits, TaskImages, multi_digits
 from jaxmtl.data.sources import load
@@ -25,6 +26,7 @@ __all__ = [
   "arrays",
   "batches",
   "channel_statistics",
+  "class_levels",
   "epoch_indices",
   "eval_batches",
   "labelled_fraction",

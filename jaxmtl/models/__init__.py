@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models.auto_encoder import AutoEncoder
 from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
@@ -17,6 +18,7 @@ from jaxmtl.models.vgg import STAGES, VGG
 __all__ = [
   "STAGES",
   "VGG",
+  "AutoEncoder",
   "CifarResNet",
   "Conv",
   "ConvNet4",
