@@ -75,12 +75,10 @@ def parse_psi(text: str, primary: Mapping[str, int], seeds: Sequence[int]) -> Se
   return Setting(kind, psi)
 
 
-def human_levels(setting: Setting, primary: Mapping[str, int], levels: Sequence[int]) -> list[str]:
-  """The primary tasks for which no given level has the setting's number of classes."""
+def without_level(setting: Setting, primary: Mapping[str, int], levels: Sequence[int]) -> list[str]:
+  """The primary tasks for which there are no given labels of the setting's number of classes."""
   return [
-    task
-    for task, total in setting.totals.items()
-    if total not in levels or total <= primary[task]
+    task for task, total in setting.totals.items() if total not in levels or total <= primary[task]
   ]
 
 

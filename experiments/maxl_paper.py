@@ -37,7 +37,13 @@ _HIERARCHY: dict[tuple[int, int], tuple[float, ...]] = {
   (3, 100): (87.49, 87.81, 90.43, 91.23, 90.61),
   (10, 20): (75.15, 77.26, 77.68, 77.97, 78.64),
   (10, 100): (75.15, 75.88, 78.63, 78.18, 78.43),
-  (20, 100): (70.71, 71.11, 73.35, 73.11, 74.28),  # its head says 10 auxiliary classes, its text 100
+  (20, 100): (
+    70.71,
+    71.11,
+    73.35,
+    73.11,
+    74.28,
+  ),  # its head says 10 auxiliary classes, its text 100
 }
 
 # Table 5.5: share of labels in use and accuracy, with and without the entropy term.

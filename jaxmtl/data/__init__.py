@@ -14,6 +14,7 @@ from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.multi_digits import MultiDigits, TaskImages, multi_digits
 from jaxmtl.data.sources import load
 from jaxmtl.data.splits import labelled_fraction, stratified_split
+from jaxmtl.data.ucf101 import load_ucf101
 
 __all__ = [
   "CIFAR_MEAN",
@@ -31,6 +32,7 @@ __all__ = [
   "eval_batches",
   "labelled_fraction",
   "load",
+  "load_ucf101",
   "multi_digits",
   "normalize",
   "random_crop",

@@ -87,9 +87,9 @@ class _Decoder(nn.Module):
       zip(sides[-2::-1], [*channels[1:], shape[-1]], strict=False)
     ):
       x = nn.relu(batch_norm(train, self.dtype, name=f"norm{i}")(x))
-      x = ConvTranspose(
-        features, (4, 4), stride=2, padding=1, dtype=self.dtype, name=f"deconv{i}"
-      )(x)
+      x = ConvTranspose(features, (4, 4), stride=2, padding=1, dtype=self.dtype, name=f"deconv{i}")(
+        x
+      )
       x = x[:, : side[0], : side[1]]
     return x
 
