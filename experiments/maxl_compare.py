@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.maxl_data import level_name
 from experiments.maxl_figures import draw
-from experiments.maxl_labels import Setting, fixed_labels, latent_codes, parse_psi, without_level
+from experiments.maxl_labels import Setting, fixed_labels, has_levels, latent_codes, parse_psi
 from experiments.maxl_network import Auxiliary
 from experiments.maxl_paper import ENTROPY, thesis_accuracy
 from experiments.maxl_training import Outcome, Parts, Trainer
@@ -49,24 +49,27 @@ def plan_comparison(config: Config, levels: dict[int, np.ndarray]) -> Plan:
   """Checks the options against the data set's levels."""
   finest = max(levels)
   classes = config.primary or {"digits": (2,), "cifar100": (20,)}.get(config.base, (finest,))
-  if unknown := [n for n in classes if n not in levels]:
+  if [n for n in classes if n not in levels] or len(set(classes)) < len(classes):
     raise ValueError(
-      f"primary must be among the levels of {config.dataset!r}, {', '.join(map(str, levels))} "
-      f"classes, got {unknown}."
+      f"primary must be different levels of {config.dataset!r}, which has "
+      f"{', '.join(map(str, levels))} classes, got {list(classes)}."
     )
   seeds = [config.seed + s for s in range(config.seeds)]
   primary = {level_name(n): n for n in classes}
   texts = config.psi or (("5",) if finest > max(classes) else ("2", "3", "5", "10"))
   settings = [parse_psi(text, primary, seeds) for text in texts]
-  lacking = {s.name: without_level(s, primary, list(levels)) for s in settings}
-  if "human" in config.methods and any(lacking.values()):
+  if len({setting.name for setting in settings}) < len(settings):
+    raise ValueError(f"psi must be different hierarchies, got {list(texts)}.")
+  given = all(has_levels(setting, primary, list(levels)) for setting in settings)
+  if "human" in config.methods and not given:
+    finer = [n for n in levels if n > min(classes)]
     raise ValueError(
-      f"method human needs given labels with as many classes as psi has in all, of {config.dataset!r}"
-      f" one of {[n for n in levels if n > min(classes)] or 'none'}; psi {list(texts)} has "
-      f"{[list(s.totals.values()) for s in settings]}. Leave human out, or choose another psi."
+      f"method human needs given labels with as many classes as psi has in all; {config.dataset!r} "
+      f"has {finer or 'none'}, psi {[list(s.totals.values()) for s in settings]}. Leave human out, "
+      "or choose another psi."
     )
   every = ("single", "random", "kmeans", "human", "maxl")
-  methods = config.methods or [m for m in every if m != "human" or not any(lacking.values())]
+  methods = config.methods or [m for m in every if m != "human" or given]
   return Plan(list(methods), primary, settings, seeds)
 
 

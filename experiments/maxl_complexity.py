@@ -58,7 +58,8 @@ def study_complexity(
   Those of a primary level are trained together: one network with a head for every auxiliary level
   among them, of which each run learns its own.
   """
-  rows, cosines = [], {}
+  rows: list[dict[str, Any]] = []
+  cosines: dict[str, dict[str, np.ndarray]] = {}
   for primary, group in plan.items():
     task, names = level_name(primary), [n for c in group for n in c.auxiliary]
     auxiliary = {level_name(n): Auxiliary(task, n) for n in sorted(set(names))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -33,10 +33,11 @@ def load_parts(config: Config) -> tuple[Parts, dict[int, np.ndarray]]:
     ValueError: if an option does not fit, or the images are too small for the backbone.
     FileNotFoundError: if the data are not there; the message says how to get them.
   """
-  options = {"image_size": config.image_size, "validation": config.validation, "seed": config.seed}
+  options: dict[str, Any] = {"validation": config.validation, "seed": config.seed}
   if config.base == "ucf101":
-    splits = data.load_ucf101(config.data_dir, **{"image_size": 32, **_given(options)})
+    splits = data.load_ucf101(config.data_dir, image_size=config.image_size or 32, **options)
   else:
+    options["image_size"] = config.image_size
     splits = data.load(config.dataset, data_dir=config.data_dir, **options)
   levels = data.class_levels(config.dataset, splits.train.num_classes)
   kept = data.labelled_fraction(splits.train.labels, config.fraction, seed=config.seed)
@@ -48,10 +49,6 @@ def load_parts(config: Config) -> tuple[Parts, dict[int, np.ndarray]]:
   backbone, images = config.build_backbone(), parts.train.images[:2]
   jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros(images.shape))  # raises if too small
   return parts, levels
-
-
-def _given(options: dict) -> dict:
-  return {name: value for name, value in options.items() if value is not None}
 
 
 def _labelled(part: data.ImageDataset, levels: dict[int, np.ndarray]) -> data.TaskImages:

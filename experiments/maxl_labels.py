@@ -75,11 +75,9 @@ def parse_psi(text: str, primary: Mapping[str, int], seeds: Sequence[int]) -> Se
   return Setting(kind, psi)
 
 
-def without_level(setting: Setting, primary: Mapping[str, int], levels: Sequence[int]) -> list[str]:
-  """The primary tasks for which there are no given labels of the setting's number of classes."""
-  return [
-    task for task, total in setting.totals.items() if total not in levels or total <= primary[task]
-  ]
+def has_levels(setting: Setting, primary: Mapping[str, int], levels: Sequence[int]) -> bool:
+  """Whether there are given, finer labels with the setting's numbers of classes."""
+  return all(total in levels and total > primary[t] for t, total in setting.totals.items())
 
 
 def fixed_labels(

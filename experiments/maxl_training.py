@@ -117,15 +117,15 @@ class Trainer:
       The outcome.
     """
     given = {a: jnp.asarray(values) for a, values in ids.items()}
-    batch = self._probe()
     few = {a: values[:, : self._batch_size] for a, values in given.items()}
-    probe = self.networks.as_labels({**batch, AUXILIARY: few})
+    probe = self.networks.as_labels({**self._probe(), AUXILIARY: few})
+    labelled = any((values >= 0).any() for values in ids.values())
     return self._fit(
       name,
       self._fresh(sizes),
       lambda s: self._fixed_epoch(s, {**self._train, AUXILIARY: given}),
       lambda s: s,
-      lambda s: {"cosine": self._cosine(s, probe)},
+      lambda s: {"cosine": self._cosine(s, probe)} if labelled else {},
     )
 
   def train_generated(
@@ -172,6 +172,7 @@ class Trainer:
         return label_network.update(label, network, batch)
 
       # Another pass in another order: the label state has a key of its own.
+      label: Any
       label, found = training.scan_epoch(teach, self._batch_size, networks.prepare)(
         state.label, examples
       )
