@@ -150,6 +150,10 @@ class Networks:
     """Logits by task of uint8 images."""
     return self.model.apply(variables, self.images(images))
 
+  def encode(self, variables: Any, images: jax.Array) -> Any:
+    """The backbone's features `[B, D]` of uint8 images."""
+    return self.model.apply(variables, self.images(images), method="encode")
+
   def epoch(self, one_pass: Callable[..., Any]) -> Callable[..., Any]:
     """A pass over the data that also says which share of the auxiliary classes was in use."""
 

@@ -96,11 +96,13 @@ class Trainer:
     self._step = training.train_step(networks.losses_fn, networks.optimizer(), num_tasks)
     self._accuracy = accuracy_fn(networks.predict)
     one_pass = training.scan_epoch(self._step.update, self._batch_size, networks.prepare)
+    self._starts: dict[int, training.TrainState] = {}
     self._axes = dict.fromkeys(self._train)
     self._fixed_epoch = self._compiled(networks.epoch(one_pass), {**self._axes, AUXILIARY: 0})
     self._cosine = jax.jit(
       jax.vmap(networks.cosine, in_axes=(0, {**self._axes, AUXILIARY: 0})),
     )
+    self._encode = jax.jit(networks.encode)
     self._generate = jax.jit(jax.vmap(networks.generate, in_axes=(0, None, None)))
 
   def train_fixed(
@@ -206,27 +208,24 @@ class Trainer:
 
   def features(self, state: training.TrainState, run: int, images: np.ndarray) -> np.ndarray:
     """The backbone's features `[N, D]` of uint8 images, of one run."""
-    params, batch_stats = jax.tree.map(
-      lambda leaf: leaf[run], (state.params, state.model_state["batch_stats"])
-    )
-    model = self.networks.model
-
-    @jax.jit
-    def encode(images: jax.Array) -> Any:
-      variables = {"params": params, "batch_stats": batch_stats}
-      return model.apply(variables, self.networks.images(images), method="encode")
-
-    return np.asarray(encode(jnp.asarray(images)))
+    variables = {"params": state.params, "batch_stats": state.model_state["batch_stats"]}
+    return np.asarray(self._encode(jax.tree.map(lambda leaf: leaf[run], variables), images))
 
   def _fresh(self, sizes: Mapping[str, np.ndarray]) -> training.TrainState:
-    networks = self.networks
+    """The states at the start, compiled once for all methods with so many runs."""
+    networks, runs = self.networks, len(next(iter(sizes.values())))
 
     def init(key: jax.Array, sizes: Any) -> training.TrainState:
       variables = networks.model.init(key, networks.images(self._train["image"][:2]))
       state = {"batch_stats": variables.get("batch_stats", {}), "sizes": sizes}
       return self._step.init(variables["params"], key, state)
 
-    return self._init_runs(init, sizes)
+    if runs not in self._starts:
+      self._starts[runs] = self._init_runs(init, sizes)
+    # Copies, since the epoch donates its state.
+    state = jax.tree.map(jnp.copy, self._starts[runs])
+    own = {a: jnp.asarray(values) for a, values in sizes.items()}
+    return dataclasses.replace(state, model_state={**state.model_state, "sizes": own})
 
   def _init_runs(self, init: Callable[..., Any], given: Mapping[str, np.ndarray]) -> Any:
     """Runs `init(key, given)` for all runs, seeds one after the other within a setting."""
