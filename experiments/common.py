@@ -22,9 +22,14 @@ from jaxmtl import data, training
 _ONCE = {"xla_backend_optimization_level": 0}
 
 
-def init_seeds(init: Callable[..., Any], first_seed: int, num_seeds: int, *args: Any) -> Any:
-  """Runs `init(key, *args)` for every seed, with arguments that have a leading axis of seeds."""
-  keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds) + first_seed)
+def init_seeds(
+  init: Callable[..., Any], first_seed: int, num_seeds: int, *args: Any, repeat: int = 1
+) -> Any:
+  """Runs `init(key, *args)` for every seed, with arguments that have a leading axis of seeds.
+
+  With `repeat` the seeds come round so often, for several settings one after the other.
+  """
+  keys = jax.vmap(jax.random.key)(jnp.tile(jnp.arange(num_seeds) + first_seed, repeat))
   return jax.jit(jax.vmap(init), compiler_options=_ONCE)(keys, *args)
 
 

@@ -10,10 +10,12 @@ from jaxmtl.data.augment import (
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
 from jaxmtl.data.domains import DomainImages, by_domain
+from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.multi_digits import multi_digits
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
+from jaxmtl.data.ucf101 import load_ucf101
 
 __all__ = [
   "CIFAR_MEAN",
@@ -28,11 +30,13 @@ __all__ = [
   "batches",
   "by_domain",
   "channel_statistics",
+  "class_levels",
   "epoch_indices",
   "eval_batches",
   "labelled_fraction",
   "load",
   "load_tasks",
+  "load_ucf101",
   "multi_digits",
   "normalize",
   "random_crop",

@@ -5,14 +5,18 @@ from jaxmtl.labels.describe import LabelReport, describe_labels
 from jaxmtl.labels.divisions import all_divisions
 from jaxmtl.labels.mask_softmax import mask_softmax
 from jaxmtl.labels.nearest import nearest_label
+from jaxmtl.labels.subclasses import balanced_psi, kmeans_subclasses, random_subclasses
 from jaxmtl.labels.uniform import uniform_labels
 
 __all__ = [
   "LabelReport",
   "all_divisions",
+  "balanced_psi",
   "binary_labels",
   "describe_labels",
+  "kmeans_subclasses",
   "mask_softmax",
   "nearest_label",
+  "random_subclasses",
   "uniform_labels",
 ]

@@ -1,6 +1,7 @@
 """Mask SoftMax: probabilities over the auxiliary classes of an example's primary class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 
 
 def mask_softmax(
-  logits: jax.typing.ArrayLike, primary: jax.typing.ArrayLike, psi: Sequence[int]
+  logits: jax.typing.ArrayLike, primary: jax.typing.ArrayLike, psi: Sequence[int] | jax.Array
 ) -> jax.Array:
   r"""Soft auxiliary labels that are zero outside the block of the primary class.
 
@@ -19,13 +20,17 @@ def mask_softmax(
   the next `psi[1]` to primary class 1. The mask applies to the exponentials, so that no weight
   leaks to other blocks (the paper's formula, read by the letter, masks the logits).
 
+  Several hierarchies run together under `jax.vmap` over `psi` as a JAX array, with logits as wide
+  as the largest needs: classes beyond the sum are padding, of probability 0.
+
   Args:
-    logits: Float ``[batch, sum(psi)]``.
+    logits: Float ``[batch, sum(psi)]``, or wider where `psi` is a JAX array.
     primary: Integers ``[batch]`` in ``0 .. len(psi) - 1``.
-    psi: Auxiliary classes of each primary class, static integers >= 1.
+    psi: Auxiliary classes of each primary class: static integers >= 1, or a JAX array ``[P]`` of
+      them, possibly traced. The values of an array are not checked.
 
   Returns:
-    ``[batch, sum(psi)]``, rows summing to 1; float32 or wider.
+    Probabilities of the shape of `logits`, rows summing to 1; float32 or wider.
 
   Raises:
     ValueError: If `psi` does not fit the logits, or a shape is wrong.
@@ -42,12 +47,7 @@ def mask_softmax(
     section 3.3.
   """
   logits, primary = jnp.asarray(logits), jnp.asarray(primary)
-  sizes = _sizes(psi)
-  if logits.ndim != 2 or logits.shape[1] != sizes.sum():
-    raise ValueError(
-      f"psi={tuple(psi)} has {sizes.sum()} auxiliary classes in all, so logits must have shape "
-      f"[batch, {sizes.sum()}], got {logits.shape}."
-    )
+  block_of = _blocks(logits.shape, psi)
   if primary.shape != logits.shape[:1]:
     raise ValueError(
       f"primary must hold one class an example, shape {logits.shape[:1]}, got {primary.shape}."
@@ -55,12 +55,24 @@ def mask_softmax(
   if not jnp.issubdtype(primary.dtype, jnp.integer):
     raise TypeError(f"primary must be integer classes, got dtype {primary.dtype}.")
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-  block_of = np.repeat(np.arange(len(sizes)), sizes)
   return jax.nn.softmax(logits, axis=-1, where=primary[:, None] == block_of)
 
 
-def _sizes(psi: Sequence[int]) -> np.ndarray:
+def _blocks(shape: tuple[int, ...], psi: Sequence[int] | jax.Array) -> Any:
+  """The primary class of every auxiliary class, or one that does not exist for padding."""
+  if isinstance(psi, jax.Array):
+    if psi.ndim != 1 or not jnp.issubdtype(psi.dtype, jnp.integer) or len(shape) != 2:
+      raise ValueError(
+        "psi must be integers [P] and logits [batch, classes], got psi of shape "
+        f"{psi.shape} and dtype {psi.dtype}, and logits of shape {shape}."
+      )
+    return jnp.searchsorted(jnp.cumsum(psi), jnp.arange(shape[1]), side="right")
   sizes = np.asarray(psi)
   if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
     raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
-  return sizes
+  if len(shape) != 2 or shape[1] != sizes.sum():
+    raise ValueError(
+      f"psi={tuple(psi)} has {sizes.sum()} auxiliary classes in all, so logits must have shape "
+      f"[batch, {sizes.sum()}], got {shape}."
+    )
+  return np.repeat(np.arange(len(sizes)), sizes)

@@ -156,13 +156,12 @@ def maxl(
         )
       return found
 
-    def entropy(label_params: PyTree) -> jax.Array:
-      made = jax.tree.leaves(generate(label_params)[0])
-      return sum((label_entropy(leaf) for leaf in made), jnp.zeros(()))
+    def entropy(made: Any) -> jax.Array:
+      return sum((label_entropy(leaf) for leaf in jax.tree.leaves(made)), jnp.zeros(()))
 
     def outer(params: PyTree, label_params: PyTree) -> jax.Array:
       judged = losses(params, label_params)[jnp.array(primary)].sum()
-      return judged + entropy_weight * entropy(label_params)
+      return judged + entropy_weight * entropy(generate(label_params)[0])
 
     value, gradient = hypergradient(
       lambda params, label_params: losses(params, label_params).sum(),
@@ -172,14 +171,15 @@ def maxl(
       optimizer,
       train_state.optimizer,
     )
+    made, model_state = generate(state.params)
     updates, optimizer_state = label_optimizer.update(gradient, state.optimizer, state.params)
     new_state = LabelState(
       step=state.step + 1,
       params=optax.apply_updates(state.params, updates),
-      model_state=generate(state.params)[1],
+      model_state=model_state,
       optimizer=optimizer_state,
       key=state.key,
     )
-    return new_state, {"loss": value, "entropy": entropy(state.params)}
+    return new_state, {"loss": value, "entropy": entropy(made)}
 
   return LabelNetwork(init, add_labels, update)

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models.auto_encoder import AutoEncoder
 from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
@@ -23,6 +24,7 @@ from jaxmtl.models.vit import BEiT, ViT
 __all__ = [
   "STAGES",
   "VGG",
+  "AutoEncoder",
   "BEiT",
   "Backbone",
   "CifarResNet",

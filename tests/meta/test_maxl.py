@@ -228,6 +228,21 @@ def test_bad_psi(psi, shape, message):
     labels.mask_softmax(jnp.zeros(shape), jnp.zeros(3, int), psi)
 
 
+def test_hierarchies_of_all_widths_run_together():
+  psis, primary = [(2, 3), (1, 1), (4, 2)], jnp.array([0, 1, 1])
+  logits = jnp.asarray(np.random.default_rng(0).normal(size=(3, 6)), jnp.float32)
+  together = jax.vmap(labels.mask_softmax, in_axes=(None, None, 0))(
+    logits, primary, jnp.array(psis)
+  )
+  for psi, padded in zip(psis, together, strict=True):
+    own = sum(psi)
+    want = labels.mask_softmax(logits[:, :own], primary, psi)
+    np.testing.assert_allclose(padded[:, :own], want, rtol=1e-6)
+    assert np.all(padded[:, own:] == 0)
+  with pytest.raises(ValueError, match=r"psi must be integers \[P\] .* dtype float32"):
+    labels.mask_softmax(logits, primary, jnp.ones(2))
+
+
 def test_mask_softmax_wants_one_class_an_example():
   with pytest.raises(ValueError, match="primary must hold one class an example"):
     labels.mask_softmax(jnp.zeros((3, 4)), jnp.zeros(2, int), (2, 2))

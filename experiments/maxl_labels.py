@@ -1,0 +1,174 @@
+"""Hierarchies, and the auxiliary labels of the methods that generate none while they train."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.common import fit_or_go_on, init_seeds
+from experiments.maxl_training import FREE
+from jaxmtl import data, labels, losses, models, training
+
+if TYPE_CHECKING:
+  from experiments.maxl import Config
+
+_TOTAL = "total:"
+
+
+class Setting(NamedTuple):
+  """One hierarchy.
+
+  Attributes:
+    name: as tables show it.
+    psi: by primary task, its auxiliary classes within each class, int `[seeds, classes]`.
+  """
+
+  name: str
+  psi: dict[str, np.ndarray]
+
+  @property
+  def totals(self) -> dict[str, int]:
+    """Auxiliary classes in all, by primary task."""
+    return {task: int(values[0].sum()) for task, values in self.psi.items()}
+
+
+def parse_psi(text: str, primary: Mapping[str, int], seeds: Sequence[int]) -> Setting:
+  """Reads `5` (each class has five), `total:100` (shared out evenly) or `3,3,4` (one a class).
+
+  Args:
+    text: what was asked for.
+    primary: number of classes by primary task.
+    seeds: of the runs; who gets one more of an uneven total is drawn anew for each.
+
+  Returns:
+    The setting.
+
+  Raises:
+    ValueError: If it is none of these, or does not match the classes.
+  """
+  try:
+    counts = [int(part) for part in text.removeprefix(_TOTAL).split(",")]
+  except ValueError:
+    counts = []
+  if not counts or min(counts) < 1 or (text.startswith(_TOTAL) and len(counts) > 1):
+    raise ValueError(f"psi takes values like 5, total:100 or 3,3,4 (all >= 1), got {text!r}.")
+  psi = {}
+  for task, classes in primary.items():
+    if text.startswith(_TOTAL):
+      psi[task] = np.stack([labels.balanced_psi(classes, counts[0], seed) for seed in seeds])
+      continue
+    if len(counts) not in (1, classes):
+      raise ValueError(
+        f"psi must have one number for each of the {classes} primary classes of {task}, or one for "
+        f"all, got {len(counts)} in {text!r}."
+      )
+    row = np.broadcast_to(np.array(counts), classes)
+    psi[task] = np.tile(row, (len(seeds), 1))
+  kind = f"{counts[0]} auxiliary" if text.startswith(_TOTAL) else f"psi {text.replace(',', ', ')}"
+  return Setting(kind, psi)
+
+
+def has_levels(setting: Setting, primary: Mapping[str, int], levels: Sequence[int]) -> bool:
+  """Whether there are given, finer labels with the setting's numbers of classes."""
+  return all(total in levels and total > primary[t] for t, total in setting.totals.items())
+
+
+def fixed_labels(
+  method: str,
+  settings: Sequence[Setting],
+  seeds: Sequence[int],
+  examples: data.TaskImages,
+  codes: Callable[[], np.ndarray],
+) -> dict[str, np.ndarray]:
+  """Labels by primary task, int32 `[runs, num_examples]`, seeds one after the other in a setting.
+
+  Args:
+    method: random, kmeans or human.
+    settings: the hierarchies.
+    seeds: of the runs.
+    examples: with the labels of all levels, by `level_<classes>`.
+    codes: what K-Means clusters, float `[seeds, num_examples, dim]`.
+  """
+  features = codes() if method == "kmeans" else None
+
+  def of(setting: Setting, task: str, i: int) -> np.ndarray:
+    classes, psi = examples.labels[task], setting.psi[task][i]
+    if method == "human":
+      return examples.labels[f"level_{setting.totals[task]}"]
+    if method == "random":
+      return labels.random_subclasses(classes, psi, seeds[i])
+    assert features is not None
+    return labels.kmeans_subclasses(features[i], classes, psi, seeds[i])
+
+  return {
+    task: np.stack([of(setting, task, i) for setting in settings for i in range(len(seeds))])
+    for task in settings[0].psi
+  }
+
+
+def latent_codes(config: Config, images: np.ndarray, folder: pathlib.Path) -> np.ndarray:
+  """Trains an auto-encoder a seed, all together, and encodes the images it was trained on.
+
+  Args:
+    config: the experiment's options.
+    images: uint8 `[N, H, W, C]`.
+    folder: where its checkpoints and metrics go.
+
+  Returns:
+    Float32 `[seeds, N, config.latent]`.
+  """
+  model = models.AutoEncoder(config.latent)
+  statistics = data.channel_statistics(images)
+  on_device = jnp.asarray(images)
+
+  def prepare(key: jax.Array, batch: jax.Array) -> jax.Array:
+    del key
+    return data.normalize(batch, *statistics)
+
+  def losses_fn(params: Any, model_state: Any, batch: jax.Array, key: jax.Array) -> Any:
+    del key
+    restored, updated = model.apply(
+      {"params": params, **model_state}, batch, train=True, mutable=["batch_stats"]
+    )
+    return losses.mean_squared_error(restored, batch)[None], training.Aux(updated)
+
+  step = training.train_step(losses_fn, optax.adam(1e-3), 1)
+
+  def init(key: jax.Array) -> training.TrainState:
+    variables = model.init(key, data.normalize(on_device[:2], *statistics))
+    return step.init(variables["params"], key, {"batch_stats": variables.get("batch_stats", {})})
+
+  batch_size = min(config.batch_size, len(images))
+  epoch = jax.jit(
+    jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None)),
+    donate_argnums=0,
+  )
+  identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
+  state, _ = fit_or_go_on(
+    folder / "auto_encoder",
+    identity,
+    init_seeds(init, config.seed, config.seeds),
+    lambda s: epoch(s, on_device),
+    config.auto_encoder_epochs,
+    name="auto-encoder",
+    checkpoint_every=config.checkpoint_every,
+  )
+
+  @jax.jit
+  @jax.vmap
+  def encode(state: training.TrainState) -> Any:
+    variables = {"params": state.params, **state.model_state}
+    return jax.lax.map(
+      lambda image: model.apply(variables, prepare(state.key, image[None]), method="encode")[0],
+      on_device,
+      batch_size=250,
+    )
+
+  return np.asarray(encode(state))
