@@ -1,9 +1,10 @@
 """Convolutions in the form that each backend runs fast.
 
-XLA's CPU backend runs `lax.conv` several times slower on small maps, inside loops (`scan`, `map`,
-`while_loop`) and with batched kernels (`vmap` over seeds) than the same sum written as matrix
-products. On CPU, this module therefore writes every convolution as slices and matrix products;
-every other backend gets one plain `lax.conv_general_dilated`.
+XLA's CPU backend runs `lax.conv` several times slower on tiny maps and with batched kernels (`vmap`
+over seeds), and the derivatives that JAX makes of it inside loops (`scan`, `map`, `while_loop`),
+than the same sums written as matrix products. On CPU, this module therefore writes such
+convolutions as slices and matrix products, and the others as `lax.conv` with derivatives of its
+own; every other backend gets one plain `lax.conv_general_dilated`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmtl.models._patches import Pads, matmul_conv
+from jaxmtl.models._convolution import cpu_conv
+from jaxmtl.models._patches import Pads
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
 Form = Literal["auto", "matmul", "lax"]
@@ -42,7 +44,7 @@ def conv2d(
     padding: `"SAME"`, `"VALID"`, a number of pixels for every side, or two entries (vertical,
       horizontal), each a number or a pair `(before, after)`.
     dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
-    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for slices and matrix products,
+    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for the forms of the CPU,
       `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
 
   Returns:
@@ -65,7 +67,7 @@ def conv2d(
   steps, rates = _pair("strides", strides), _pair("dilation", dilation)
   pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
   if use_matmul(form):
-    return matmul_conv(x, kernel, steps, pads, rates)
+    return cpu_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
     x, kernel, steps, pads, rhs_dilation=rates, dimension_numbers=_DIMENSIONS
   )
