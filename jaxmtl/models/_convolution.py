@@ -74,7 +74,7 @@ def _has_kernel() -> bool:
   """Whether XLA was built with the kernel; otherwise its convolutions in loops are very slow."""
   shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in ((1, 8, 8, 32), (3, 3, 32, 32))]
   call = jax.jit(lambda x, kernel: _convolve(x, kernel, (1, 1), ((0, 0), (0, 0)), (1, 1)))
-  return "__ynn_fusion" in call.lower(*shapes).compile().as_text()
+  return "__ynn_fusion" in (call.lower(*shapes).compile().as_text() or "")
 
 
 def _convolve(
@@ -106,7 +106,8 @@ def _transpose_maps(g: jax.Array, x: Any, kernel: jax.Array, **options: Any) -> 
   """The cotangent of the maps, from that of the output."""
   shape, (strides, pads, dilation) = x.aval.shape, _geometry(options)
   extents = [d * (k - 1) for d, k in zip(dilation, kernel.shape[:2], strict=True)]
-  back = tuple((e - before, e - after) for e, (before, after) in zip(extents, pads, strict=True))
+  (top, bottom), (left, right) = pads
+  back = ((extents[0] - top, extents[0] - bottom), (extents[1] - left, extents[1] - right))
   flipped = kernel[::-1, ::-1].swapaxes(2, 3)
   if strides == (1, 1) and _is_fast(g.shape, flipped.shape, g.dtype, strides, back, dilation):
     return _bind(g, flipped, strides, back, dilation)

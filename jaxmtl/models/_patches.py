@@ -60,15 +60,15 @@ def kernel_gradient(
   the rows only, times copies of the cotangent that are shifted along the columns.
   """
   (kh, kw), channels, features = size, x.shape[-1], cotangent.shape[-1]
-  count = cotangent.shape[1:3]
+  _, rows, columns, _ = cotangent.shape
   x = _pad(x, *pads)
   if strides == (1, 1) and kh * kw * channels > kw * channels + kh * features:
-    x = _patches(x, (1, kw), (x.shape[1], count[1]), strides, dilation)
+    x = _patches(x, (1, kw), (x.shape[1], columns), strides, dilation)
     shifts = [(i * dilation[0], (kh - 1 - i) * dilation[0]) for i in range(kh)]
     cotangent = jnp.concatenate([_pad(cotangent, shift, (0, 0)) for shift in shifts], axis=-1)
     product = _product(x, cotangent).reshape(kw, channels, kh, features)
     return product.transpose(2, 0, 1, 3)
-  patches = _patches(x, size, count, strides, dilation)
+  patches = _patches(x, size, (rows, columns), strides, dilation)
   return _product(patches, cotangent).reshape(kh, kw, channels, features)
 
 
