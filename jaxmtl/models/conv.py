@@ -74,7 +74,7 @@ def conv2d(
 
 
 def use_matmul(form: Form = "auto") -> bool:
-  """Whether a convolution takes the matrix-product form, decided while tracing.
+  """Whether a convolution takes the forms of the CPU, decided while tracing.
 
   Args:
     form: `"auto"`, `"matmul"` or `"lax"`, as in `conv2d`.
