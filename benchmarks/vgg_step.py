@@ -1,13 +1,14 @@
-"""Time of one training step of VGG-19-BN on 32x32 images: ours, plain `lax.conv`, and PyTorch.
+"""Time of one training step of a convolutional network: ours, plain `lax.conv`, and PyTorch.
 
-Command: `python -m benchmarks.vgg_step --batch 64 --repeats 5`.
+Commands: `python -m benchmarks.vgg_step --network vgg16 --repeats 5`, the same with vgg19, and
+`python -m benchmarks.vgg_step --network resnet18 --size 96 --batch 32`.
 PyTorch takes part where it is installed.
 Every repeat times each program once, in turn, after one warm-up; the table shows medians.
 """
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -25,7 +26,10 @@ class Config:
   """What to time.
 
   Args:
+    network: vgg16 or vgg19 with batch normalization, or resnet18.
+    size: Height and width of the images.
     batch: Images a step.
+    plain: Whether to time plain `lax.conv` as well.
     repeats: Timed rounds.
     width: Multiplier of all channel counts.
     steps: Steps of one scanned call.
@@ -34,7 +38,10 @@ class Config:
     threads: Number of PyTorch's threads; 0 keeps its default.
   """
 
+  network: Literal["vgg16", "vgg19", "resnet18"] = "vgg19"
+  size: int = 32
   batch: int = 64
+  plain: bool = True
   repeats: int = 5
   width: float = 1.0
   steps: int = 2
@@ -45,8 +52,10 @@ class Config:
 
 def _jax_step(config: Config, form: str, mode: str) -> Callable[[], Any]:
   """A compiled call that trains; `mode` is alone, scan or seeds."""
-  model = models.MultiHead(models.create("vgg19", width=config.width), {"main": nn.Dense(100)})
-  images = jax.random.normal(jax.random.key(1), (config.batch, 32, 32, 3))
+  model = models.MultiHead(
+    models.create(config.network, **_options(config)), {"main": nn.Dense(100)}
+  )
+  images = jax.random.normal(jax.random.key(1), (config.batch, config.size, config.size, 3))
   labels = jnp.arange(config.batch) % 100
   optimizer = optax.sgd(0.01, momentum=0.9)
 
@@ -92,18 +101,13 @@ def _torch_step(config: Config) -> Callable[[], Any] | None:
     return None
   if config.threads:
     torch.set_num_threads(config.threads)
-  layers: list[Any] = []
-  channels = 3
-  for depth, width in zip(models.STAGES[19], (64, 128, 256, 512, 512), strict=True):
-    width = round(width * config.width)
-    for _ in range(depth):
-      conv = torch.nn.Conv2d(channels, width, 3, padding=1, bias=False)
-      layers += [conv, torch.nn.BatchNorm2d(width), torch.nn.ReLU(inplace=True)]
-      channels = width
-    layers.append(torch.nn.MaxPool2d(2))
-  net = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(channels, 100))
+  make = _torch_resnet18 if config.network == "resnet18" else _torch_vgg
+  net = make(config)
   optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-  images, labels = torch.randn(config.batch, 3, 32, 32), torch.arange(config.batch) % 100
+  images, labels = (
+    torch.randn(config.batch, 3, config.size, config.size),
+    torch.arange(config.batch) % 100,
+  )
 
   def call() -> None:
     optimizer.zero_grad()
@@ -113,14 +117,61 @@ def _torch_step(config: Config) -> Callable[[], Any] | None:
   return call
 
 
+def _torch_vgg(config: Config) -> Any:
+  import torch
+
+  layers: list[Any] = []
+  channels, stages = 3, models.STAGES[int(config.network.removeprefix("vgg"))]
+  for depth, width in zip(stages, (64, 128, 256, 512, 512), strict=True):
+    width = round(width * config.width)
+    for _ in range(depth):
+      conv = torch.nn.Conv2d(channels, width, 3, padding=1, bias=False)
+      layers += [conv, torch.nn.BatchNorm2d(width), torch.nn.ReLU(inplace=True)]
+      channels = width
+    layers.append(torch.nn.MaxPool2d(2))
+  layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(channels, 100)]
+  return torch.nn.Sequential(*layers)
+
+
+def _torch_resnet18(config: Config) -> Any:
+  from torch import nn as tnn
+
+  def conv_norm(before: int, after: int, size: int, stride: int) -> list[Any]:
+    conv = tnn.Conv2d(before, after, size, stride, size // 2, bias=False)
+    return [conv, tnn.BatchNorm2d(after)]
+
+  class Block(tnn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+      super().__init__()
+      first, second = conv_norm(before, after, 3, stride), conv_norm(after, after, 3, 1)
+      self.body = tnn.Sequential(*first, tnn.ReLU(), *second)
+      self.shortcut = tnn.Sequential(*(conv_norm(before, after, 1, stride) if stride > 1 else []))
+
+    def forward(self, x: Any) -> Any:
+      return tnn.functional.relu(self.body(x) + self.shortcut(x))
+
+  layers = [*conv_norm(3, 64, 7, 2), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)]
+  before = 64
+  for after in (64, 128, 256, 512):
+    layers += [Block(before, after, 2 if after > 64 else 1), Block(after, after, 1)]
+    before = after
+  return tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(512, 100))
+
+
+def _options(config: Config) -> dict[str, Any]:
+  """Of `models.create`; only the VGGs have a width."""
+  return {} if config.network == "resnet18" else {"width": config.width}
+
+
 def main(config: Config) -> None:
   """Time every program in turn and print a Markdown table."""
   programs: dict[str, tuple[Callable[[], Any] | None, int]] = {
     "ours, jit": (_jax_step(config, "matmul", "alone"), 1),
     "ours, in scan": (_jax_step(config, "matmul", "scan"), config.steps),
-    "plain lax.conv, jit": (_jax_step(config, "lax", "alone"), 1),
     "PyTorch": (_torch_step(config), 1),
   }
+  if config.plain:
+    programs["plain lax.conv, jit"] = (_jax_step(config, "lax", "alone"), 1)
   if config.seeds:
     calls = config.steps * config.seeds
     name = f"ours, {config.seeds} seeds in scan (each)"

@@ -24,6 +24,9 @@ _CALLS = ("jit", "pjit")
 # They move or round entries, so that inner products of gradients stay.
 _LAYOUT = ("reshape", "transpose", "squeeze", "expand_dims", "convert_element_type", "copy")
 
+# The second is `jaxmtl.models.conv2d`'s on CPU, with the options of the first.
+_CONVOLUTIONS = ("conv_general_dilated", "cpu_convolution")
+
 
 class Equation(NamedTuple):
   """One equation of a `Program`, its inputs and outputs as places in the environment."""
@@ -68,7 +71,7 @@ class Use(NamedTuple):
     steps = tuple((primitive.name, tuple(sorted(o.items()))) for primitive, o in self.path)
     if self.kind == "dot_general":
       return (self.kind, steps, self.eqn.params["dimension_numbers"][0][self.side])
-    if self.kind == "conv_general_dilated":
+    if self.kind in _CONVOLUTIONS:
       return (self.kind, steps, self.eqn.params["dimension_numbers"].rhs_spec)
     return (self.kind, steps)
 
@@ -92,7 +95,7 @@ class Use(NamedTuple):
       contracted = self.eqn.params["dimension_numbers"][0][self.side]
       length = math.prod(parameter[i] for i in contracted)
       out = math.prod(parameter) // max(length, 1)
-    elif self.kind == "conv_general_dilated":
+    elif self.kind in _CONVOLUTIONS:
       out = parameter[self.eqn.params["dimension_numbers"].rhs_spec[0]]
       length = math.prod(parameter) // max(out, 1)
     else:
@@ -104,7 +107,7 @@ class Use(NamedTuple):
     options = self.eqn.params
     if self.kind == "gather":
       return inputs.reshape(-1)
-    if self.kind == "conv_general_dilated":
+    if self.kind in _CONVOLUTIONS:
       numbers, kernel = options["dimension_numbers"], self.eqn.invars[1].aval.shape
       patches = jax.lax.conv_general_dilated_patches(
         inputs,
@@ -126,7 +129,7 @@ class Use(NamedTuple):
   def cotangent_rows(self, cotangents: jax.Array) -> jax.Array:
     """Cotangents of the output, `[T, *output.shape]`, as `[T, N, out]`."""
     rows, _, out = self.sizes()
-    if self.kind == "conv_general_dilated":
+    if self.kind in _CONVOLUTIONS:
       feature = self.eqn.params["dimension_numbers"].out_spec[1]
       cotangents = jnp.moveaxis(cotangents, feature + 1, -1)
     elif self.kind == "dot_general" and self.side == 0:
@@ -234,7 +237,7 @@ def _is_linear_layer(eqn: Any, side: int) -> bool:
   options = eqn.params
   if eqn.primitive.name == "dot_general":
     return options["dimension_numbers"][1] == ((), ())
-  if eqn.primitive.name == "conv_general_dilated":
+  if eqn.primitive.name in _CONVOLUTIONS:
     return side == 1 and options["feature_group_count"] == options["batch_group_count"] == 1
   if eqn.primitive.name == "gather" and side == 0 and eqn.invars[0].aval.ndim == 2:
     numbers, indices = options["dimension_numbers"], eqn.invars[1].aval

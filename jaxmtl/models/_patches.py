@@ -1,5 +1,7 @@
 """Convolution as slices and one matrix product, for the CPU."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -25,10 +27,8 @@ def matmul_conv(
   products with zeros (16/9 as many) in a matrix product that is wide enough to be efficient.
   """
   kh, kw, channels, features = kernel.shape
-  zero = jnp.zeros((), x.dtype)
-  x = lax.pad(x, zero, ((0, 0, 0), (*pads[0], 0), (*pads[1], 0), (0, 0, 0)))
-  rows = (x.shape[1] - dilation[0] * (kh - 1) - 1) // strides[0] + 1
-  columns = (x.shape[2] - dilation[1] * (kw - 1) - 1) // strides[1] + 1
+  rows, columns = output_size(x.shape, kernel.shape, strides, pads, dilation)
+  x, zero = _pad(x, *pads), jnp.zeros((), x.dtype)
   dense = strides == dilation == (1, 1)
   narrow = max(channels, features) <= _TILED_CHANNELS
   if dense and narrow and (kh, kw) == (3, 3) and rows % 2 == columns % 2 == 0:
@@ -44,6 +44,58 @@ def matmul_conv(
     return y.reshape(x.shape[0], rows, columns, features)
   patches = _patches(x, (kh, kw), (rows, columns), strides, dilation)
   return patches @ kernel.reshape(kh * kw * channels, features)
+
+
+def kernel_gradient(
+  x: jax.Array,
+  cotangent: jax.Array,
+  size: tuple[int, int],
+  strides: tuple[int, int],
+  pads: Pads,
+  dilation: tuple[int, int],
+) -> jax.Array:
+  """The gradient for a kernel of `size`, from the cotangent of the convolution's output.
+
+  Patches as in `matmul_conv`, times the cotangent; or, where that takes less memory, shifts along
+  the rows only, times copies of the cotangent that are shifted along the columns.
+  """
+  (kh, kw), channels, features = size, x.shape[-1], cotangent.shape[-1]
+  _, rows, columns, _ = cotangent.shape
+  x = _pad(x, *pads)
+  if strides == (1, 1) and kh * kw * channels > kw * channels + kh * features:
+    x = _patches(x, (1, kw), (x.shape[1], columns), strides, dilation)
+    shifts = [(i * dilation[0], (kh - 1 - i) * dilation[0]) for i in range(kh)]
+    cotangent = jnp.concatenate([_pad(cotangent, shift, (0, 0)) for shift in shifts], axis=-1)
+    product = _product(x, cotangent).reshape(kw, channels, kh, features)
+    return product.transpose(2, 0, 1, 3)
+  patches = _patches(x, size, (rows, columns), strides, dilation)
+  return _product(patches, cotangent).reshape(kh, kw, channels, features)
+
+
+def output_size(
+  x: Sequence[int],
+  kernel: Sequence[int],
+  strides: tuple[int, int],
+  pads: Pads,
+  dilation: tuple[int, int],
+) -> tuple[int, int]:
+  """Height and width of the output, from the shapes of the operands."""
+  height, width = (
+    (n + sum(pair) - d * (k - 1) - 1) // step + 1
+    for n, pair, d, k, step in zip(x[1:3], pads, dilation, kernel[:2], strides, strict=True)
+  )
+  return height, width
+
+
+def _pad(x: jax.Array, rows: tuple[int, int], columns: tuple[int, int]) -> jax.Array:
+  zero = jnp.zeros((), x.dtype)
+  return lax.pad(x, zero, ((0, 0, 0), (*rows, 0), (*columns, 0), (0, 0, 0)))
+
+
+def _product(x: jax.Array, y: jax.Array) -> jax.Array:
+  """The sum over all pixels of the products of their channels, `[C, O]`."""
+  x, y = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+  return lax.dot_general(x, y, (((0,), (0,)), ((), ())))
 
 
 def _patches(

@@ -1,9 +1,10 @@
 """Convolutions in the form that each backend runs fast.
 
-XLA's CPU backend runs `lax.conv` several times slower on small maps, inside loops (`scan`, `map`,
-`while_loop`) and with batched kernels (`vmap` over seeds) than the same sum written as matrix
-products. On CPU, this module therefore writes every convolution as slices and matrix products;
-every other backend gets one plain `lax.conv_general_dilated`.
+XLA's CPU backend runs `lax.conv` several times slower on tiny maps and with batched kernels (`vmap`
+over seeds), and the derivatives that JAX makes of it inside loops (`scan`, `map`, `while_loop`),
+than the same sums written as matrix products. On CPU, this module therefore writes such
+convolutions as slices and matrix products, and the others as `lax.conv` with derivatives of its
+own; every other backend gets one plain `lax.conv_general_dilated`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxmtl.models._convolution import cpu_conv
 from jaxmtl.models._patches import Pads, matmul_conv
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
@@ -44,7 +46,7 @@ def conv2d(
       horizontal), each a number or a pair `(before, after)`.
     dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
     groups: Number of groups of input channels, each with its own `O / groups` output channels.
-    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for slices and matrix products,
+    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for the forms of the CPU,
       `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
 
   Returns:
@@ -74,7 +76,7 @@ def conv2d(
     y = jax.vmap(lambda x, kernel: matmul_conv(x, kernel, steps, pads, rates), 3, 3)(x, kernel)
     return y.reshape(*y.shape[:3], -1)
   if use_matmul(form):
-    return matmul_conv(x, kernel, steps, pads, rates)
+    return cpu_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -87,7 +89,7 @@ def conv2d(
 
 
 def use_matmul(form: Form = "auto") -> bool:
-  """Whether a convolution takes the matrix-product form, decided while tracing.
+  """Whether a convolution takes the forms of the CPU, decided while tracing.
 
   Args:
     form: `"auto"`, `"matmul"` or `"lax"`, as in `conv2d`.

@@ -9,19 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmtl.models import Conv, conv2d
+from jaxmtl.models._convolution import _has_kernel
 
 _GRID = [
   # height, width, channels, features, kernel, strides, padding, dilation
   (8, 8, 3, 16, (3, 3), 1, "SAME", 1),
   (7, 5, 4, 6, (3, 3), 2, 1, 1),
   (9, 8, 2, 3, (5, 2), (1, 2), ((2, 1), (0, 3)), (1, 2)),
+  # What XLA's own kernel serves on CPU: growing maps, strides, and more outputs than inputs.
+  (6, 5, 32, 17, (3, 3), 1, ((0, 2), (2, 3)), 1),
+  (10, 9, 3, 20, (3, 3), (2, 1), 1, (1, 2)),
 ]
 
 
 def _inputs(height, width, channels, features, kernel_size, dtype=jnp.float32, seeds=()):
   first, second = jax.random.split(jax.random.key(0))
-  x = jax.random.normal(first, (*seeds, 2, height, width, channels), dtype)
-  return x, jax.random.normal(second, (*seeds, *kernel_size, channels, features), dtype)
+  # Enough images for the large maps to have more rows than a kernel.
+  batch = 2 if channels < 32 else 12
+  x = jax.random.normal(first, (*seeds, batch, height, width, channels), dtype)
+  kernel = jax.random.normal(second, (*seeds, *kernel_size, channels, features), dtype)
+  return x, kernel / max(1, channels / 8)
 
 
 def _function(form, strides, padding, dilation):
@@ -74,6 +81,45 @@ def test_grouped_value_and_gradient_equal_lax():
     conv2d(x, kernel, groups=2)
   with pytest.raises(ValueError, match="must divide"):
     conv2d(x, kernel[..., :8], groups=3)
+
+
+def test_larger_convolutions_are_one_equation_with_fast_derivatives():
+  x, kernel = (jnp.zeros(shape) for shape in ((8, 8, 8, 32), (3, 3, 32, 32)))
+
+  def program(x, kernel, g):
+    conv = _function("matmul", 1, 1, 1)
+    return jax.vjp(conv, x, kernel)[1](g), jax.jvp(conv, (x, kernel), (x, kernel))
+
+  if not _has_kernel():
+    pytest.skip("this build of XLA has no convolution kernel")
+  text = str(jax.make_jaxpr(program)(x, kernel, x))
+  # Reverse mode: the value and the maps' cotangent; forward mode: the value and two tangents.
+  assert text.count("cpu_convolution[") == 5
+  compiled = jax.jit(lambda *a: jax.lax.map(lambda g: program(*a, g)[0], x[None])).lower(x, kernel)
+  assert " convolution(" in (text := compiled.compile().as_text())
+  assert all("b01f_01io->b01f" in line for line in text.splitlines() if " convolution(" in line)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 3)])
+def test_vmap_of_gradients_equals_a_loop(axes):
+  x, kernel = _inputs(6, 6, 32, 20, (3, 3))
+  count = 2 if None in axes else 20
+  x = x if axes[0] is None else jnp.stack([x * (1 + i / 8) for i in range(count)], axes[0])
+  kernel = (
+    kernel if axes[1] is None else jnp.stack([kernel * (1 - i / 8) for i in range(count)], axes[1])
+  )
+
+  def grads(x, kernel):
+    return jax.grad(lambda x, k: jnp.mean(jnp.sin(conv2d(x, k, form="matmul"))), (0, 1))(x, kernel)
+
+  ours = jax.jit(jax.vmap(grads, axes))(x, kernel)
+  one = jax.jit(grads)
+  for i in (0, count - 1):
+    alone = one(
+      *(a if n is None else jnp.take(a, i, n) for a, n in zip((x, kernel), axes, strict=True))
+    )
+    for got, expected in zip(ours, alone, strict=True):
+      np.testing.assert_allclose(got[i], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_vmap_over_seeds_inside_scan_equals_lax():
