@@ -82,7 +82,7 @@ def test_train_step_and_chain_follow_the_formula(primary, x64):
   step = train_step(losses_fn, sgd, TASKS, weighting=jaxmtl.forum(TASKS, **options))
   # Batches are numbers of batches here.
   state = step.init(theta, jax.random.key(0))
-  state, metrics = step.update(state, (0, 1))
+  state, metrics = jit(lambda s: step.update(s, (0, 1)))(state)
   np.testing.assert_allclose(metrics["hypergradient"], rows, rtol=2e-6)  # of float32 weights
   np.testing.assert_allclose(metrics["weights"], want, rtol=1e-5)
   assert bool(state.weighting.solver.converged)
@@ -91,7 +91,8 @@ def test_train_step_and_chain_follow_the_formula(primary, x64):
   found, grads = jaxmtl.task_value_and_grad(lambda p: losses(p, 0))(theta)
   calls = {"primary_loss_fn": lambda p: losses(p, 1), "losses_fn": lambda p: losses(p, 0)}
   for extra in ({}, {"losses": found}):
-    updates, after = tx.update(grads, tx.init(theta), theta, **calls, **extra)
+    update = jit(lambda g, s, p, extra=extra: tx.update(g, s, p, **calls, **extra))
+    updates, after = update(grads, tx.init(theta), theta)
     np.testing.assert_allclose(after[0].logits, state.weighting.logits, rtol=1e-6)
     np.testing.assert_allclose(theta + updates, state.params, rtol=1e-6)
   with pytest.raises(ValueError, match="losses_fn is missing"):
@@ -157,13 +158,14 @@ def test_adam_without_eps_root_warns_in_a_train_step_and_a_chain(make):
 
   step = train_step(losses_fn, adam, TASKS, weighting=make(TASKS))
   with pytest.warns(UserWarning, match=r"set eps_root, for example optax.adam"):
-    state, _ = step.update(step.init(params, jax.random.key(0)), (0, 1))
+    state, _ = jit(lambda s: step.update(s, (0, 1)))(step.init(params, jax.random.key(0)))
   assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state.params))
   tx = make(TASKS, look_ahead=adam)
   _, grads = jaxmtl.task_value_and_grad(lambda p: losses(p["seen"], 0))(params)
-  calls = {"primary_loss_fn": lambda p: losses(p["seen"], 1)}
+  calls = {
+    "primary_loss_fn": lambda p: losses(p["seen"], 1),
+    "losses_fn": lambda p: losses(p["seen"], 0),
+  }
   with pytest.warns(UserWarning, match="eps_root"):
-    scaled, _ = tx.update(
-      grads, tx.init(params), params, losses_fn=lambda p: losses(p["seen"], 0), **calls
-    )
+    scaled, _ = jit(lambda g, s, p: tx.update(g, s, p, **calls))(grads, tx.init(params), params)
   assert np.all(np.isfinite(scaled["seen"]))
