@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 import sklearn.manifold
+import threadpoolctl
 
 from jaxmtl.training import comparison, pictures
 
@@ -77,7 +78,9 @@ def _draw_features(
     tsne = sklearn.manifold.TSNE(
       perplexity=min(30, (len(images) - 1) / 3), init="pca", random_state=0
     )
-    maps[NAMES[method]] = tsne.fit_transform(features.astype(np.float64))
+    # One thread: on so few points, and beside other work, several mostly wait for each other.
+    with threadpoolctl.threadpool_limits(1):
+      maps[NAMES[method]] = tsne.fit_transform(features.astype(np.float64))
   pictures.plot_embeddings(
     folder / "tsne.png", maps, classes, title=f"t-SNE of {len(images)} test images' features"
   )

@@ -2,18 +2,19 @@ import dataclasses
 import json
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from experiments import maxl
+from experiments import maxl, maxl_figures
 from experiments.maxl import PRESETS, run
 from experiments.maxl_labels import parse_psi
 from experiments.maxl_network import AUXILIARY, Auxiliary, Networks
 from experiments.maxl_paper import thesis_accuracy
-from jaxmtl.models import conv
+from jaxmtl.models.normalization import batch_norm
 
 SMALL = dataclasses.replace(
   PRESETS["quick"],
@@ -33,28 +34,61 @@ SMALL = dataclasses.replace(
 GENERATED = dataclasses.replace(SMALL, methods=("maxl",), primary=(2, 10), psi=("1", "3"), seeds=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plain_convolutions():
-  """One operation a convolution, not the nine products that run faster: they compile slower."""
+class OneLayer(nn.Module):
+  """A backbone that compiles soon."""
+
+  @nn.compact
+  def __call__(self, images, train=False):
+    x = nn.Dense(6)(images.reshape(len(images), -1))
+    return nn.relu(batch_norm(train, name="norm")(x))
+
+
+@pytest.fixture(scope="module")
+def small_networks():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(conv, "use_matmul", lambda form: False)
+    patch.setattr(maxl.Config, "build_backbone", lambda config: OneLayer())
+    patch.setattr(maxl_figures, "_POINTS", 40)
     yield
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def workdir(tmp_path_factory, small_networks):
   folder = tmp_path_factory.mktemp("fixed")
   return folder, run(SMALL, folder)
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory):
+def generated(tmp_path_factory, small_networks):
   folder = tmp_path_factory.mktemp("generated")
   return folder, run(GENERATED, folder)
 
 
 def row_of(folder, method, epoch=1):
   return json.loads((folder / method / "metrics.jsonl").read_text().splitlines()[epoch - 1])
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"dataset": "digit"}, "digits"),
+    ({"dataset": "ucf101", "data_dir": "/nowhere"}, "/nowhere.*classInd"),
+    ({"primary": (3,)}, "primary must be different levels of 'digits', which has 2, 10 classes"),
+    ({"psi": ("5,5,5",)}, r"one number for each of the 2 primary classes .* got 3 in '5,5,5'"),
+    ({"psi": ("0",)}, "psi takes values like 5, total:100 or 3,3,4"),
+    ({"psi": ("total:1",)}, "at least the number of primary classes, 2, got 1"),
+    ({"psi": ("5", "5")}, "psi must be different hierarchies"),
+    ({"psi": ("3",)}, r"method human needs .* 'digits' has \[10\], psi \[\[6\]\]"),
+    ({"combinations": ("2",)}, "combinations take the place of methods"),
+    ({"methods": (), "psi": (), "combinations": ("2:7",)}, "different levels .* got '2:7'"),
+    ({"epochs": 0}, "epochs must be at least 1, got 0"),
+    ({"entropy_weight": -1}, "entropy_weight must not be negative, got -1"),
+    ({"backbone": "vgg16", "width": 0.1}, "max_pool needs maps of at least 2x2"),
+  ],
+)
+def test_bad_options_raise_before_anything_is_written(change, message, tmp_path):
+  with pytest.raises((ValueError, FileNotFoundError), match=message):
+    run(dataclasses.replace(SMALL, **change), tmp_path / "new")
+  assert not (tmp_path / "new").exists()
 
 
 def test_it_writes_what_it_promises(workdir):
@@ -104,7 +138,7 @@ def test_after_a_kill_it_goes_on_to_the_bit(generated, tmp_path, capsys):
   assert accuracy[0] == accuracy[1]
 
 
-def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path):
+def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, small_networks):
   config = dataclasses.replace(
     SMALL, methods=(), psi=(), combinations=("2", "2:10"), epochs=1, seeds=1
   )
@@ -116,7 +150,7 @@ def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path):
   assert "| [2] | none |" in (tmp_path / "results.md").read_text()
 
 
-def test_padding_changes_nothing():
+def test_padding_changes_nothing(small_networks):
   """Only a run's own classes take part, in generated labels, losses and gradients."""
   psi, rng = jnp.array([2, 1]), np.random.default_rng(0)
   images = jnp.asarray(rng.normal(size=(6, 2, 2, 1)), jnp.float32)
@@ -146,30 +180,6 @@ def test_padding_changes_nothing():
   _, want = once(3, *cut(wide))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), cut(got), want)
   assert float(optax.tree.norm(want[1][1])) > 0
-
-
-@pytest.mark.parametrize(
-  ("change", "message"),
-  [
-    ({"dataset": "digit"}, "digits"),
-    ({"dataset": "ucf101", "data_dir": "/nowhere"}, "/nowhere.*classInd"),
-    ({"primary": (3,)}, "primary must be different levels of 'digits', which has 2, 10 classes"),
-    ({"psi": ("5,5,5",)}, r"one number for each of the 2 primary classes .* got 3 in '5,5,5'"),
-    ({"psi": ("0",)}, "psi takes values like 5, total:100 or 3,3,4"),
-    ({"psi": ("total:1",)}, "at least the number of primary classes, 2, got 1"),
-    ({"psi": ("5", "5")}, "psi must be different hierarchies"),
-    ({"psi": ("3",)}, r"method human needs .* 'digits' has \[10\], psi \[\[6\]\]"),
-    ({"combinations": ("2",)}, "combinations take the place of methods"),
-    ({"methods": (), "psi": (), "combinations": ("2:7",)}, "different levels .* got '2:7'"),
-    ({"epochs": 0}, "epochs must be at least 1, got 0"),
-    ({"entropy_weight": -1}, "entropy_weight must not be negative, got -1"),
-    ({"backbone": "vgg16", "width": 0.1}, "max_pool needs maps of at least 2x2"),
-  ],
-)
-def test_bad_options_raise_before_anything_is_written(change, message, tmp_path):
-  with pytest.raises((ValueError, FileNotFoundError), match=message):
-    run(dataclasses.replace(SMALL, **change), tmp_path / "new")
-  assert not (tmp_path / "new").exists()
 
 
 def test_uneven_totals_are_drawn_anew_for_each_seed():
