@@ -194,12 +194,18 @@ def plot_panels(
       axes.set_xlabel(xlabel, fontsize=8)
   figure.supylabel(ylabel, fontsize=9)
   figure.suptitle(title, fontsize=10)
+  # An inch takes about eleven letters, and a line before a name as much room as six.
+  fit = int(11 * figure.get_figwidth() / (6 + max(map(len, handles))))
+  columns = max(1, min(len(handles), fit))
+  lines_below = math.ceil(len(handles) / columns) - 1
+  figure.set_figheight(figure.get_figheight() + 0.2 * lines_below)
   figure.legend(
     list(handles.values()),
     list(handles),
     loc="outside lower center",
-    ncols=len(tasks),
+    ncols=columns,
     frameon=False,
+    fontsize=9,
   )
   figure.savefig(path, dpi=150)
 

@@ -92,7 +92,7 @@ def test_what_each_run_is_told():
   np.testing.assert_allclose([rates[0], *rates[-2:]], [0.0012, 0.012, 0.04])
   assert [name for name, m in ablated.items() if not m.swap] == ["auto_lambda, no swapping"]
   # In very few steps a weight of .1 must not be thrown about.
-  assert _plan(config, methods, steps=4)[MULTI_TASK, "auto_lambda"].options["learning_rate"] == 0.02
+  assert _plan(config, methods, steps=4)[MULTI_TASK, "auto_lambda"].options["learning_rate"] == 0.01
 
 
 def test_without_swapping_both_batches_are_the_same():
