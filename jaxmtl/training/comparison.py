@@ -198,7 +198,8 @@ def plot_panels(
     list(handles.values()),
     list(handles),
     loc="outside lower center",
-    ncols=len(tasks),
+    ncols=min(len(tasks), max(2, int(figure.get_figwidth() / 1.3))),
+    fontsize=8,
     frameon=False,
   )
   figure.savefig(path, dpi=150)
