@@ -25,7 +25,7 @@ NAMES = {
   "kmeans": "K-Means",
   "human": "Human",
   "maxl": "MAXL",
-  "maxl_no_entropy": "MAXL without entropy term",
+  "maxl_no_entropy": "MAXL, no entropy term",
 }
 
 

@@ -47,8 +47,8 @@ def draw(
   generated = [m for m in outcomes if m.startswith("maxl")]
   for file, curve, methods, ylabel in (
     ("curves.png", own, list(outcomes), f"{own.replace('_', ' ')} (%)"),
-    ("cosine.png", "cosine", labelled, "cosine of auxiliary and primary gradient"),
-    ("labels_in_use.png", "labels_in_use", generated, "generated labels in use (%)"),
+    ("cosine.png", "cosine", labelled, "cosine with primary gradient"),
+    ("labels_in_use.png", "labels_in_use", generated, "labels in use (%)"),
   ):
     if methods:
       comparison.plot_panels(
