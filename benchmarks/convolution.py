@@ -54,7 +54,7 @@ class Config:
   seeds: int = 3
   length: int = 2
   modes: tuple[str, ...] = ("seeds",)
-  forms: tuple[str, ...] = ("lax", "matmul", "shifts", "rows", "tiles")
+  forms: tuple[str, ...] = ("lax", "cpu", "shifts", "rows", "tiles")
   shapes: tuple[int, ...] = tuple(range(len(SHAPES)))
 
 
@@ -103,7 +103,7 @@ def _tiles(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 FORMS: dict[str, Function] = {
   "lax": lambda x, k, s: conv2d(x, k, strides=s, padding=1, form="lax"),
-  "matmul": lambda x, k, s: conv2d(x, k, strides=s, padding=1, form="matmul"),
+  "cpu": lambda x, k, s: conv2d(x, k, strides=s, padding=1, form="cpu"),
   "shifts": _shifts,
   "rows": _rows,
   "tiles": _tiles,

@@ -78,7 +78,7 @@ class Config:
   fraction_of: int | None = None
   """Size of the whole training set, where the copy at hand is a reduced one."""
   backbone: str = "convnet4"
-  """convnet4, vgg16, vgg19, resnet32 or resnet110."""
+  """Any name of jaxmtl.models.create: convnet4, vgg16, vgg19, resnet32, resnet110, ..."""
   label_kinds: tuple[LabelKind, ...] = ("none", "binary", "uniform")
   """Auxiliary labels to compare; none is the baseline."""
   dim: int = 511

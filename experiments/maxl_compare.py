@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.maxl_config import Config
 from experiments.maxl_data import level_name
 from experiments.maxl_figures import draw
 from experiments.maxl_labels import Setting, fixed_labels, has_levels, latent_codes, parse_psi
 from experiments.maxl_network import Auxiliary
 from experiments.maxl_paper import ENTROPY, thesis_accuracy
-from experiments.maxl_training import Outcome, Parts, Trainer
+from experiments.maxl_training import Outcome, Trainer
+from jaxmtl import data
 from jaxmtl.training import results
-
-if TYPE_CHECKING:
-  from experiments.maxl import Config
 
 NAMES = {
   "single": "Single",
@@ -73,7 +72,9 @@ def plan_comparison(config: Config, levels: dict[int, np.ndarray]) -> Plan:
   return Plan(list(methods), primary, settings, seeds)
 
 
-def compare(config: Config, parts: Parts, plan: Plan, folder: pathlib.Path) -> list[dict[str, Any]]:
+def compare(
+  config: Config, parts: data.TaskSplits, plan: Plan, folder: pathlib.Path
+) -> list[dict[str, Any]]:
   """Trains all methods, writes tables and figures, and returns the rows of the results."""
   auxiliary = {
     _auxiliary(task): Auxiliary(task, max(s.totals[task] for s in plan.settings))
@@ -105,7 +106,12 @@ def compare(config: Config, parts: Parts, plan: Plan, folder: pathlib.Path) -> l
 
 
 def _train(
-  config: Config, trainer: Trainer, parts: Parts, plan: Plan, method: str, folder: pathlib.Path
+  config: Config,
+  trainer: Trainer,
+  parts: data.TaskSplits,
+  plan: Plan,
+  method: str,
+  folder: pathlib.Path,
 ) -> Outcome:
   count, settings = len(parts.train.images), plan.settings
   psi = {_auxiliary(t): np.concatenate([s.psi[t] for s in settings]) for t in plan.primary}

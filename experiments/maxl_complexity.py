@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.maxl_config import Config
 from experiments.maxl_data import level_name
 from experiments.maxl_network import Auxiliary
 from experiments.maxl_paper import COMPLEXITY
-from experiments.maxl_training import Parts, Trainer
+from experiments.maxl_training import Trainer
+from jaxmtl import data
 from jaxmtl.training import comparison, results
-
-if TYPE_CHECKING:
-  from experiments.maxl import Config
 
 
 class Combination(NamedTuple):
@@ -51,7 +50,7 @@ def plan_complexity(config: Config, levels: dict[int, np.ndarray]) -> dict[int, 
 
 
 def study_complexity(
-  config: Config, parts: Parts, plan: dict[int, list[Combination]], folder: pathlib.Path
+  config: Config, parts: data.TaskSplits, plan: dict[int, list[Combination]], folder: pathlib.Path
 ) -> list[dict[str, Any]]:
   """Trains all combinations, writes table and figure, and returns the rows of the results.
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.maxl_training import Parts
+from experiments.maxl_config import Config
 from jaxmtl import data
-
-if TYPE_CHECKING:
-  from experiments.maxl import Config
 
 
 def level_name(classes: int) -> str:
@@ -20,7 +17,7 @@ def level_name(classes: int) -> str:
   return f"level_{classes}"
 
 
-def load_parts(config: Config) -> tuple[Parts, dict[int, np.ndarray]]:
+def load_parts(config: Config) -> tuple[data.TaskSplits, dict[int, np.ndarray]]:
   """Loads the data set.
 
   Args:
@@ -41,10 +38,11 @@ def load_parts(config: Config) -> tuple[Parts, dict[int, np.ndarray]]:
     splits = data.load(config.dataset, data_dir=config.data_dir, **options)
   levels = data.class_levels(config.dataset, splits.train.num_classes)
   kept = data.labelled_fraction(splits.train.labels, config.fraction, seed=config.seed)
-  parts = Parts(
+  parts = data.TaskSplits(
     _labelled(splits.train.subset(kept), levels),
     None if splits.validation is None else _labelled(splits.validation, levels),
     _labelled(splits.test, levels),
+    {level_name(n): n for n in levels},
   )
   backbone, images = config.build_backbone(), parts.train.images[:2]
   jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros(images.shape))  # raises if too small

@@ -10,12 +10,13 @@ import numpy as np
 import sklearn.manifold
 import threadpoolctl
 
+from experiments.maxl_config import Config
+from jaxmtl import data
 from jaxmtl.training import comparison, pictures
 
 if TYPE_CHECKING:
-  from experiments.maxl import Config
   from experiments.maxl_compare import Plan
-  from experiments.maxl_training import Outcome, Parts, Trainer
+  from experiments.maxl_training import Outcome, Trainer
 
 # Test images in the t-SNE; primary classes, generated classes and images in the last figure.
 _POINTS, _ROWS, _GROUPS, _IMAGES = 800, 6, 3, 5
@@ -25,7 +26,7 @@ def draw(
   config: Config,
   plan: Plan,
   trainer: Trainer,
-  parts: Parts,
+  parts: data.TaskSplits,
   outcomes: dict[str, Outcome],
   folder: pathlib.Path,
 ) -> None:
@@ -64,7 +65,11 @@ def draw(
 
 
 def _draw_features(
-  plan: Plan, trainer: Trainer, parts: Parts, outcomes: dict[str, Outcome], folder: pathlib.Path
+  plan: Plan,
+  trainer: Trainer,
+  parts: data.TaskSplits,
+  outcomes: dict[str, Outcome],
+  folder: pathlib.Path,
 ) -> None:
   """t-SNE of test images' features, by the first setting and seed."""
   from experiments.maxl_compare import NAMES
@@ -87,7 +92,7 @@ def _draw_features(
 
 
 def _draw_images(
-  plan: Plan, trainer: Trainer, parts: Parts, outcome: Outcome, folder: pathlib.Path
+  plan: Plan, trainer: Trainer, parts: data.TaskSplits, outcome: Outcome, folder: pathlib.Path
 ) -> None:
   """The most likely test images of some generated classes, by the first setting and seed."""
   task, size = next(iter(plan.primary.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,9 @@ import numpy as np
 import optax
 
 from experiments.common import fit_or_go_on, init_seeds
+from experiments.maxl_config import Config
 from experiments.maxl_training import FREE
 from jaxmtl import data, labels, losses, models, training
-
-if TYPE_CHECKING:
-  from experiments.maxl import Config
 
 _TOTAL = "total:"
 

@@ -7,7 +7,7 @@ number are padding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -15,10 +15,8 @@ import jax.numpy as jnp
 import optax
 
 import jaxmtl
+from experiments.maxl_config import Config
 from jaxmtl import data, labels, losses, models, training
-
-if TYPE_CHECKING:
-  from experiments.maxl import Config
 
 AUXILIARY = "auxiliary"
 # Logits of padding: no probability is left, and no gradient.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -13,22 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import accuracy_fn, fit_or_go_on, init_seeds, ms_per_step
+from experiments.maxl_config import Config
 from experiments.maxl_network import AUXILIARY, Auxiliary, Networks
 from jaxmtl import data, meta, training
 
-if TYPE_CHECKING:
-  from experiments.maxl import Config
-
 # Options that a run may change when it goes on from its checkpoints.
 FREE = ("workdir", "data_dir", "checkpoint_every", "methods", "preset")
-
-
-class Parts(NamedTuple):
-  """Images with the labels of all levels, in host memory."""
-
-  train: data.TaskImages
-  validation: data.TaskImages | None
-  test: data.TaskImages
 
 
 class Outcome(NamedTuple):
@@ -68,7 +58,7 @@ class Trainer:
   def __init__(
     self,
     config: Config,
-    parts: Parts,
+    parts: data.TaskSplits,
     primary: Mapping[str, int],
     auxiliary: Mapping[str, Auxiliary],
     folder: pathlib.Path,

@@ -23,7 +23,7 @@ class TrainingConfig:
   image_size: int | None = None
   """Side in pixels, 1.25 to 2 times the digits' (10 to 16); on smaller images they overlap more."""
   backbone: str = "convnet4"
-  """convnet4, vgg16, vgg19, resnet32 or resnet110."""
+  """Any name of jaxmtl.models.create: convnet4, vgg16, vgg19, resnet32, resnet110, ..."""
   width: float = 16
   """Channels of convnet4; a factor for the others, see jaxmtl.models."""
   epochs: int = 12

@@ -64,7 +64,7 @@ def cr_mogm(num_tasks: int, aggregator: Aggregator | None = None, alpha: float =
 
   Reference:
     Zhou, Zhang, Jiang, Zhong, Gu and Zhu, "On the Convergence of Stochastic Multi-Objective
-    Gradient Manipulation and Beyond", 2022, algorithm 1.
+    Gradient Manipulation and Beyond", 2022.
   """
   smoothed = mgda(num_tasks) if aggregator is None else aggregator
   inner_weigh = getattr(smoothed, "weigh", None)

@@ -58,6 +58,14 @@ def mask_softmax(
   return jax.nn.softmax(logits, axis=-1, where=primary[:, None] == block_of)
 
 
+def check_psi(psi: Sequence[int]) -> np.ndarray:
+  """Static psi as an array, or a ValueError."""
+  sizes = np.asarray(psi)
+  if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
+    raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
+  return sizes
+
+
 def _blocks(shape: tuple[int, ...], psi: Sequence[int] | jax.Array) -> Any:
   """The primary class of every auxiliary class, or one that does not exist for padding."""
   if isinstance(psi, jax.Array):
@@ -67,9 +75,7 @@ def _blocks(shape: tuple[int, ...], psi: Sequence[int] | jax.Array) -> Any:
         f"{psi.shape} and dtype {psi.dtype}, and logits of shape {shape}."
       )
     return jnp.searchsorted(jnp.cumsum(psi), jnp.arange(shape[1]), side="right")
-  sizes = np.asarray(psi)
-  if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
-    raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
+  sizes = check_psi(psi)
   if len(shape) != 2 or shape[1] != sizes.sum():
     raise ValueError(
       f"psi={tuple(psi)} has {sizes.sum()} auxiliary classes in all, so logits must have shape "

@@ -6,6 +6,8 @@ import numpy as np
 import sklearn.cluster
 import threadpoolctl
 
+from jaxmtl.labels.mask_softmax import check_psi
+
 
 def balanced_psi(num_primary: int, num_auxiliary: int, seed: int = 0) -> np.ndarray:
   """Share auxiliary classes out to primary classes, as evenly as it goes.
@@ -113,9 +115,7 @@ def kmeans_subclasses(
 
 
 def _first_of_block(primary: np.ndarray, psi: Sequence[int]) -> np.ndarray:
-  sizes = np.asarray(psi)
-  if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
-    raise ValueError(f"psi must hold one integer of at least 1 a primary class, got {psi!r}.")
+  sizes = check_psi(psi)
   if len(primary) and not 0 <= np.min(primary) <= np.max(primary) < len(sizes):
     raise ValueError(
       f"psi has {len(sizes)} primary classes, so primary must be in 0 .. {len(sizes) - 1}, got "

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
+from jaxmtl.aggregation.base import SolverState
 from jaxmtl.gram import accumulator_dtype, combine, inner_products, scale_tasks
 from jaxmtl.jacobian import pull_back_tasks
 from jaxmtl.meta.look_ahead import LookAhead, defined_at_zero, take_step
 from jaxmtl.weighting.base import Bilevel, Weighting
+from jaxmtl.weighting.learned import step_tasks
 
 PyTree = Any
 
 # Of the longest derivative: what is left of a sum that should be zero.
 _ROUNDING = 1e-4
+
+
+class LogitState(NamedTuple):
+  """Task weights learned as a softmax.
+
+  Attributes:
+    logits: s `[T]`.
+    optimizer_state: of the T Adams that move them.
+    solver: how the last solve for the direction went.
+    look_ahead: state of the look-ahead's optimiser in a plain chain, else `()`.
+  """
+
+  logits: jax.Array
+  optimizer_state: Any
+  solver: SolverState
+  look_ahead: Any = ()
 
 
 def bilevel_weighting(
@@ -160,13 +178,29 @@ def along_logits(derivatives: jax.Array, logits: jax.Array, mask: jax.Array) -> 
   return p * (derivatives - (derivatives @ p)[:, None])
 
 
-def without_rounding(direction: jax.Array, derivatives: jax.Array) -> jax.Array:
-  """The direction, or zero where it is what rounding leaves of the derivatives `[S, T]`.
+def move_logits(
+  adam: optax.GradientTransformation,
+  state: LogitState,
+  mask: jax.Array,
+  derivatives: jax.Array,
+  direction: jax.Array,
+  solver: SolverState,
+) -> tuple[jax.Array, LogitState]:
+  """Descends a direction `[T]` made of derivatives `[S, T]`.
 
-  Adam would make full steps of it.
+  Tasks without labels, and a direction that is not finite, move nothing. Nor does one that is what
+  rounding leaves of the derivatives, of which Adam would make full steps.
+
+  Returns:
+    The new weights `[T]` and state.
   """
   longest = jnp.max(jnp.linalg.norm(derivatives, axis=1))
-  return jnp.where(jnp.linalg.norm(direction) > _ROUNDING * longest, direction, 0)
+  direction = jnp.where(jnp.linalg.norm(direction) > _ROUNDING * longest, direction, 0)
+  due = mask & jnp.all(jnp.isfinite(direction))
+  logits, optimizer_state = step_tasks(
+    adam, jnp.where(due, direction, 0), state.optimizer_state, state.logits, due
+  )
+  return logit_weights(logits, mask), LogitState(logits, optimizer_state, solver, state.look_ahead)
 
 
 def _outer_losses(losses: jax.Array, bilevel: Bilevel) -> jax.Array:

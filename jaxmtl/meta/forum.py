@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,31 +13,16 @@ from jaxmtl import guards
 from jaxmtl.aggregation.base import SolverState, init_solver_state
 from jaxmtl.aggregation.simplex import minimize_on_simplex
 from jaxmtl.meta.base import (
+  LogitState,
   along_logits,
   bilevel_weighting,
   check_learning_rate,
   check_tasks,
   logit_weights,
-  without_rounding,
+  move_logits,
 )
 from jaxmtl.weighting.base import Bilevel, Weighting
-from jaxmtl.weighting.learned import init_tasks, step_tasks
-
-
-class FORUMState(NamedTuple):
-  """Learned task weights.
-
-  Attributes:
-    logits: s `[T]`.
-    optimizer_state: of the T Adams that move them.
-    solver: how the last solve for the direction went.
-    look_ahead: state of the look-ahead's optimiser in a plain chain, else `()`.
-  """
-
-  logits: jax.Array
-  optimizer_state: Any
-  solver: SolverState
-  look_ahead: Any = ()
+from jaxmtl.weighting.learned import init_tasks
 
 
 def forum(
@@ -91,7 +76,7 @@ def forum(
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
 
   Returns:
-    A `Weighting` with `bilevel` and a `FORUMState`. Its `hypergradient` has a last row, the gap's.
+    A `Weighting` with `bilevel` and a `LogitState`. Its `hypergradient` has a last row, the gap's.
 
   Raises:
     ValueError: if `primary` are not tasks, or `phi` or `learning_rate` are out of range; at update,
@@ -109,7 +94,7 @@ def forum(
 
   Reference:
     Ye, Lin, Cao, Zhang and Tsang, "A First-Order Multi-Gradient Algorithm for Multi-Objective
-    Bi-Level Optimization", 2024, sections 3.1 and 3.2.
+    Bi-Level Optimization", 2024.
   """
   judged = check_tasks("primary", primary, num_tasks)
   check_learning_rate(learning_rate)
@@ -118,22 +103,16 @@ def forum(
   adam = optax.adam(learning_rate)
   outer = jax.nn.one_hot(jnp.array(judged), num_tasks)
 
-  def init_fn(params: Any) -> FORUMState:
+  def init_fn(params: Any) -> LogitState:
     logits = jnp.zeros(num_tasks, jnp.float32)
-    return FORUMState(logits, init_tasks(adam, logits), init_solver_state(params))
+    return LogitState(logits, init_tasks(adam, logits), init_solver_state(params))
 
   def weigh(
-    state: FORUMState, mask: jax.Array, hypergradient: jax.Array
-  ) -> tuple[jax.Array, FORUMState]:
+    state: LogitState, mask: jax.Array, hypergradient: jax.Array
+  ) -> tuple[jax.Array, LogitState]:
     derivatives = along_logits(hypergradient, state.logits, mask)
     direction, solver = _direction(derivatives[:-1], derivatives[-1], phi)
-    direction = without_rounding(direction, derivatives)
-    due = mask & jnp.all(jnp.isfinite(direction))
-    logits, optimizer_state = step_tasks(
-      adam, jnp.where(due, direction, 0), state.optimizer_state, state.logits, due
-    )
-    weights = logit_weights(logits, mask)
-    return weights, FORUMState(logits, optimizer_state, solver, state.look_ahead)
+    return move_logits(adam, state, mask, derivatives, direction, solver)
 
   bilevel = Bilevel(lambda state: logit_weights(state.logits), outer, gap=True)
   return bilevel_weighting(num_tasks, weigh, init_fn, bilevel, look_ahead)

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmtl.aggregation.base import SolverState
 from jaxmtl.aggregation.mgda import mgda
 from jaxmtl.meta.base import (
+  LogitState,
   along_logits,
   bilevel_weighting,
   check_learning_rate,
   check_tasks,
   logit_weights,
-  without_rounding,
+  move_logits,
 )
 from jaxmtl.weighting.base import Bilevel, Weighting
-from jaxmtl.weighting.learned import init_tasks, step_tasks
-
-
-class MOMLState(NamedTuple):
-  """Learned task weights.
-
-  Attributes:
-    logits: s `[T]`.
-    optimizer_state: of the T Adams that move them.
-    solver: how MGDA's last solve went.
-    look_ahead: state of the look-ahead's optimiser in a plain chain, else `()`.
-  """
-
-  logits: jax.Array
-  optimizer_state: Any
-  solver: SolverState
-  look_ahead: Any = ()
+from jaxmtl.weighting.learned import init_tasks
 
 
 def moml(
@@ -72,7 +56,7 @@ def moml(
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
 
   Returns:
-    A `Weighting` with `bilevel` and a `MOMLState`.
+    A `Weighting` with `bilevel` and a `LogitState`.
 
   Raises:
     ValueError: if `primary` are not tasks or `learning_rate` is not positive; at update, if
@@ -96,24 +80,18 @@ def moml(
   adam, shortest = optax.adam(learning_rate), mgda(len(judged))
   outer = jax.nn.one_hot(jnp.array(judged), num_tasks)
 
-  def init_fn(params: Any) -> MOMLState:
+  def init_fn(params: Any) -> LogitState:
     logits = jnp.zeros(num_tasks, jnp.float32)
-    return MOMLState(logits, init_tasks(adam, logits), shortest.init(params))
+    return LogitState(logits, init_tasks(adam, logits), shortest.init(params))
 
   def weigh(
-    state: MOMLState, mask: jax.Array, hypergradient: jax.Array
-  ) -> tuple[jax.Array, MOMLState]:
+    state: LogitState, mask: jax.Array, hypergradient: jax.Array
+  ) -> tuple[jax.Array, LogitState]:
     derivatives = along_logits(hypergradient, state.logits, mask)
     products = jnp.matmul(derivatives, derivatives.T, precision=jax.lax.Precision.HIGHEST)
     assert shortest.weigh is not None
     gamma, solver = shortest.weigh(products, state.solver, mask=jnp.diagonal(products) > 0)
-    direction = without_rounding(gamma @ derivatives, derivatives)
-    due = mask & jnp.all(jnp.isfinite(direction))
-    logits, optimizer_state = step_tasks(
-      adam, jnp.where(due, direction, 0), state.optimizer_state, state.logits, due
-    )
-    weights = logit_weights(logits, mask)
-    return weights, MOMLState(logits, optimizer_state, solver, state.look_ahead)
+    return move_logits(adam, state, mask, derivatives, gamma @ derivatives, solver)
 
   bilevel = Bilevel(lambda state: logit_weights(state.logits), outer)
   return bilevel_weighting(num_tasks, weigh, init_fn, bilevel, look_ahead)

@@ -19,7 +19,7 @@ from jaxmtl.models._convolution import cpu_conv
 from jaxmtl.models._patches import Pads, matmul_conv
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
-Form = Literal["auto", "matmul", "lax"]
+Form = Literal["auto", "cpu", "lax"]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -46,7 +46,7 @@ def conv2d(
       horizontal), each a number or a pair `(before, after)`.
     dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
     groups: Number of groups of input channels, each with its own `O / groups` output channels.
-    form: `"lax"` for `lax.conv_general_dilated`, `"matmul"` for the forms of the CPU,
+    form: `"lax"` for `lax.conv_general_dilated`, `"cpu"` for what is fast on a CPU,
       `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
 
   Returns:
@@ -70,12 +70,12 @@ def conv2d(
     raise ValueError(f"groups must divide the kernel's O, got groups={groups} and {kernel.shape}")
   steps, rates = _pair("strides", strides), _pair("dilation", dilation)
   pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
-  if use_matmul(form) and groups > 1:  # one convolution a group, batched
+  if use_cpu_form(form) and groups > 1:  # one convolution a group, batched
     x = x.reshape(*x.shape[:3], groups, -1)
     kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
     y = jax.vmap(lambda x, kernel: matmul_conv(x, kernel, steps, pads, rates), 3, 3)(x, kernel)
     return y.reshape(*y.shape[:3], -1)
-  if use_matmul(form):
+  if use_cpu_form(form):
     return cpu_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
     x,
@@ -88,29 +88,29 @@ def conv2d(
   )
 
 
-def use_matmul(form: Form = "auto") -> bool:
+def use_cpu_form(form: Form = "auto") -> bool:
   """Whether a convolution takes the forms of the CPU, decided while tracing.
 
   Args:
-    form: `"auto"`, `"matmul"` or `"lax"`, as in `conv2d`.
+    form: `"auto"`, `"cpu"` or `"lax"`, as in `conv2d`.
 
   Returns:
-    True for `"matmul"`, and for `"auto"` where JAX's default backend is the CPU.
+    True for `"cpu"`, and for `"auto"` where JAX's default backend is the CPU.
 
   Raises:
     ValueError: If `form` is unknown.
 
   Example:
-    >>> from jaxmtl.models.conv import use_matmul
-    >>> use_matmul("lax")
+    >>> from jaxmtl.models.conv import use_cpu_form
+    >>> use_cpu_form("lax")
     False
   """
-  if form not in ("auto", "matmul", "lax"):
-    raise ValueError(f"form must be 'auto', 'matmul' or 'lax', got {form!r}")
+  if form not in ("auto", "cpu", "lax"):
+    raise ValueError(f"form must be 'auto', 'cpu' or 'lax', got {form!r}")
   # Chosen while tracing, not by `jax.lax.platform_dependent`: that compiles to the same program in
   # every transform (measured: same temporaries, no trace of the unused branch), but traces and
   # differentiates both branches, so that compilation takes 1.4 times as long.
-  return form == "matmul" or (form == "auto" and jax.default_backend() == "cpu")
+  return form == "cpu" or (form == "auto" and jax.default_backend() == "cpu")
 
 
 class Conv(nn.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxmtl.models.conv import Form, use_matmul
+from jaxmtl.models.conv import Form, use_cpu_form
 
 
 def conv_transpose2d(
@@ -52,7 +52,7 @@ def conv_transpose2d(
   )
   if min(height, width) < 1:
     raise ValueError(f"padding={padding} leaves no output: {height}x{width}")
-  if use_matmul(form):
+  if use_cpu_form(form):
     return _matmul_transpose(x, kernel, stride, padding, (height, width))
   pads = [(k - 1 - padding, k - 1 - padding) for k in kernel.shape[:2]]
   return lax.conv_general_dilated(

@@ -56,7 +56,7 @@ def test_value_gradient_and_second_derivatives_equal_lax(case):
     return jax.jit(everything)(x, kernel)
 
   for ours, theirs in zip(
-    jax.tree.leaves(derivatives("matmul")), jax.tree.leaves(derivatives("lax")), strict=True
+    jax.tree.leaves(derivatives("cpu")), jax.tree.leaves(derivatives("lax")), strict=True
   ):
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=3e-4)
@@ -74,7 +74,7 @@ def test_grouped_value_and_gradient_equal_lax():
     return jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
 
   for ours, theirs in zip(
-    jax.tree.leaves(derivatives("matmul")), jax.tree.leaves(derivatives("lax")), strict=True
+    jax.tree.leaves(derivatives("cpu")), jax.tree.leaves(derivatives("lax")), strict=True
   ):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
   with pytest.raises(ValueError, match="groups=2"):
@@ -87,7 +87,7 @@ def test_larger_convolutions_are_one_equation_with_fast_derivatives():
   x, kernel = (jnp.zeros(shape) for shape in ((8, 8, 8, 32), (3, 3, 32, 32)))
 
   def program(x, kernel, g):
-    conv = _function("matmul", 1, 1, 1)
+    conv = _function("cpu", 1, 1, 1)
     return jax.vjp(conv, x, kernel)[1](g), jax.jvp(conv, (x, kernel), (x, kernel))
 
   if not _has_kernel():
@@ -100,6 +100,22 @@ def test_larger_convolutions_are_one_equation_with_fast_derivatives():
   assert all("b01f_01io->b01f" in line for line in text.splitlines() if " convolution(" in line)
 
 
+def test_larger_convolutions_in_bfloat16_keep_their_type():
+  x, kernel = _inputs(6, 6, 32, 20, (3, 3))
+
+  def derivatives(dtype):
+    x_low, kernel_low = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    conv = _function("cpu", 1, "SAME", 1)
+    y, pullback = jax.vjp(conv, x_low.astype(dtype), kernel_low.astype(dtype))
+    return y, *pullback(jnp.cos(y))
+
+  low, high = jax.jit(derivatives, static_argnums=0)(jnp.bfloat16), derivatives(jnp.float32)
+  for ours, wide in zip(low, high, strict=True):
+    assert ours.dtype == jnp.bfloat16
+    error = np.abs(np.asarray(ours, np.float32) - wide).max()
+    assert error < 0.03 * np.abs(wide).max()
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 3)])
 def test_vmap_of_gradients_equals_a_loop(axes):
   x, kernel = _inputs(6, 6, 32, 20, (3, 3))
@@ -110,7 +126,7 @@ def test_vmap_of_gradients_equals_a_loop(axes):
   )
 
   def grads(x, kernel):
-    return jax.grad(lambda x, k: jnp.mean(jnp.sin(conv2d(x, k, form="matmul"))), (0, 1))(x, kernel)
+    return jax.grad(lambda x, k: jnp.mean(jnp.sin(conv2d(x, k, form="cpu"))), (0, 1))(x, kernel)
 
   ours = jax.jit(jax.vmap(grads, axes))(x, kernel)
   one = jax.jit(grads)
@@ -137,7 +153,7 @@ def test_vmap_over_seeds_inside_scan_equals_lax():
 
     return jax.jit(jax.vmap(epoch))(kernel, x)
 
-  for ours, theirs in zip(train("matmul"), train("lax"), strict=True):
+  for ours, theirs in zip(train("cpu"), train("lax"), strict=True):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -153,7 +169,7 @@ def test_sharded_batch_equals_one_device():
 
 def test_bfloat16_stays_bfloat16_and_close():
   x, kernel = _inputs(6, 6, 16, 8, (3, 3), jnp.bfloat16)
-  ours, theirs = (jax.jit(_function(form, 1, "SAME", 1))(x, kernel) for form in ("matmul", "lax"))
+  ours, theirs = (jax.jit(_function(form, 1, "SAME", 1))(x, kernel) for form in ("cpu", "lax"))
   assert ours.dtype == jnp.bfloat16
   ours, theirs = np.asarray(ours, np.float32), np.asarray(theirs, np.float32)
   np.testing.assert_allclose(ours, theirs, rtol=0.05, atol=0.2)
@@ -169,7 +185,7 @@ def test_bfloat16_stays_bfloat16_and_close():
 )
 def test_any_geometry_equals_lax(height, width, size, stride, padding):
   x, kernel = _inputs(height, width, 2, 2, (size, size))
-  ours = jax.jit(_function("matmul", stride, padding, 1))(x, kernel)
+  ours = jax.jit(_function("cpu", stride, padding, 1))(x, kernel)
   theirs = jax.jit(_function("lax", stride, padding, 1))(x, kernel)
   np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 

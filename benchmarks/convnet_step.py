@@ -1,7 +1,7 @@
 """Time of one training step of a convolutional network: ours, plain `lax.conv`, and PyTorch.
 
-Commands: `python -m benchmarks.vgg_step --network vgg16 --repeats 5`, the same with vgg19, and
-`python -m benchmarks.vgg_step --network resnet18 --size 96 --batch 32`.
+Commands: `python -m benchmarks.convnet_step --network vgg16 --repeats 5`, the same with vgg19, and
+`python -m benchmarks.convnet_step --network resnet18 --size 96 --batch 32`.
 PyTorch takes part where it is installed.
 Every repeat times each program once, in turn, after one warm-up; the table shows medians.
 """
@@ -52,9 +52,8 @@ class Config:
 
 def _jax_step(config: Config, form: str, mode: str) -> Callable[[], Any]:
   """A compiled call that trains; `mode` is alone, scan or seeds."""
-  model = models.MultiHead(
-    models.create(config.network, **_options(config)), {"main": nn.Dense(100)}
-  )
+  backbone = models.create(config.network, width=config.width)
+  model = models.MultiHead(backbone, {"main": nn.Dense(100)})
   images = jax.random.normal(jax.random.key(1), (config.batch, config.size, config.size, 3))
   labels = jnp.arange(config.batch) % 100
   optimizer = optax.sgd(0.01, momentum=0.9)
@@ -81,7 +80,7 @@ def _jax_step(config: Config, form: str, mode: str) -> Callable[[], Any]:
   def scanned(state):
     return jax.lax.scan(step, state, None, length=config.steps)[0]
 
-  chosen, conv_module.use_matmul = conv_module.use_matmul, lambda _="auto": form == "matmul"
+  chosen, conv_module.use_cpu_form = conv_module.use_cpu_form, lambda _="auto": form == "cpu"
   key = jax.random.key(0)
   if mode == "seeds":
     state = jax.jit(jax.vmap(start))(jax.random.split(key, config.seeds))
@@ -89,7 +88,7 @@ def _jax_step(config: Config, form: str, mode: str) -> Callable[[], Any]:
   else:
     state = jax.jit(start)(key)
     call = jax.jit(scanned if mode == "scan" else lambda s: step(s)[0]).lower(state).compile()
-  conv_module.use_matmul = chosen
+  conv_module.use_cpu_form = chosen
   return lambda: jax.block_until_ready(call(state))
 
 
@@ -150,24 +149,20 @@ def _torch_resnet18(config: Config) -> Any:
     def forward(self, x: Any) -> Any:
       return tnn.functional.relu(self.body(x) + self.shortcut(x))
 
-  layers = [*conv_norm(3, 64, 7, 2), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)]
-  before = 64
-  for after in (64, 128, 256, 512):
-    layers += [Block(before, after, 2 if after > 64 else 1), Block(after, after, 1)]
+  widths = [round(channels * config.width) for channels in (64, 128, 256, 512)]
+  before = widths[0]
+  layers = [*conv_norm(3, before, 7, 2), tnn.ReLU(), tnn.MaxPool2d(3, 2, 1)]
+  for after in widths:
+    layers += [Block(before, after, 2 if after > before else 1), Block(after, after, 1)]
     before = after
-  return tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(512, 100))
-
-
-def _options(config: Config) -> dict[str, Any]:
-  """Of `models.create`; only the VGGs have a width."""
-  return {} if config.network == "resnet18" else {"width": config.width}
+  return tnn.Sequential(*layers, tnn.AdaptiveAvgPool2d(1), tnn.Flatten(), tnn.Linear(before, 100))
 
 
 def main(config: Config) -> None:
   """Time every program in turn and print a Markdown table."""
   programs: dict[str, tuple[Callable[[], Any] | None, int]] = {
-    "ours, jit": (_jax_step(config, "matmul", "alone"), 1),
-    "ours, in scan": (_jax_step(config, "matmul", "scan"), config.steps),
+    "ours, jit": (_jax_step(config, "cpu", "alone"), 1),
+    "ours, in scan": (_jax_step(config, "cpu", "scan"), config.steps),
     "PyTorch": (_torch_step(config), 1),
   }
   if config.plain:
@@ -175,7 +170,7 @@ def main(config: Config) -> None:
   if config.seeds:
     calls = config.steps * config.seeds
     name = f"ours, {config.seeds} seeds in scan (each)"
-    programs[name] = (_jax_step(config, "matmul", "seeds"), calls)
+    programs[name] = (_jax_step(config, "cpu", "seeds"), calls)
   if config.lax_in_scan:
     programs["plain lax.conv, in scan"] = (_jax_step(config, "lax", "scan"), config.steps)
   present = {name: call for name, (call, _) in programs.items() if call}
