@@ -44,6 +44,7 @@ TORCHJD: dict[str, tuple[str, dict[str, Any]]] = {
   "mean_tasks": ("Mean", {}),
   "mgda": ("MGDA", {}),
   "nash_mtl": ("NashMTL", {}),
+  "pcd": ("PCD", {}),
   "pcgrad": ("PCGrad", {}),
   "sum_tasks": ("Sum", {}),
   "trimmed_mean": ("TrimmedMean", {"trim_number": 1}),

@@ -25,6 +25,7 @@ from jaxmtl.aggregation.mgda import mgda
 from jaxmtl.aggregation.moco import MoCoState, moco
 from jaxmtl.aggregation.modo import MoDoState, modo
 from jaxmtl.aggregation.nash_mtl import NashMTLState, nash_mtl
+from jaxmtl.aggregation.pcd import PCDState, pcd
 from jaxmtl.aggregation.pcgrad import PCGradState, pcgrad
 from jaxmtl.aggregation.sdmgrad import SDMGradState, sdmgrad
 from jaxmtl.aggregation.trimmed_mean import trimmed_mean
@@ -53,6 +54,7 @@ METHODS = {
     moco,
     modo,
     nash_mtl,
+    pcd,
     pcgrad,
     sdmgrad,
     sum_tasks,
@@ -73,6 +75,7 @@ __all__ = [
   "MoCoState",
   "MoDoState",
   "NashMTLState",
+  "PCDState",
   "PCGradState",
   "SDMGradState",
   "SolverState",
@@ -97,6 +100,7 @@ __all__ = [
   "moco",
   "modo",
   "nash_mtl",
+  "pcd",
   "pcgrad",
   "sdmgrad",
   "sum_tasks",

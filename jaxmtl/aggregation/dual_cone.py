@@ -1,7 +1,8 @@
 """Projection onto the dual cone of the task gradients, on device: block principal pivoting.
 
-The nearest update that conflicts with no task is a small quadratic program with bounds. Pivoting
-finds which bounds are tight in a few solves of a T x T system, exactly but for round-off.
+The nearest update that conflicts with no task, or that makes each a given progress, is a small
+quadratic program with bounds. Pivoting finds which bounds are tight in a few solves of a T x T
+system, exactly but for round-off.
 """
 
 from __future__ import annotations
@@ -26,10 +27,7 @@ def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Ar
 
   .. math:: \min_{v \ge u} v^\top H v
 
-  whose optimum is where `z = v - u >= 0`, `w = H v >= 0` and `z_i w_i = 0`. A pivot guesses which
-  z_i are free, solves for them with w_i = 0, and exchanges all violated indices at once, as long
-  as their number falls (Júdice and Pires); else only the last one, which ends in finitely many
-  pivots (Murty). All rows are solved together.
+  All rows are solved together, by `bounded_minimum`.
 
   Args:
     gramian: `[T, T]` in float32 or wider; rows and columns of tasks without labels are zero.
@@ -37,43 +35,67 @@ def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Ar
 
   Returns:
     v `[K, T]` and a `SolverState`: whether all rows converged, and the pivots of the slowest. A row
-    that did not, after `50 + 5 T` pivots or for lack of a finite Gramian, is the last guess raised
-    to its bounds.
+    that did not, for lack of a finite Gramian, is the last guess raised to its bounds.
   """
-  num_tasks, dtype = len(gramian), gramian.dtype
-  slack = _SLACK * jnp.finfo(dtype).eps
   trace = jnp.trace(gramian)
-  identity = jnp.eye(num_tasks, dtype=dtype)
-  gramian = gramian / jnp.where(trace > 0, trace, 1) + REGULARIZATION * identity
+  identity = jnp.eye(len(gramian), dtype=gramian.dtype)
+  matrix = gramian / jnp.where(trace > 0, trace, 1) + REGULARIZATION * identity
+  v, state = jax.vmap(lambda bounds: bounded_minimum(matrix, bounds))(lower)
+  return v, SolverState(state.converged.all(), state.iterations.max())
+
+
+def bounded_minimum(
+  matrix: jax.Array,
+  lower: jax.Array,
+  linear: jax.Array | float = 0.0,
+  fixed: jax.Array | bool = False,
+) -> tuple[jax.Array, SolverState]:
+  r"""Minimum of a small quadratic with lower bounds.
+
+  .. math:: \min_{v \ge u} \tfrac12 v^\top H v - q^\top v
+
+  It is where `z = v - u >= 0`, `w = H v - q >= 0` and `z_i w_i = 0`. A pivot guesses which z_i are
+  free, solves for them with w_i = 0, and exchanges all violated indices at once, as long as their
+  number falls (Júdice and Pires); else only the last one, which ends in finitely many pivots
+  (Murty).
+
+  Args:
+    matrix: H, `[T, T]`, positive definite.
+    lower: bounds u, `[T]`.
+    linear: q, `[T]`.
+    fixed: bool `[T]`, True where v_i stays at u_i.
+
+  Returns:
+    v `[T]` and a `SolverState`; after `50 + 5 T` pivots the last guess raised to its bounds.
+  """
+  num_tasks = len(matrix)
+  slack = _SLACK * jnp.finfo(matrix.dtype).eps
+  identity = jnp.eye(num_tasks, dtype=matrix.dtype)
   places = jnp.arange(num_tasks)
 
-  def solve(bounds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    def guess(free: jax.Array) -> tuple[jax.Array, jax.Array]:
-      """The point with these z free, and which of its z and w are negative."""
-      system = jnp.where(free[:, None] & free[None, :], gramian, identity)
-      right = jnp.where(free, -gramian @ jnp.where(free, 0, bounds), bounds)
-      v = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
-      round_off = slack * jnp.abs(gramian) @ jnp.abs(v)
-      violated = jnp.where(free, v - bounds < -slack * jnp.abs(v), gramian @ v < -round_off)
-      return v, violated
+  def guess(free: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The point with these z free, and which of its z and w are negative."""
+    system = jnp.where(free[:, None] & free[None, :], matrix, identity)
+    right = jnp.where(free, linear - matrix @ jnp.where(free, 0, lower), lower)
+    v = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
+    round_off = slack * (jnp.abs(matrix) @ jnp.abs(v) + jnp.abs(linear))
+    below, falling = v - lower < -slack * jnp.abs(v), matrix @ v - linear < -round_off
+    return v, jnp.where(free, below, falling) & ~jnp.asarray(fixed)
 
-    def pivot(carry: tuple) -> tuple:
-      free, _, violated, fewest, patience, pivots = carry
-      count = violated.sum(dtype=fewest.dtype)
-      patience = jnp.where(count < fewest, _PATIENCE, patience - 1)
-      last = places == jnp.max(jnp.where(violated, places, -1))
-      free ^= jnp.where(patience >= 0, violated, last)
-      return free, *guess(free), jnp.minimum(count, fewest), patience, pivots + 1
+  def pivot(carry: tuple) -> tuple:
+    free, _, violated, fewest, patience, pivots = carry
+    count = violated.sum(dtype=fewest.dtype)
+    patience = jnp.where(count < fewest, _PATIENCE, patience - 1)
+    last = places == jnp.max(jnp.where(violated, places, -1))
+    free ^= jnp.where(patience >= 0, violated, last)
+    return free, *guess(free), jnp.minimum(count, fewest), patience, pivots + 1
 
-    def unfinished(carry: tuple) -> jax.Array:
-      return carry[2].any() & (carry[-1] < 50 + 5 * num_tasks)
+  def unfinished(carry: tuple) -> jax.Array:
+    return carry[2].any() & (carry[-1] < 50 + 5 * num_tasks)
 
-    free = jnp.zeros(num_tasks, bool)
-    integer = jnp.zeros((), jnp.int32)
-    start = (free, *guess(free), integer + num_tasks + 1, integer + _PATIENCE, integer)
-    _, v, violated, _, _, pivots = jax.lax.while_loop(unfinished, pivot, start)
-    converged = ~violated.any() & jnp.all(jnp.isfinite(gramian @ v))
-    return jnp.maximum(v, bounds), converged, pivots
-
-  v, converged, pivots = jax.vmap(solve)(lower)
-  return v, SolverState(converged.all(), pivots.max())
+  free = jnp.zeros(num_tasks, bool)
+  integer = jnp.zeros((), jnp.int32)
+  start = (free, *guess(free), integer + num_tasks + 1, integer + _PATIENCE, integer)
+  _, v, violated, _, _, pivots = jax.lax.while_loop(unfinished, pivot, start)
+  converged = ~violated.any() & jnp.all(jnp.isfinite(matrix @ v))
+  return jnp.maximum(v, lower), SolverState(converged, pivots)

@@ -66,6 +66,7 @@ METHODS = {
     lambda num_tasks: jaxmtl.gradvac(num_tasks, per_tensor=True), ordered_from=3
   ),
   "gcs": Method(jaxmtl.gcs, leading=1),
+  "pcd": Method(jaxmtl.pcd, homogeneous=False, leading=1),
   "krum": Method(jaxmtl.krum, ordered_from=2),  # two tasks are equally close to each other
   "krum_two": Method(lambda num_tasks: jaxmtl.krum(num_tasks, num_selected=min(2, num_tasks))),
   "graddrop": Method(jaxmtl.graddrop),
