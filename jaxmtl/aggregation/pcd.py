@@ -106,7 +106,7 @@ def pcd(
     raise ValueError(f"beta must be in [0, 1), got {beta}; 0.999 is usual.")
   if not guards.is_traced(eps) and not eps >= 0:
     raise ValueError(f"eps must be at least 0, got {eps}; 1e-8 is usual.")
-  is_primary = np.arange(num_tasks) == primary
+  is_primary = jnp.arange(num_tasks) == primary
 
   def init(params: Any) -> PCDState:
     norms = jnp.zeros(num_tasks, accumulator_dtype(params))
@@ -147,7 +147,7 @@ def pcd(
 
 
 def _multipliers(
-  matrix: jax.Array, tau: jax.Array, is_primary: np.ndarray
+  matrix: jax.Array, tau: jax.Array, is_primary: jax.Array
 ) -> tuple[jax.Array, SolverState]:
   """Weights of the normalised gradients: 1 for the primary one, multipliers for the others."""
   round_off = _ROUND_OFF * jnp.finfo(matrix.dtype).eps
