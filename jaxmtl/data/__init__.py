@@ -6,6 +6,7 @@ from jaxmtl.data.augment import (
   channel_statistics,
   normalize,
   random_crop,
+  random_dihedral,
   random_flip,
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
@@ -47,6 +48,7 @@ __all__ = [
   "multi_digits",
   "normalize",
   "random_crop",
+  "random_dihedral",
   "random_flip",
   "stratified_split",
 ]
