@@ -195,10 +195,13 @@ def _check_resolution(
 ) -> None:
   """Raises where float32 (float64 under `jax_enable_x64`) cannot tell neighbouring classes."""
   dtype = jnp.zeros(()).dtype
-  largest = max(np.abs(values).max(), highs[-1] - lows[0], abs(centre), abs(lows[0]))
-  largest = max(largest, (highs[-1] - lows[0]) / scale)
-  if not largest < jnp.finfo(dtype).max / 4:
-    raise ValueError(f"values are too large for {dtype}, {largest:g}; choose another unit.")
+  width = highs[-1] - lows[0]
+  largest = max(np.abs(values).max(), width, abs(centre), abs(lows[0]))
+  if not max(largest, width / scale) < jnp.finfo(dtype).max / 4:
+    raise ValueError(
+      f"values are too large for {dtype}, labels reach {max(largest, width / scale):g}; choose "
+      "another unit or scale."
+    )
   least = 16 * float(jnp.finfo(dtype).eps) * largest
   if len(lows) > 1 and gap < least:
     raise ValueError(
