@@ -132,7 +132,7 @@ class Trainer:
       ValueError: if the folder holds checkpoints of another configuration.
     """
     config, compiled = self.config, self.compiled(targets)
-    examples = self._examples(targets)
+    examples = self.examples(targets)
     validation = self.parts.validation
     wanted = targets.encode(validation.classes, validation.values)
 
@@ -141,7 +141,7 @@ class Trainer:
       outputs = self.outputs(state, targets, validation.images)
       loss = targets.losses(outputs, wanted).sum()
       found = measure(validation, *targets.decode(outputs)) | {"loss": loss}
-      state = dataclasses.replace(state, optimizer=_observe(config, state.optimizer, loss))
+      state = dataclasses.replace(state, optimizer=observe(config, state.optimizer, loss))
       # One value an epoch beside one a step; the loop takes means.
       return state, metrics | {f"validation_{k}": np.array([v]) for k, v in found.items()}
 
@@ -168,7 +168,7 @@ class Trainer:
 
   def mean_gradient(self, state: training.TrainState, targets: Targets) -> float:
     """The mean magnitude of the gradient of the loss over the training set."""
-    gradient = self.compiled(targets).gradient(state, self._examples(targets))
+    gradient = self.compiled(targets).gradient(state, self.examples(targets))
     return float(labels.mean_magnitude(gradient))
 
   def compiled(self, targets: Targets) -> Compiled:
@@ -178,7 +178,8 @@ class Trainer:
       self._compiled[key] = self._compile(targets)
     return self._compiled[key]
 
-  def _examples(self, targets: Targets) -> dict[str, jax.Array]:
+  def examples(self, targets: Targets) -> dict[str, jax.Array]:
+    """The training images with their targets."""
     train = self.parts.train
     return {"image": self._images, **targets.encode(train.classes, train.values)}
 
@@ -222,14 +223,14 @@ class Trainer:
       total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), rows)
       return jax.tree.map(lambda leaf: leaf / self.steps, total)
 
-    step = training.train_step(losses_fn, _optimizer(config, self.steps), len(targets.heads))
+    step = training.train_step(losses_fn, make_optimizer(config, self.steps), len(targets.heads))
     epoch = training.scan_epoch(step.update, self._batch_size, prepare)
     return Compiled(
       jax.jit(init), jax.jit(epoch, donate_argnums=0), jax.jit(outputs), jax.jit(gradient)
     )
 
 
-def _optimizer(config: PropertyConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: PropertyConfig, steps: int) -> optax.GradientTransformation:
   """Adam with weight decay as PyTorch's, and a learning rate that falls."""
   decay = optax.add_decayed_weights(config.weight_decay)
   if config.schedule == "plateau":
@@ -245,7 +246,7 @@ def _plateau(config: PropertyConfig) -> optax.GradientTransformationExtraArgs:
 
 
 def _held(plateau: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
-  """Scales updates as a plateau's state says, which only `_observe` changes, once an epoch."""
+  """Scales updates as a plateau's state says, which only `observe` changes, once an epoch."""
 
   def update(updates: Any, state: Any, params: Any = None) -> Any:
     del params
@@ -254,7 +255,7 @@ def _held(plateau: optax.GradientTransformationExtraArgs) -> optax.GradientTrans
   return optax.GradientTransformation(plateau.init, update)
 
 
-def _observe(config: PropertyConfig, state: Any, loss: jax.Array) -> Any:
+def observe(config: PropertyConfig, state: Any, loss: jax.Array) -> Any:
   """The optimiser's state after an epoch with this validation loss."""
   if config.schedule != "plateau":
     return state
