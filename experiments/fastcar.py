@@ -6,7 +6,7 @@ without a network: the training set's mean, and the training mean of the true cl
 
   python -m experiments.fastcar                    # digits with a mass, embedded; minutes
   python -m experiments.fastcar --preset paper --data-dir ~/steel     # the paper's recipe, 224 px
-  python -m experiments.fastcar --preset steel --data-dir ~/steel     # 96 px, 10 epochs: for a CPU
+  python -m experiments.fastcar --preset steel --data-dir ~/steel     # 96 px, 20 epochs: for a CPU
   python -m experiments.fastcar --preset steel --data-dir ~/steel --split grouped \
     --workdir runs/fastcar_grouped                 # no micrograph in two parts
 
@@ -101,7 +101,7 @@ PRESETS = {
     dataset="steel",
     image_size=96,
     backbone="resnet18",
-    epochs=10,
+    epochs=20,
     schedule="cosine",
     scale=400.0,
     seeds=2,
