@@ -6,15 +6,19 @@ from jaxmtl.data.augment import (
   channel_statistics,
   normalize,
   random_crop,
+  random_dihedral,
   random_flip,
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
+from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.multi_digits import multi_digits
+from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
+from jaxmtl.data.steel import load_steel
 from jaxmtl.data.ucf101 import load_ucf101
 
 __all__ = [
@@ -23,6 +27,8 @@ __all__ = [
   "DomainImages",
   "EvalBatches",
   "ImageDataset",
+  "PropertyImages",
+  "PropertySplits",
   "Splits",
   "TaskImages",
   "TaskSplits",
@@ -31,15 +37,18 @@ __all__ = [
   "by_domain",
   "channel_statistics",
   "class_levels",
+  "digits_ink",
   "epoch_indices",
   "eval_batches",
   "labelled_fraction",
   "load",
+  "load_steel",
   "load_tasks",
   "load_ucf101",
   "multi_digits",
   "normalize",
   "random_crop",
+  "random_dihedral",
   "random_flip",
   "stratified_split",
 ]

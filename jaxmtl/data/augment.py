@@ -73,6 +73,37 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
   return jnp.where(flip, images[:, :, ::-1], images)
 
 
+def random_dihedral(key: jax.Array, images: jax.Array) -> jax.Array:
+  """Apply one of the square's eight symmetries to each image, at random.
+
+  For images without an up and a left, such as micrographs: quarter turns and mirror images.
+
+  Args:
+    key: PRNG key.
+    images: ``[batch, side, side, channels]``, any dtype.
+
+  Returns:
+    Images of the same shape and dtype.
+
+  Raises:
+    ValueError: If the shape is wrong.
+
+  Example:
+    >>> import jax, jax.numpy as jnp
+    >>> random_dihedral(jax.random.key(0), jnp.ones((2, 8, 8, 3), jnp.uint8)).shape
+    (2, 8, 8, 3)
+  """
+  _check_images(images)
+  if images.shape[1] != images.shape[2]:
+    raise ValueError(
+      f"images must be square, got shape {images.shape}; use `random_flip` for others."
+    )
+  draws = jax.random.bernoulli(key, 0.5, (3, images.shape[0], 1, 1, 1))
+  images = jnp.where(draws[0], images[:, :, ::-1], images)
+  images = jnp.where(draws[1], images[:, ::-1], images)
+  return jnp.where(draws[2], images.swapaxes(1, 2), images)
+
+
 def normalize(
   images: jax.Array,
   mean: jax.typing.ArrayLike | tuple[float, ...] = CIFAR_MEAN,
