@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -183,16 +183,26 @@ class Trainer:
     train = self.parts.train
     return {"image": self._images, **targets.encode(train.classes, train.values)}
 
+  def build_model(self, sizes: Mapping[str, int]) -> nn.Module:
+    """The network, with so many outputs by head; one that gives outputs by head may override it."""
+    heads: dict[str, nn.Module] = {head: nn.Dense(size) for head, size in sizes.items()}
+    return models.MultiHead(self.config.build_backbone(), heads)
+
+  def build_step(self, losses_fn: Callable[..., Any], num_tasks: int) -> training.TrainStep:
+    """The train step, with equal weights; one with another weighting may override it."""
+    return training.train_step(losses_fn, make_optimizer(self.config, self.steps), num_tasks)
+
   def _compile(self, targets: Targets) -> Compiled:
-    config = self.config
-    heads: dict[str, nn.Module] = {head: nn.Dense(size) for head, size in targets.heads.items()}
-    model = models.MultiHead(config.build_backbone(), heads)
+    config, model = self.config, self.build_model(targets.heads)
 
     def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-      del key  # no dropout in these networks
       outputs: Any
       outputs, updated = model.apply(
-        {"params": params, **model_state}, batch["image"], train=True, mutable=["batch_stats"]
+        {"params": params, **model_state},
+        batch["image"],
+        train=True,
+        mutable=["batch_stats"],
+        rngs={"dropout": key},
       )
       return targets.losses(outputs, batch), training.Aux({**model_state, **updated})
 
@@ -223,7 +233,7 @@ class Trainer:
       total, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, state.params), rows)
       return jax.tree.map(lambda leaf: leaf / self.steps, total)
 
-    step = training.train_step(losses_fn, make_optimizer(config, self.steps), len(targets.heads))
+    step = self.build_step(losses_fn, len(targets.heads))
     epoch = training.scan_epoch(step.update, self._batch_size, prepare)
     return Compiled(
       jax.jit(init), jax.jit(epoch, donate_argnums=0), jax.jit(outputs), jax.jit(gradient)

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxmtl.data import channel_statistics, normalize, random_crop, random_flip
+from jaxmtl.data import (
+  channel_statistics,
+  normalize,
+  random_crop,
+  random_dihedral,
+  random_flip,
+)
 
 _crop = jax.jit(random_crop, static_argnums=2)
 _flip = jax.jit(random_flip)
@@ -106,3 +112,15 @@ def test_errors():
     channel_statistics(np.zeros((1, 2, 2, 3)))
   with pytest.raises(ValueError, match="must not be empty"):
     channel_statistics(np.zeros((0, 2, 2, 3), np.uint8))
+
+
+def test_each_of_the_squares_symmetries_is_drawn_equally_often():
+  square = np.arange(9, dtype=np.uint8).reshape(3, 3)
+  images = jnp.asarray(np.broadcast_to(square[..., None], (4000, 3, 3, 1)))
+  drawn = np.asarray(random_dihedral(jax.random.key(0), images))[..., 0]
+  symmetries = [np.rot90(s, k) for s in (square, square.T) for k in range(4)]
+  counts = [(drawn == s).all(axis=(1, 2)).sum() for s in symmetries]
+  assert sum(counts) == 4000
+  assert min(counts) > 430
+  with pytest.raises(ValueError, match="must be square"):
+    random_dihedral(jax.random.key(0), jnp.zeros((2, 3, 4, 1)))
