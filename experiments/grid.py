@@ -95,7 +95,7 @@ class Config(PropertyConfig):
 PRESETS = {
   "quick": Config(
     architectures=("hps", "cross_stitch", "mmoe"),
-    methods=("EW", "UW", "CAGrad"),
+    methods=("EW", "CAGrad"),
     standardise=True,
     width=16,
     epochs=8,
@@ -266,8 +266,13 @@ def _draw(config: Config, parts: data.PropertySplits, found: Cells, folder: path
         label=f"{label} / 1000" if unit > 1 else label,
         limits=(min(finite) / unit, max(finite) / unit),
         higher_is_better=column == "accuracy",
-        digits=1 if column == "accuracy" or max(finite) / unit >= 10 else 2,
+        digits=1 if column == "accuracy" else _digits(max(finite) / unit),
       )
+
+
+def _digits(largest: float) -> int:
+  """After the decimal point, so that numbers have three digits or so."""
+  return 0 if largest >= 1000 else 1 if largest >= 10 else 2
 
 
 def main(args: list[str] | None = None) -> None:
