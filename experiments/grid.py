@@ -5,7 +5,7 @@ Every model learns the class of an image and a property of it, from the same ima
   python -m experiments.grid                       # digits with a mass, embedded; minutes
   python -m experiments.grid --architectures hps ltb --methods EW IMTL dwa+pcgrad --decoders 1
   python -m experiments.grid --preset paper --data-dir ~/steel     # 6 x 17 x 2 models, 224 px
-  python -m experiments.grid --preset slice --data-dir ~/steel     # 3 x 4 small models, 48 px: for a CPU
+  python -m experiments.grid --preset slice --data-dir ~/steel     # 3 x 4 small ones, 48 px: for a CPU
 
 The paper trains on hardness as it is; `--standardise` divides it by its deviation, which the paper
 leaves out. Methods have the paper's names, or are weightings, aggregators, or weighting+aggregator

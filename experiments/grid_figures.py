@@ -40,8 +40,7 @@ def draw_heat_map(
   low, high = min(limits), max(limits)
   scale = matplotlib.colors.Normalize if higher_is_better else matplotlib.colors.LogNorm
   norm = scale(low, high if high > low else 1.01 * low + 1e-9)
-  colors = mpl.colormaps["viridis" if higher_is_better else "viridis_r"].copy()
-  colors.set_bad("0.85")
+  colors = mpl.colormaps["viridis" if higher_is_better else "viridis_r"].with_extremes(bad="0.85")
   size = 2.4 + 0.62 * len(columns), 1.6 + 0.36 * len(rows)
   figure = matplotlib.figure.Figure(figsize=(max(size[0], 5.0), size[1]), layout="constrained")
   axes = figure.subplots()

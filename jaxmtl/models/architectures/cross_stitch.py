@@ -37,8 +37,10 @@ class CrossStitch(Trunks):
     def near_identity(key: jax.Array) -> jax.Array:
       del key
       others = 0.1 / max(number - 1, 1)
-      return jnp.full((number, number), others, jnp.float32).at[jnp.diag_indices(number)].set(
-        0.9 if number > 1 else 1.0
+      return (
+        jnp.full((number, number), others, jnp.float32)
+        .at[jnp.diag_indices(number)]
+        .set(0.9 if number > 1 else 1.0)
       )
 
     self.units = [self.param(f"stitches_{s}", near_identity) for s in range(1, self.num_stages)]
