@@ -5,7 +5,7 @@ Every model learns the class of an image and a property of it, from the same ima
   python -m experiments.grid                       # digits with a mass, embedded; minutes
   python -m experiments.grid --architectures hps ltb --methods EW IMTL dwa+pcgrad --decoders 1
   python -m experiments.grid --preset paper --data-dir ~/steel     # 6 x 17 x 2 models, 224 px
-  python -m experiments.grid --preset slice --data-dir ~/steel     # 3 x 4 small ones, 48 px: for a CPU
+  python -m experiments.grid --preset slice --data-dir ~/steel     # 3 x 4 models, 48 px, for a CPU
 
 The paper trains on hardness as it is; `--standardise` divides it by its deviation, which the paper
 leaves out. Methods have the paper's names, or are weightings, aggregators, or weighting+aggregator
@@ -61,6 +61,8 @@ class Config(PropertyConfig):
   """The paper's names, or weightings, aggregators, or weighting+aggregator."""
   decoders: tuple[int, ...] = (1, 2)
   """1: pool and two layers; 2: two convolutions and another layer beside them."""
+  num_experts: int = 4
+  """Of mmoe and dselect_k; cgc and ple have one that is shared and one a task."""
   standardise: bool = False
   """Whether the property is learned less its mean and over its deviation on the training set."""
   seeds: int = 1
@@ -78,7 +80,7 @@ class Config(PropertyConfig):
     if unknown := sorted(set(self.decoders) - {1, 2}):
       raise ValueError(f"decoders must be 1 or 2, got {unknown}.")
     for cell in self.cells():  # these raise for unknown names and backbones without stages
-      cell.build(self.build_backbone(), {CLASS: 2, VALUE: 1}, 1)
+      cell.build(self.build_backbone(), {CLASS: 2, VALUE: 1}, self.num_experts, 1)
       cell.combine().build(2, 1)
 
   def cells(self) -> list[Cell]:
@@ -107,12 +109,14 @@ PRESETS = {
     preset="slice",
     dataset="steel",
     image_size=48,
-    width=16,
+    width=8,
     standardise=True,
+    num_experts=2,
     architectures=("hps", "cross_stitch", "mmoe"),
     methods=("EW", "UW", "MGDA-l2", "PCGrad"),
     decoders=(1,),
-    epochs=6,
+    epochs=4,
+    learning_rate=0.003,
     schedule="cosine",
     checkpoint_every=2,
     workdir="runs/grid_slice",
@@ -164,7 +168,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 def _train(
   config: Config, parts: data.PropertySplits, targets: Targets, cell: Cell, folder: pathlib.Path
 ) -> list[Outcome]:
-  trainer = CellTrainer(config.only(cell), parts, folder, cell)
+  trainer = CellTrainer(config.only(cell), parts, folder, cell, config.num_experts)
   outcomes = [trainer.outcome(targets, config.seed + i) for i in range(config.seeds)]
   # Hundreds of compiled networks would fill the memory.
   jax.clear_caches()

@@ -14,7 +14,7 @@ import jax
 from experiments.methods import Method
 from experiments.property_targets import Targets, measure
 from experiments.property_training import PropertyConfig, Trainer, make_optimizer
-from jaxmtl import models, training
+from jaxmtl import data, models, training
 from jaxmtl.models.normalization import batch_norm, kernel_init
 from jaxmtl.training.metrics import read_rows
 
@@ -60,10 +60,16 @@ class Cell(NamedTuple):
     """How its tasks are combined."""
     return METHODS[self.method] if self.method in METHODS else Method.parse(self.method)
 
-  def build(self, backbone: nn.Module, sizes: Mapping[str, int], steps: int) -> nn.Module:
+  def build(
+    self, backbone: nn.Module, sizes: Mapping[str, int], num_experts: int, steps: int
+  ) -> nn.Module:
     """The network, with so many outputs by head, for so many training steps."""
     heads = {head: Decoder(size, reduces=self.decoder == 2) for head, size in sizes.items()}
-    options = {"anneal_steps": steps} if self.architecture == "ltb" else {}
+    options: dict[str, Any] = {}
+    if self.architecture in ("mmoe", "dselect_k"):
+      options["num_experts"] = num_experts
+    if self.architecture == "ltb":
+      options["anneal_steps"] = steps
     return models.multi_task(self.architecture, backbone, heads, on_maps=True, **options)
 
 
@@ -122,14 +128,22 @@ class Outcome(NamedTuple):
 class CellTrainer(Trainer):
   """Trains one cell, of which nothing is compiled where its outcomes are on disk."""
 
-  def __init__(self, config: PropertyConfig, parts: Any, folder: pathlib.Path, cell: Cell):
+  def __init__(
+    self,
+    config: PropertyConfig,
+    parts: data.PropertySplits,
+    folder: pathlib.Path,
+    cell: Cell,
+    num_experts: int,
+  ):
     """As `Trainer`, for one cell; `config` must name this cell only, so that it identifies it."""
     super().__init__(config, parts, folder)
-    self.cell, self._home = cell, folder
+    self.cell, self._num_experts, self._home = cell, num_experts, folder
 
   def build_model(self, sizes: Mapping[str, int]) -> nn.Module:
     """The cell's architecture with its decoders."""
-    return self.cell.build(self.config.build_backbone(), sizes, self.config.epochs * self.steps)
+    config, steps = self.config, self.config.epochs * self.steps
+    return self.cell.build(config.build_backbone(), sizes, self._num_experts, steps)
 
   def build_step(self, losses_fn: Callable[..., Any], num_tasks: int) -> training.TrainStep:
     """The cell's method on what the architecture shares."""
