@@ -122,10 +122,12 @@ class Trainer:
     )
 
   def network(self, tasks: tuple[str, ...]) -> Network:
-    """One backbone for all tasks, a linear head each."""
+    """The architecture for all tasks, a linear head each; one backbone for a single task."""
     config = self.config
     heads: dict[str, nn.Module] = {t: nn.Dense(self.parts.num_classes[t]) for t in tasks}
-    model = models.MultiHead(create_backbone(config), heads)
+    architecture = config.architecture if len(tasks) > 1 else "hps"
+    options = {"anneal_steps": config.epochs * self.steps} if architecture == "ltb" else {}
+    model = models.multi_task(architecture, create_backbone(config), heads, **options)
 
     def init(key: jax.Array) -> Any:
       return model.init(key, data.normalize(self.parts.train.images[:2], *self.statistics))
@@ -241,20 +243,25 @@ def create_backbone(config: TrainingConfig, **options: Any) -> nn.Module:
   return models.create(config.backbone, width=width, **options)
 
 
-def _losses_fn(model: models.MultiHead, names: tuple[str, ...]) -> Callable[..., Any]:
+def _losses_fn(model: models.Architecture, names: tuple[str, ...]) -> Callable[..., Any]:
   def losses_fn(
     params: Any, model_state: Any, batch: Any, key: jax.Array, tasks: jax.Array | None = None
   ) -> Any:
-    del key  # no dropout in these networks
     outputs: Any
     outputs, updated = model.apply(
-      {"params": params, **model_state}, batch["image"], train=True, mutable=["batch_stats"]
+      {"params": params, **model_state},
+      batch["image"],
+      train=True,
+      mutable=["batch_stats", models.PENALTIES],
+      rngs={"dropout": key},
     )
     task_losses = jnp.stack([losses.cross_entropy(outputs[t], batch[t]) for t in names])
+    task_losses += models.task_penalties(updated, names)
     right = jnp.stack([jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in names])
     drawn = task_losses if tasks is None else task_losses[tasks]
     return drawn, training.Aux(
-      model_state={**model_state, **updated}, metrics={"train_accuracy": right}
+      model_state={**model_state, **{k: v for k, v in updated.items() if k in model_state}},
+      metrics={"train_accuracy": right},
     )
 
   return losses_fn

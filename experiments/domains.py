@@ -66,6 +66,10 @@ class DomainSplits(NamedTuple):
 
 def load_domains(config: TrainingConfig, validation: float) -> DomainSplits:
   """CIFAR-100 by its 20 coarse classes, with a share of the training images held out."""
+  if config.architecture != "hps":
+    raise ValueError(
+      f"domains share one backbone (architecture='hps'), got architecture={config.architecture!r}."
+    )
   parts = data.load_tasks(
     config.dataset,
     ("label", "coarse_label"),

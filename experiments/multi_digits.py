@@ -26,6 +26,8 @@ class TrainingConfig:
   """Any name of jaxmtl.models.create: convnet4, vgg16, vgg19, resnet32, resnet110, ..."""
   width: float = 16
   """Channels of convnet4; a factor for the others, see jaxmtl.models."""
+  architecture: str = "hps"
+  """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
   epochs: int = 12
   batch_size: int = 25
   learning_rate: float = 0.01
@@ -45,13 +47,17 @@ class TrainingConfig:
     if not self.width > 0:
       raise ValueError(f"width must be positive, got {self.width}.")
     models.create(self.backbone)  # raises for an unknown name
+    if self.architecture not in models.ARCHITECTURES:
+      known = ", ".join(models.ARCHITECTURES)
+      raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
 
   def describe(self) -> str:
     """The head of a table of results."""
+    architecture = "" if self.architecture == "hps" else f"{self.architecture} of "
     return (
-      f"Multi-digits of {self.dataset}, {self.train_images} images, {self.backbone} of width "
-      f"{self.width}, {self.epochs} epochs, {self.seeds} seed(s): test accuracy (%) after the last "
-      "epoch"
+      f"Multi-digits of {self.dataset}, {self.train_images} images, {architecture}{self.backbone} "
+      f"of width {self.width}, {self.epochs} epochs, {self.seeds} seed(s): test accuracy (%) after "
+      "the last epoch"
     )
 
 

@@ -201,10 +201,12 @@ class Trainer:
         {"params": params, **model_state},
         batch["image"],
         train=True,
-        mutable=["batch_stats"],
+        mutable=["batch_stats", models.PENALTIES],
         rngs={"dropout": key},
       )
-      return targets.losses(outputs, batch), training.Aux({**model_state, **updated})
+      penalties = models.task_penalties(updated, tuple(targets.heads))
+      kept = {name: value for name, value in updated.items() if name in model_state}
+      return targets.losses(outputs, batch) + penalties, training.Aux({**model_state, **kept})
 
     def prepare(key: jax.Array, batch: Any) -> Any:
       images = batch["image"]
@@ -234,7 +236,7 @@ class Trainer:
       return jax.tree.map(lambda leaf: leaf / self.steps, total)
 
     step = self.build_step(losses_fn, len(targets.heads))
-    epoch = training.scan_epoch(step.update, self._batch_size, prepare)
+    epoch = training.scan_epoch(step.update, self._batch_size, prepare, pairs=step.pairs)
     return Compiled(
       jax.jit(init), jax.jit(epoch, donate_argnums=0), jax.jit(outputs), jax.jit(gradient)
     )

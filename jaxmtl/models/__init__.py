@@ -1,10 +1,31 @@
-"""Backbones, heads and decoders in Flax Linen, and `create`, which builds backbones by name."""
+"""Backbones, heads, decoders and multi-task architectures in Flax Linen, and by name.
+
+`create` builds a backbone by its name, `multi_task` an architecture around it.
+"""
 
 import dataclasses
 from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models.architecture import (
+  PENALTIES,
+  Architecture,
+  drop_heads,
+  shared_mask,
+  task_penalties,
+)
+from jaxmtl.models.architectures import (
+  ARCHITECTURES,
+  CGC,
+  LTB,
+  MTAN,
+  PLE,
+  CrossStitch,
+  DSelectK,
+  MMoE,
+  multi_task,
+)
 from jaxmtl.models.auto_encoder import AutoEncoder
 from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv, conv2d
@@ -13,7 +34,7 @@ from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
 from jaxmtl.models.domains import MultiDomain, multi_domain
 from jaxmtl.models.mixer import Mixer
-from jaxmtl.models.multi_head import MultiHead, drop_heads, shared_mask
+from jaxmtl.models.multi_head import MultiHead
 from jaxmtl.models.pool import global_average, max_pool
 from jaxmtl.models.pretrained import load_pretrained, to_torch
 from jaxmtl.models.resnet import CifarResNet, ResNet
@@ -22,8 +43,15 @@ from jaxmtl.models.vgg import STAGES, VGG
 from jaxmtl.models.vit import BEiT, ViT
 
 __all__ = [
+  "ARCHITECTURES",
+  "CGC",
+  "LTB",
+  "MTAN",
+  "PENALTIES",
+  "PLE",
   "STAGES",
   "VGG",
+  "Architecture",
   "AutoEncoder",
   "BEiT",
   "Backbone",
@@ -31,7 +59,10 @@ __all__ = [
   "Conv",
   "ConvNet4",
   "ConvTranspose",
+  "CrossStitch",
+  "DSelectK",
   "DenseLabelDecoder",
+  "MMoE",
   "Mixer",
   "MultiDomain",
   "MultiHead",
@@ -46,7 +77,9 @@ __all__ = [
   "load_pretrained",
   "max_pool",
   "multi_domain",
+  "multi_task",
   "shared_mask",
+  "task_penalties",
   "to_torch",
 ]
 

@@ -93,6 +93,7 @@ def test_a_method_that_diverges_leaves_the_others_their_table(tmp_path, monkeypa
     ({"methods": ("pcgrad+dwa",)}, "weighting\\+aggregator"),
     ({"methods": ("dwa+",)}, "is not known"),
     ({"backbone": "resnet33"}, "known: .*resnet32"),
+    ({"architecture": "hsp"}, "'hsp' is not known; known: hps"),
     ({"image_size": 9}, "size must be from 10"),
     ({"not_counted": ("left", "noise")}, "a task that counts"),
     ({"epochs": 0}, "epochs must be at least 1"),

@@ -1,0 +1,72 @@
+"""Gates: weights of experts that depend on the image, and weighted sums of what experts say."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_GRID = 8
+
+
+def gate(num_experts: int) -> nn.Module:
+  """The linear layer of a gate; at the start every expert is heard equally.
+
+  Args:
+    num_experts: Number of experts that the gate weighs.
+
+  Returns:
+    The Linen module: `[B, F]` to logits `[B, num_experts]`.
+
+  Example:
+    >>> from jaxmtl.models.architectures.gates import gate
+    >>> gate(3).features
+    3
+  """
+  return nn.Dense(num_experts, kernel_init=nn.initializers.zeros_init())
+
+
+def coarse(images: jax.Array) -> jax.Array:
+  """What a gate sees of images: their pixels, averaged to a grid of 8x8.
+
+  So a gate has the same parameters for images of all sizes, and not as many as there are pixels.
+  Images of 8x8 pixels are seen as they are.
+
+  Args:
+    images: Float `[B, H, W, C]`.
+
+  Returns:
+    Float32 `[B, 64 C]`.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxmtl.models.architectures.gates import coarse
+    >>> coarse(jnp.ones((2, 32, 48, 3))).shape
+    (2, 192)
+  """
+  batch, *_, channels = images.shape
+  x = images.astype(jnp.float32)
+  return jax.image.resize(x, (batch, _GRID, _GRID, channels), "linear").reshape(batch, -1)
+
+
+def mix(weights: jax.Array, values: Sequence[jax.Array]) -> jax.Array:
+  """The weighted sum of experts' values, image by image.
+
+  Args:
+    weights: Float `[B, E]`, or `[E]` for all images alike.
+    values: E arrays `[B, ...]`.
+
+  Returns:
+    Float `[B, ...]`, of the dtype of the values.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxmtl.models.architectures.gates import mix
+    >>> mix(jnp.array([[0.25, 0.75]]), [jnp.zeros((1, 2)), jnp.ones((1, 2))]).tolist()
+    [[0.75, 0.75]]
+  """
+  total = jnp.zeros((), values[0].dtype)
+  for index, value in enumerate(values):
+    weight = weights[..., index].astype(value.dtype)
+    total = total + weight.reshape(weight.shape + (1,) * (value.ndim - weight.ndim)) * value
+  return total

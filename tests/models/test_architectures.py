@@ -1,0 +1,361 @@
+"""Every architecture: sizes, who learns from whom, both forms of input, training, backbones."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.traverse_util import flatten_dict
+
+import jaxmtl
+from jaxmtl import data, losses, models, training
+from jaxmtl.aggregation import Aggregator
+from jaxmtl.models.architectures.dselect_k import Selectors, smooth_step
+from jaxmtl.models.architectures.ltb import hard_gumbel_softmax
+from jaxmtl.models.layers import PatchEmbed
+
+TASKS = ("left", "parity")
+OPTIONS = {"dselect_k": {"num_experts": 2}, "mmoe": {"num_experts": 2}, "ltb": {"anneal_steps": 20}}
+
+
+class Tiny(models.Backbone):
+  """Patches of 5x5 pixels, then a stage of two dense layers on 2x2 maps and one on a 1x1 map."""
+
+  width: int = 8
+
+  def setup(self):
+    self.embed = PatchEmbed(self.width, 5)
+    self.layers = [nn.Dense(self.width, name=f"layer{i}") for i in range(3)]
+
+  @property
+  def stage_sizes(self):
+    return (2, 1)
+
+  def stem(self, images, train=False):
+    return self.embed(images)
+
+  def block(self, stage, index, x, train=False):
+    x = x.mean((1, 2), keepdims=True) if stage else x
+    return nn.leaky_relu(self.layers[2 * stage + index](x))
+
+  def readout(self, x, train=False):
+    return x.mean((1, 2))
+
+
+def build(name, backbone=None, **options):
+  heads = {task: nn.Dense(10) for task in TASKS}
+  return models.multi_task(name, backbone or Tiny(), heads, **OPTIONS.get(name, {}) | options)
+
+
+@functools.cache
+def initialised(name):
+  """A model and its variables, for all tests."""
+  model = build(name)
+  return model, jax.jit(model.init)(jax.random.key(0), jnp.ones((1, 10, 10, 1)))
+
+
+def shapes(model, *shape, **kwargs):
+  return jax.eval_shape(
+    lambda x: model.init_with_output(jax.random.key(0), x, **kwargs), jnp.ones(shape)
+  )
+
+
+def count(tree):
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_parameter_counts(name):
+  w, t, s = 4, len(TASKS), 4  # width, tasks, stages of convnet4
+  backbone = count(shapes(models.create("convnet4", width=w), 1, 8, 8, 1)[1]["params"])
+  seen = 8 * 8 + 1  # what a gate sees, and its bias
+  narrow = w // 4
+  bottleneck = (w * narrow + 9 * narrow * narrow + narrow * w) + 2 * (2 * narrow + w)
+  attention = (w * narrow + narrow * w) + 2 * (narrow + w)
+  expected = {
+    "hps": backbone,
+    "cross_stitch": t * backbone + (s - 1) * t * t,
+    "mmoe": 2 * backbone + t * 2 * seen,
+    "cgc": (1 + t) * backbone + t * 2 * seen,
+    "ple": (1 + t) * backbone + t * 2 * (seen + (s - 1) * (w + 1)),
+    # One bit for each of two selectors, and their mixture.
+    "dselect_k": 2 * backbone + t * (2 * 1 + 2) * seen,
+    # From the second stage on the first convolution sees twice as many channels.
+    "mtan": backbone + (s - 1) * bottleneck + t * (s * attention + (s - 1) * w * narrow),
+    "ltb": t * backbone + (s - 1) * t * t,
+  }[name]
+  outputs, variables = shapes(build(name, models.create("convnet4", width=w)), 2, 8, 8, 1)
+  assert {task: x.shape for task, x in outputs.items()} == dict.fromkeys(TASKS, (2, 10))
+  assert count(variables["params"]) == expected + t * 10 * (w + 1)
+  assert models.PENALTIES not in variables
+
+
+@pytest.fixture(scope="module")
+def images():
+  return jax.random.normal(jax.random.key(1), (4, 10, 10, 1))
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_who_learns_from_whom_and_both_forms_of_input(name, images):
+  model, variables = initialised(name)
+  draws = name == "ltb"  # in training each step learns about the branches drawn
+  keys = jax.random.split(jax.random.key(2), 8 if draws else 1)
+
+  def task_losses(params, key):
+    outputs, updated = model.apply(
+      {**variables, "params": params},
+      images,
+      train=True,
+      mutable=["batch_stats", models.PENALTIES],
+      rngs={"dropout": key},
+    )
+    sums = jnp.stack([jnp.square(outputs[t] - 1).sum() for t in TASKS])
+    return sums + models.task_penalties(updated, TASKS)
+
+  @jax.jit
+  def everything(variables, keys):
+    rows = jax.vmap(jax.jacrev(task_losses), in_axes=(None, 0))(variables["params"], keys)
+    single = model.apply(variables, images)
+    multi = model.apply(variables, dict.fromkeys(TASKS[::-1], images))
+    fewer = model.apply(variables, {"parity": images[:3]})
+    return rows, single, multi, fewer
+
+  rows, single, multi, fewer = everything(variables, keys)
+  shared = flatten_dict(models.shared_mask(variables["params"]))
+  for path, leaf in flatten_dict(rows).items():
+    reached = np.abs(leaf).sum(axis=0).reshape(len(TASKS), -1).any(axis=1)
+    owner = next((t for t in TASKS if f"_{t}" in path[0]), None)
+    if shared[path]:
+      # A trunk's last stage is read by its own task only.
+      assert reached.any() if path[0].startswith("trunks") else reached.all(), path
+    else:
+      assert reached.tolist() == [task == owner for task in TASKS], path
+  assert not any(shared[path] for path in shared if path[0].startswith("heads"))
+  if name in ("cross_stitch", "ltb", "hps"):
+    assert all(shared[path] for path in shared if not path[0].startswith("heads"))
+  assert list(fewer) == ["parity"]
+  for task in TASKS:
+    np.testing.assert_allclose(multi[task], single[task], atol=1e-5)
+  np.testing.assert_allclose(fewer["parity"], single["parity"][:3], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def digits():
+  part = data.multi_digits(size=10, num_examples=(64, 1, 1)).train
+  return {"image": jnp.asarray(part.images) / 255} | {t: part.labels[t] for t in TASKS}
+
+
+METHODS = (jaxmtl.sum_tasks(2), jaxmtl.mgda(2), jaxmtl.pcgrad(2))  # the first: equal weights
+
+
+def one_of_the_methods():
+  """An aggregator whose state says which method it is, so that all share a compiled step."""
+
+  def init(params):
+    return jnp.array(0), tuple(method.init(params) for method in METHODS)
+
+  def weigh(gramian, state, **extra):
+    number, states = state
+
+    def run(i):
+      weights, new = METHODS[i].weigh(gramian, states[i], **extra)
+      return weights, (*states[:i], new, *states[i + 1 :])
+
+    weights, states = jax.lax.switch(number, [lambda i=i: run(i) for i in range(len(METHODS))])
+    return weights, (number, states)
+
+  return Aggregator(init, None, weigh)
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_it_learns_multi_digits_by_equal_weights_mgda_and_pcgrad(name, digits):
+  model, variables = initialised(name)
+
+  def losses_fn(params, model_state, batch, key):
+    outputs, updated = model.apply(
+      {"params": params, **model_state},
+      batch["image"],
+      train=True,
+      mutable=["batch_stats", models.PENALTIES],
+      rngs={"dropout": key},
+    )
+    found = jnp.stack([losses.cross_entropy(outputs[t], batch[t]) for t in TASKS])
+    state = {"batch_stats": updated.get("batch_stats", {})}
+    return found + models.task_penalties(updated, TASKS), training.Aux(state)
+
+  step = training.train_step(
+    losses_fn, optax.adam(0.03), 2, aggregator=one_of_the_methods(), shared=models.shared_mask
+  )
+
+  @jax.jit
+  def train(variables, number):
+    state = {"batch_stats": variables.get("batch_stats", {})}
+    state = step.init(variables["params"], jax.random.key(1), state)
+    state = dataclasses.replace(state, aggregator=(number, state.aggregator[1]))
+    return jax.lax.scan(lambda s, _: step.update(s, digits), state, None, length=40)[1]["losses"]
+
+  last = []
+  for number in range(len(METHODS)):
+    history = np.asarray(train(variables, jnp.array(number)))
+    assert np.isfinite(history).all()
+    assert history[-5:].mean() < 0.8 * history[0].mean(), METHODS[number]
+    last.append(history[-1])
+  # Equal weights and PCGrad differ only where gradients conflict.
+  assert len({tuple(losses) for losses in last}) > 1
+
+
+def test_smooth_steps_and_their_selectors():
+  x = jnp.linspace(-2, 2, 81)
+  gamma = 1.5
+  inside = -2 / gamma**3 * x**3 + 3 / (2 * gamma) * x + 0.5
+  expected = jnp.where(x <= -gamma / 2, 0, jnp.where(x >= gamma / 2, 1, inside))
+  np.testing.assert_allclose(smooth_step(x, gamma), expected, atol=1e-6)
+
+  # Bits of both selectors far outside of the step: experts 1 (01) and 2 (10), mixed 1 : 3.
+  kernel = {"kernel": jnp.zeros((1, 4)), "bias": jnp.array([9.0, -9.0, -9.0, 9.0])}
+  mixture = {"kernel": jnp.zeros((1, 2)), "bias": jnp.log(jnp.array([1.0, 3.0]))}
+  params = {"params": {"bits": kernel, "selectors": mixture}}
+
+  @jax.jit
+  def run(params):
+    return Selectors(4, 2).apply(params, jnp.ones((1, 1)))
+
+  weights, entropy = run(params)
+  np.testing.assert_allclose(weights, [[0, 0.25, 0.75, 0]], atol=1e-6)
+  assert float(entropy[0]) == 0
+  slopes = jax.grad(lambda p: run(p)[1].sum())(params)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
+  # In the middle all four experts are as likely: each selector's entropy is log 4.
+  params["params"]["bits"]["bias"] = jnp.zeros(4)
+  weights, entropy = run(params)
+  np.testing.assert_allclose(weights, jnp.full((1, 4), 0.25), atol=1e-6)
+  np.testing.assert_allclose(entropy, [2 * np.log(4)], rtol=1e-6)
+
+
+def test_stitches_of_the_identity_leave_trunks_alone(images):
+  model, variables = initialised("cross_stitch")
+  np.testing.assert_allclose(variables["params"]["stitches_1"], 0.8 * jnp.eye(2) + 0.1, rtol=1e-6)
+  variables = {"params": {**variables["params"], "stitches_1": jnp.eye(2)}}
+  outputs = model.apply(variables, images)
+  for task in TASKS:
+    alone = Tiny().apply({"params": variables["params"][f"trunks_{task}"]}, images)
+    head = nn.Dense(10).apply({"params": variables["params"][f"heads_{task}"]}, alone)
+    np.testing.assert_allclose(outputs[task], head, rtol=1e-4, atol=1e-5)
+
+
+def test_branches_are_drawn_hard_and_cool_down(images):
+  logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
+  keys = jax.random.split(jax.random.key(0), 4000)
+  drawn = jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None))(keys, logits, 2.0)
+  assert set(np.unique(drawn)) == {0, 1}
+  assert (drawn.sum(-1) == 1).all()
+  np.testing.assert_allclose(drawn.mean(0), [0.2, 0.5, 0.3], atol=0.025)  # 3 deviations
+  values = jnp.array([1.0, 2.0, 4.0])
+  slope = jax.grad(lambda x: hard_gumbel_softmax(keys[0], x, 2.0) @ values)(logits)
+  noisy = logits + jax.random.gumbel(keys[0], (3,))
+  np.testing.assert_allclose(slope, jax.grad(lambda x: nn.softmax(x / 2) @ values)(noisy))
+
+  model = build("ltb", start_temperature=4.0, end_temperature=1.0, anneal_steps=2)
+  variables = jax.tree.map(jnp.copy, initialised("ltb")[1])
+  branches = jnp.array([[0.0, 1], [1, 0]])
+  variables["params"]["branches_1"] = branches
+
+  def weights(module, train):
+    return module.temperature(), module.weights(1, train)
+
+  temperatures = []
+  for step in range(4):
+    variables["batch_stats"]["steps"] = jnp.array(step, jnp.float32)
+    temperature, chosen = model.apply(variables, False, method=weights)
+    np.testing.assert_array_equal(chosen, branches)  # the largest logit, without a random stream
+    temperatures.append(float(temperature))
+  np.testing.assert_allclose(temperatures, [4, 2, 1, 1])
+
+  @jax.jit
+  def count(given):
+    rngs = {"dropout": keys[0]}
+    _, updated = model.apply(variables, given, train=True, mutable=["batch_stats"], rngs=rngs)
+    return updated["batch_stats"]["steps"]
+
+  both = dict.fromkeys(TASKS, images)
+  for given in (images, both):  # a step counts once, in both forms
+    assert float(count(given)) == 4
+
+
+BACKBONES = {
+  "vgg16": (models.VGG(stages=(1, 2), width=1 / 16), (12, 10, 3)),
+  "resnet18": (models.create("resnet18", width=1 / 16), (48, 48, 3)),  # maps of 12, 6, 3 and 2
+  "vit_b16": (models.ViT(patch_size=4, width=8, depth=4, num_heads=2), (8, 8, 3)),
+}
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("name", ["ple", "mtan", "ltb"])
+def test_stages_of_every_kind_of_backbone(name, backbone):
+  pattern, size = BACKBONES[backbone]
+  outputs, variables = shapes(build(name, pattern), 2, *size)
+  assert {task: x.shape for task, x in outputs.items()} == dict.fromkeys(TASKS, (2, 10))
+  assert any(jax.tree.leaves(models.shared_mask(variables["params"])))
+
+
+def test_heads_on_maps(images):
+  for name in models.ARCHITECTURES:
+    model = build(name, models.create("convnet4", width=4), on_maps=True)
+    outputs, _ = shapes(model, 2, 32, 32, 1)
+    assert outputs["left"].shape == (2, 2, 2, 10)
+
+
+class Plain(nn.Module):
+  """A backbone around another module, without stages."""
+
+  inner: nn.Module
+
+  def __call__(self, images, train=False):
+    return self.inner(images.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_backbones_without_stages(name, images):
+  backbone = Plain(nn.Dense(4))
+  if name in ("cross_stitch", "ple", "mtan", "ltb"):
+    with pytest.raises(ValueError, match=r"needs a backbone with stages .*got Plain"):
+      build(name, backbone)
+  else:
+    outputs, variables = shapes(build(name, backbone), *images.shape)
+    assert outputs["left"].shape == (4, 10)
+    kernels = [path for path in flatten_dict(variables["params"]) if "inner" in path]
+    assert len(kernels) == 2 * {"hps": 1, "mmoe": 2, "cgc": 3, "dselect_k": 2}[name]
+    with pytest.raises(ValueError, match="on_maps=True needs"):
+      build(name, backbone, on_maps=True)
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "message"),
+  [
+    ("hsp", {}, "unknown architecture 'hsp'; known: hps"),
+    ("mmoe", {"experts": 2}, r"\['experts'\].*takes: on_maps, num_experts"),
+    ("mmoe", {"num_experts": 0}, "num_experts must be at least 1, got 0"),
+    ("cgc", {"num_own": -1}, "num_own at least 0, got 1 and -1"),
+    ("ple", {"num_own": 0}, "num_own must be at least 1, got 0"),
+    ("dselect_k", {"num_experts": 3}, "power of two.*got 3"),
+    ("dselect_k", {"num_selected": 3}, "from 1 to num_experts=2, got 3"),
+    ("ltb", {"end_temperature": 0}, "end_temperature must be positive, got 0"),
+  ],
+)
+def test_bad_options_are_named(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    build(name, **options)
+
+
+def test_images_by_unknown_task_and_too_few_to_initialise(images):
+  model, variables = initialised("hps")
+  with pytest.raises(ValueError, match=r"left, parity .*got sum"):
+    model.apply(variables, {"sum": images})
+  with pytest.raises(ValueError, match=r"all of them to initialise.*got left"):
+    model.init(jax.random.key(0), {"left": images})
+  with pytest.raises(ValueError, match="at least one task"):
+    models.multi_task("hps", Tiny(), {})
