@@ -78,7 +78,7 @@ def load_utkface(
   home = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
   folder = pathlib.Path(data_dir or os.path.join(home, "utkface")).expanduser()
   paths = sorted(path for pattern in _FILES for path in folder.rglob(pattern))
-  labelled = [(path, labels) for path in paths if (labels := _labels(path.name)) is not None]
+  labelled = [(path, told) for path in paths if (told := _labels(path.name)) is not None]
   if not labelled:
     raise FileNotFoundError(
       f"data_dir {str(folder)!r} has no faces of UTKFace ({len(paths)} other images); it must hold "

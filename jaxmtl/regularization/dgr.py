@@ -90,7 +90,8 @@ def dgr(
   features = jax.tree.map(_widen, features)
   tasks = by_task(heads, jax.lax.stop_gradient(dummies), targets, loss_fns, masks)
   norms = {task: _norms(found, features, estimator, epsilon) for task, found in tasks.items()}
-  return {task: weight * _mean_of_first(values, num_used) for task, values in norms.items()}
+  scale = jnp.asarray(weight)
+  return {task: scale * _mean_of_first(values, num_used) for task, values in norms.items()}
 
 
 def _norms(task: HeadTask, features: PyTree, estimator: str, epsilon: float) -> jax.Array:
