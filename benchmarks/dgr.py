@@ -99,34 +99,44 @@ def programs(config: Config) -> dict[str, Callable[[], Any]]:
 
 
 def errors(config: Config, length: int = 128) -> dict[str, dict[str, float]]:
-  """Relative errors of the penalties' gradients, by estimator, for both kinds of heads."""
+  """Relative errors of the penalty's gradient, by estimator, for several heads."""
   rng = np.random.default_rng(0)
   features = rng.normal(size=(config.batch, length))
-  labels = {t: rng.integers(n, size=config.batch) for t, n in TASKS.items()}
   found: dict[str, dict[str, float]] = {}
-  for name, hidden in (("linear", 0), ("two layers", config.hidden or 64)):
-    heads = make_heads(hidden)
-    dummies = regularization.dummy_heads(jax.random.key(1), heads, jnp.ones((1, length)))
+
+  def layers(activation: Callable[[jax.Array], jax.Array]) -> nn.Module:
+    return nn.Sequential([nn.Dense(64), activation, nn.Dense(7)])
+
+  kinds = {
+    "linear, 7 classes": (nn.Dense(7), 7),
+    "linear, 512 classes (Gramians)": (nn.Dense(512), 512),
+    "two layers, tanh": (layers(nn.tanh), 7),
+    "two layers, ReLU": (layers(nn.relu), 7),
+  }
+  for name, (head, classes) in kinds.items():
+    heads = {"task": head}
+    labels = {"task": rng.integers(classes, size=config.batch)}
+    dummies = regularization.dummy_heads(
+      jax.random.key(1), heads, jnp.ones((1, length)), config.dummies
+    )
 
     def gradient(
-      dtype: Any, estimator: str, heads: Any = heads, dummies: Any = dummies
+      dtype: Any, estimator: str, heads: Any = heads, dummies: Any = dummies, labels: Any = labels
     ) -> np.ndarray:
-      def total(x: jax.Array) -> jax.Array:
+      def penalty(x: jax.Array) -> jax.Array:
         own = jax.tree.map(lambda leaf: leaf.astype(dtype), dummies)
-        return sum(
-          regularization.dgr(heads, own, x, labels, weight=1.0, estimator=estimator).values()
-        )
+        return regularization.dgr(heads, own, x, labels, weight=1.0, estimator=estimator)["task"]
 
-      return np.asarray(jax.jit(jax.grad(total))(jnp.asarray(features, dtype)), float)
+      return np.asarray(jax.jit(jax.grad(penalty))(jnp.asarray(features, dtype)), float)
 
     with jax.enable_x64(True):
-      truth = gradient(jnp.float64, "autodiff")
-      wide = gradient(jnp.float64, "exact")
-    norm = np.linalg.norm(truth)
-    found[name] = {"exact, float64": float(np.linalg.norm(wide - truth) / norm)}
-    for estimator in ("exact", "autodiff", "finite_difference"):
-      error = np.linalg.norm(gradient(jnp.float32, estimator) - truth) / norm
-      found[name][f"{estimator}, float32"] = float(error)
+      truth, wide = (gradient(jnp.float64, e) for e in ("autodiff", "exact"))
+    single = {e: gradient(jnp.float32, e) for e in ("exact", "autodiff", "finite_difference")}
+    forms = {"exact, float64": wide} | {f"{e}, float32": value for e, value in single.items()}
+    found[name] = {
+      form: float(np.linalg.norm(value - truth) / np.linalg.norm(truth))
+      for form, value in forms.items()
+    }
   return found
 
 
