@@ -48,6 +48,11 @@ class RegularizedTrainer(Trainer):
     """One head a task."""
     return {t: _head(self.config.hidden, self.parts.num_classes[t]) for t in tasks}
 
+  @property
+  def num_drawn(self) -> int:
+    """Dummies a task: as many as the sweep tries, so that it shares them with the methods."""
+    return max(self.config.num_dummies, *self.config.dummy_counts)
+
   def model(self, tasks: Sequence[str]) -> models.MultiHead:
     """The network."""
     return models.MultiHead(create_backbone(self.config), self.heads(tasks))
@@ -73,7 +78,7 @@ class RegularizedTrainer(Trainer):
     tasks = tuple(self.config.tasks)
     run = f"{name}+{kind}"
     if kind == DGR:
-      run += "".join(f"_{s.weight:g}x{s.num_used}" for s in settings)
+      run += "".join(f"_{s.weight:g}x{s.num_used}" for s in settings) + f"_of{self.num_drawn}"
     network = self._network(tasks, kind, settings)
     step = self.step(network.losses_fn, len(tasks), method)
     epoch = self.epoch(step, method.swap)
@@ -131,8 +136,7 @@ class RegularizedTrainer(Trainer):
     def init(key: jax.Array, setting: Setting) -> dict[str, Any]:
       variables = dict(model.init(key, images))
       features = model.apply(variables, images, method="encode")
-      # As many as the sweep tries, so that its settings share their dummies with the methods'.
-      count = max(config.num_dummies, *config.dummy_counts) if kind == DGR else config.num_dummies
+      count = self.num_drawn if kind == DGR else config.num_dummies
       key = jax.random.fold_in(key, _FURTHER)
       further = regularization.dummy_heads(key, heads, features, count)
       if kind == DGR:

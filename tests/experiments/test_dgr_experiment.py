@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import dgr
+from experiments import dgr, dgr_training
 from experiments.dgr import PRESETS, run
 from experiments.dgr_tables import PAPER
+from jaxmtl import data
 
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   tasks=("parity",),
   methods=("equal",),
-  compared=("pta",),
+  compared=(),
   train_images=40,
   image_size=10,
   width=2,
@@ -43,7 +44,7 @@ def test_it_writes_what_it_promises(workdir):
   assert all((folder / name).stat().st_size for name in ("config.json", "results.md", *figures))
   assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(outcome))
   names = [row["method"] for row in outcome["results"]]
-  assert names == ["single task", "equal", "equal+dgr", "equal+pta"]
+  assert names == ["single task", "equal", "equal+dgr"]
   for row in outcome["results"][1:]:
     assert np.shape(row["probes"]["parity"]["SVM"]) == np.shape(row["delta_mtl"]) == (2,)
     assert np.isfinite(row["universality"]["parity"]).all()
@@ -58,12 +59,37 @@ def test_it_writes_what_it_promises(workdir):
 
 def test_settings_of_the_sweep_start_alike_and_weigh_differently(workdir):
   folder, _ = workdir
-  (line,) = (folder / "equal+dgr_0.1x1_0.1x2_0.001x1_0.001x2" / "metrics.jsonl").open()
+  (line,) = (folder / "equal+dgr_0.1x1_0.1x2_0.001x1_0.001x2_of2" / "metrics.jsonl").open()
   norms = np.array(json.loads(line)["dummy_gradient_norm"])
   assert norms.shape == (4, 1)
   # One and two dummies differ from the start; weights only move the encoder apart.
   assert abs(norms[0] - norms[1]) > 1e-3 * norms[0]
   assert 0 < abs(norms[0] - norms[2]) < abs(norms[0] - norms[1])
+
+
+@pytest.mark.parametrize("kind", ["sam", "pta"])
+def test_what_dgr_is_compared_with_trains_too(kind, tmp_path, monkeypatch):
+  """By shapes alone: compiling would take ten times as long."""
+
+  def shapes_only(init, first_seed, num_seeds, *args, repeat=1):
+    keys = jax.vmap(jax.random.key)(jax.numpy.arange(num_seeds * repeat))
+    return jax.eval_shape(jax.vmap(init), keys, *args)
+
+  monkeypatch.setattr(dgr_training, "init_seeds", shapes_only)
+  parts = data.multi_digits(num_examples=(40, 10, 10), size=10)
+  trainer = dgr_training.RegularizedTrainer(SMALL, parts, tmp_path)
+  network = trainer._network(("parity",), kind, [dgr_training.Setting(0.0, 1)])
+  step = trainer.step(network.losses_fn, 1, dgr_training.parse("equal", 1))
+  state = shapes_only(lambda key, v: dgr_training._start(step, key, v), 0, 2, network.variables)
+  batch = {"image": np.zeros((2, 5, 10, 10, 1), np.float32), "parity": np.zeros((2, 5), int)}
+  after, metrics = jax.eval_shape(jax.vmap(step.update), state, batch)
+  assert metrics["losses"].shape == metrics["train_accuracy"].shape == (2, 1)
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  decoders = jax.tree.leaves(after.params.get("decoders", {}))
+  assert [leaf.shape[:2] for leaf in decoders] == ([(2, 2)] * 2 if kind == "pta" else [])
+  assert set(dgr_training.network_variables({"params": after.params, **after.model_state})) == {
+    *("params", "batch_stats")
+  }
 
 
 def test_options_that_do_not_fit_are_named(tmp_path):
