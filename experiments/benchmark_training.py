@@ -23,6 +23,7 @@ from jaxmtl import data, losses, models, training
 _FREE = (
   *("workdir", "data_dir", "checkpoint_every", "preset", "not_counted"),
   *("methods", "auxiliary_methods", "primaries", "compare", "ablations"),
+  *("compared", "compared_on", "weight", "weights", "dummy_counts", "probe_images"),
 )
 
 
@@ -36,6 +37,7 @@ class Outcome:
     ms_per_step: of all seeds together.
     failure: why training ended early, or None.
     weights: task weights by task, mean over each epoch's steps, `[seeds, epochs]`.
+    variables: parameters and model state after the last epoch, `[seeds, ...]`, or None.
   """
 
   accuracy: dict[str, np.ndarray]
@@ -43,6 +45,7 @@ class Outcome:
   ms_per_step: float
   failure: str | None = None
   weights: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  variables: Any = None
 
 
 class Network(NamedTuple):
@@ -181,8 +184,12 @@ class Trainer:
     step: training.TrainStep,
     run_epoch: Callable[[Any], Any],
     tasks: tuple[str, ...],
+    repeat: int = 1,
   ) -> Outcome:
-    """Trains, or goes on, and tests; as `train`, with `start(step, key, variables) -> state`."""
+    """Trains, or goes on, and tests; as `train`, with `start(step, key, variables) -> state`.
+
+    With `repeat` there are so many settings, each with all seeds, one after the other.
+    """
     config = self.config
     # The epoch donates its state, so it must not get the variables themselves.
     fresh = jax.tree.map(jnp.copy, network.variables)
@@ -197,7 +204,7 @@ class Trainer:
       state, history = fit_or_go_on(
         self._folder / name,
         {k: v for k, v in identity.items() if k not in _FREE},
-        init_seeds(init, config.seed, config.seeds, fresh),
+        init_seeds(init, config.seed, config.seeds, fresh, repeat=repeat),
         run_epoch,
         config.epochs,
         name=name,
@@ -207,7 +214,7 @@ class Trainer:
       )
     except training.TrainingDiverged as error:
       print(f"{name} diverged: {error}")
-      unknown = np.full(config.seeds, np.nan)
+      unknown = np.full(config.seeds * repeat, np.nan)
       return Outcome(dict.fromkeys(tasks, unknown), {}, float("nan"), str(error))
 
     def by_task(key: str, factor: float) -> dict[str, np.ndarray]:
@@ -222,6 +229,7 @@ class Trainer:
       by_task("validation_accuracy", 100),
       ms_per_step(history, self.steps),
       weights=by_task("weights", 1),
+      variables={"params": state.params, **state.model_state},
     )
 
 

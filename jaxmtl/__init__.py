@@ -1,6 +1,6 @@
 """jaxmtl: multi-task and auxiliary learning in JAX."""
 
-from jaxmtl import aggregation, labels, losses, meta, weighting
+from jaxmtl import aggregation, labels, losses, meta, regularization, weighting
 from jaxmtl.aggregation import (
   aligned_mtl,
   cagrad,
@@ -91,6 +91,7 @@ __all__ = [
   "nash_mtl",
   "pcd",
   "pcgrad",
+  "regularization",
   "representation_value_and_grad",
   "rlw",
   "sdmgrad",

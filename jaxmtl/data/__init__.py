@@ -20,12 +20,14 @@ from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 from jaxmtl.data.steel import load_steel
 from jaxmtl.data.ucf101 import load_ucf101
+from jaxmtl.data.utkface import FaceSplits, load_utkface
 
 __all__ = [
   "CIFAR_MEAN",
   "CIFAR_STD",
   "DomainImages",
   "EvalBatches",
+  "FaceSplits",
   "ImageDataset",
   "PropertyImages",
   "PropertySplits",
@@ -45,6 +47,7 @@ __all__ = [
   "load_steel",
   "load_tasks",
   "load_ucf101",
+  "load_utkface",
   "multi_digits",
   "normalize",
   "random_crop",

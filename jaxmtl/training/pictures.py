@@ -16,17 +16,19 @@ from jaxmtl.training.plots import COLORS
 def plot_embeddings(
   path: str | pathlib.Path,
   points: Mapping[str, np.ndarray],
-  classes: np.ndarray,
+  classes: np.ndarray | Mapping[str, np.ndarray],
   *,
   title: str = "",
+  columns: int | None = None,
 ) -> None:
   """Draws one panel a method with a point an example, coloured by class.
 
   Args:
     path: of the PNG file.
     points: by method, float `[N, 2]`, for example of scikit-learn's t-SNE.
-    classes: integers `[N]`.
+    classes: integers `[N]`, or these by panel.
     title: above the figure.
+    columns: panels side by side; at most five where None.
 
   Example:
     >>> import tempfile, numpy as np
@@ -34,14 +36,15 @@ def plot_embeddings(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   plot_embeddings(f"{folder}/a.png", {"a": np.eye(2)}, np.arange(2))
   """
-  figure, panels = panel_grid(len(points), (2.2, 2.1), columns=min(len(points), 5))
-  count = int(classes.max()) + 1
-  wheel = mpl.colormaps["turbo"](np.linspace(0.03, 0.97, count))
-  colors = np.array([mpl.colors.to_rgba(c) for c in COLORS[:count]]) if count <= 7 else wheel
+  figure, panels = panel_grid(len(points), (2.2, 2.1), columns=columns or min(len(points), 5))
   for axes, (name, values) in zip(panels, points.items(), strict=True):
+    own = classes[name] if isinstance(classes, Mapping) else classes
+    count = int(own.max()) + 1
+    wheel = mpl.colormaps["turbo"](np.linspace(0.03, 0.97, count))
+    colors = np.array([mpl.colors.to_rgba(c) for c in COLORS[:count]]) if count <= 7 else wheel
     # Each map on its own scale: distances of two t-SNEs do not compare.
     values = (values - values.mean(0)) / np.maximum(np.abs(values - values.mean(0)).max(), 1e-12)
-    axes.scatter(values[:, 0], values[:, 1], s=4, lw=0, c=colors[classes])
+    axes.scatter(values[:, 0], values[:, 1], s=4, lw=0, c=colors[own])
     axes.set_title(name, fontsize=9)
     axes.set(xticks=[], yticks=[])
   figure.suptitle(title, fontsize=10)

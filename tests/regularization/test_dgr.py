@@ -1,0 +1,254 @@
+"""DGR: the closed form against autodiff and NumPy, limits, and any method on top."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxmtl
+from jaxmtl import losses, models, regularization, training
+
+BATCH = 6
+# Features, classes: F^T R is cheaper with the first, Gramians with the second.
+DIRECT, GRAM = (3, 4), (40, 30)
+
+
+def draw(heads, features, count=3):
+  """Dummies, made in one compiled call."""
+  return jax.jit(lambda key: regularization.dummy_heads(key, heads, features, count))(
+    jax.random.key(0)
+  )
+
+
+def value_and_grad(heads, dummies, **options):
+  """`(features, targets, mask) -> (penalty, gradient for the features)`."""
+
+  def total(features, targets, mask):
+    masks = {name: mask for name in heads}
+    found = regularization.dgr(
+      heads, dummies, features, targets, weight=1.0, masks=masks, **options
+    )
+    return sum(found.values())
+
+  return jax.value_and_grad(total)
+
+
+@pytest.mark.parametrize(
+  ("shape", "loss_fn"),
+  [(GRAM, losses.cross_entropy), (DIRECT, losses.mean_squared_error)],
+  ids=["gram", "direct"],
+)
+def test_the_closed_form_is_autodiff(x64, shape, loss_fn):
+  length, classes = shape
+  heads = {"a": nn.Dense(classes), "b": nn.Dense(classes, use_bias=False)}
+  dummies = draw(heads, jnp.ones((1, length)))
+  # Biases start at zero, where their forward pass could go wrong unseen.
+  dummies = jax.tree.map(lambda x: x + 0.1 * jnp.arange(x.shape[-1]), dummies)
+  dummies = jax.tree.map(lambda x: x.astype(jnp.float64), dummies)
+  both = [
+    jax.jit(value_and_grad(heads, dummies, loss_fns=loss_fn, estimator=estimator))
+    for estimator in ("exact", "autodiff")
+  ]
+
+  @settings(max_examples=20, deadline=None)
+  @given(st.integers(0, 2**31 - 1), st.floats(-3, 3), st.integers(0, BATCH))
+  def check(seed, exponent, valid):
+    rng = np.random.default_rng(seed)
+    features = 10**exponent * rng.normal(size=(BATCH, length))
+    targets = rng.integers(classes, size=BATCH)
+    if loss_fn is losses.mean_squared_error:
+      targets = rng.normal(size=(BATCH, classes))
+    mask = rng.permutation(BATCH) < valid
+    given_targets = dict.fromkeys(heads, targets)
+    (mine, grad), (other, other_grad) = (f(features, given_targets, mask) for f in both)
+    np.testing.assert_allclose(mine, other, rtol=1e-9)
+    np.testing.assert_allclose(grad, other_grad, rtol=1e-6, atol=1e-9 * np.abs(other_grad).max())
+
+  check()
+
+
+@pytest.mark.parametrize("shape", [DIRECT, GRAM], ids=["direct", "gram"])
+def test_the_formula_in_float32(shape):
+  length, classes = shape
+  heads = {"a": nn.Dense(classes)}
+  features = np.random.default_rng(0).normal(size=(BATCH, length)).astype(np.float32)
+  labels = np.arange(BATCH) % classes
+  dummies = draw(heads, features, 2)
+  of_features = jax.jit(lambda x: regularization.dgr(heads, dummies, x, {"a": labels}, weight=0.5))
+  penalty = of_features(features)["a"]
+  norms = []
+  for j in range(2):
+    kernel, bias = (np.asarray(dummies["a"]["params"][k][j], float) for k in ("kernel", "bias"))
+    logits = features @ kernel + bias
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    residuals = (p - np.eye(classes)[labels]) / BATCH
+    norms.append(np.sqrt(((features.T @ residuals) ** 2).sum() + (residuals.sum(0) ** 2).sum()))
+  np.testing.assert_allclose(penalty, 0.5 * np.mean(norms), rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def two_layers():
+  """Heads of two layers, dummies, features and labels."""
+  heads = {
+    "a": nn.Sequential([nn.Dense(5), nn.relu, nn.Dense(3)]),
+    "b": nn.Dense(2),
+  }
+  features = jax.random.normal(jax.random.key(1), (BATCH, 4))
+  dummies = draw(heads, features)
+  labels = {"a": jnp.arange(BATCH) % 3, "b": jnp.arange(BATCH) % 2, "unused": jnp.zeros(1)}
+  return heads, dummies, features, labels
+
+
+def test_finite_differences_come_close_and_nobody_else_gets_a_gradient(two_layers):
+  heads, dummies, features, labels = two_layers
+
+  def total(features, dummies, estimator):
+    return sum(
+      regularization.dgr(heads, dummies, features, labels, estimator=estimator, weight=1).values()
+    )
+
+  grads = jax.value_and_grad(total, (0, 1))
+  exact, (of_features, of_dummies) = jax.jit(grads, static_argnums=2)(features, dummies, "exact")
+  near, (by_differences, _) = jax.jit(grads, static_argnums=2)(
+    features, dummies, "finite_difference"
+  )
+  np.testing.assert_allclose(near, exact, rtol=1e-6)
+  error = jnp.linalg.norm(by_differences - of_features) / jnp.linalg.norm(of_features)
+  assert 0 < error < 2e-2
+  assert all(not leaf.any() for leaf in jax.tree.leaves(of_dummies))
+
+
+def test_weights_and_numbers_of_dummies_under_one_vmap(two_layers):
+  heads, dummies, features, labels = two_layers
+  counts, weights = jnp.array([1, 2, 3]), jnp.array([1.0, 0.1, 2.0])
+
+  @jax.jit
+  @jax.vmap
+  def sweep(weight, count):
+    return regularization.dgr(heads, dummies, features, labels, weight=weight, num_used=count)
+
+  @jax.jit
+  def one_by_one():
+    parts = [jax.tree.map(lambda leaf, n=n: leaf[:n], dummies) for n in (1, 2, 3)]
+    return [
+      regularization.dgr(heads, first, features, labels, weight=weight)
+      for first, weight in zip(parts, weights, strict=True)
+    ]
+
+  found = sweep(weights, counts)
+  for i, alone in enumerate(one_by_one()):
+    for task in heads:
+      np.testing.assert_allclose(found[task][i], alone[task], rtol=1e-5)
+
+
+def test_bfloat16_features(two_layers):
+  heads, dummies, features, labels = two_layers
+  step = jax.jit(value_and_grad(heads, dummies))
+  valid = jnp.ones(BATCH, bool)
+  value, grad = step(features.astype(jnp.bfloat16), labels, valid)
+  wide, wide_grad = step(features.astype(jnp.bfloat16).astype(jnp.float32), labels, valid)
+  assert (value.dtype, grad.dtype) == (jnp.float32, jnp.bfloat16)
+  np.testing.assert_allclose(value, wide, rtol=1e-6)
+  np.testing.assert_allclose(grad.astype(jnp.float32), wide_grad, rtol=1e-2)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "finite_difference"])
+def test_zero_huge_and_tiny_gradients_stay_finite(estimator):
+  heads = {"a": nn.Dense(2, use_bias=False)}
+  features = jax.random.normal(jax.random.key(1), (BATCH, 3))
+  dummies = draw(heads, features)
+  step = jax.jit(
+    value_and_grad(heads, dummies, loss_fns=losses.mean_squared_error, estimator=estimator)
+  )
+  # All dummies are right with features of zero; nothing is valid.
+  right = {"a": jnp.zeros((BATCH, 2))}
+  unknown = {"a": jnp.full((BATCH, 2), jnp.nan)}
+  for x, y, mask in ((0 * features, right, True), (features, unknown, False)):
+    value, grad = step(x, y, jnp.full(BATCH, mask))
+    assert value == 0
+    assert not grad.any()
+  small, unit, large = (
+    step(s * features, {"a": s * jnp.ones((BATCH, 2))}, jnp.full(BATCH, True))[0]
+    for s in (1e-15, 1, 1e15)
+  )
+  np.testing.assert_allclose([small * 1e30, large / 1e30], [unit, unit], rtol=1e-4)
+  half = jnp.arange(BATCH) < 3
+  mixed = {"a": jnp.where(half[:, None], 1.0, jnp.nan) * jnp.ones((BATCH, 2))}
+  value, grad = step(features, mixed, half)
+  assert jnp.isfinite(grad).all()
+  np.testing.assert_array_equal(grad[3:], 0)
+  assert value > 0
+
+
+class Encoder(nn.Module):
+  """One layer."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return nn.tanh(nn.Dense(4)(x))
+
+
+def test_any_method_on_top_and_heads_learn_as_without():
+  aggregator = jaxmtl.mgda(2)
+  heads = {"a": nn.Dense(3), "b": nn.Dense(2)}
+  model = models.MultiHead(Encoder(), heads)
+  batch = {"x": jax.random.normal(jax.random.key(2), (BATCH, 5))}
+  batch |= {"a": jnp.arange(BATCH) % 3, "b": jnp.arange(BATCH) % 2}
+  params = jax.jit(model.init)(jax.random.key(0), batch["x"])["params"]
+  dummies = draw(heads, jnp.ones((1, 4)))
+
+  def losses_fn(params, model_state, batch, key):
+    features = model.apply({"params": params}, batch["x"], method="encode")
+    outputs = model.apply({"params": params}, features, method="decode")
+    penalties = regularization.dgr(
+      heads, model_state["dummies"], features, batch, weight=model_state["weight"]
+    )
+    found = {t: losses.cross_entropy(outputs[t], batch[t]) + penalties[t] for t in heads}
+    return found, training.Aux(model_state)
+
+  step = training.train_step(
+    losses_fn, optax.sgd(1.0), 2, aggregator=aggregator, shared=models.shared_mask
+  )
+  update = jax.jit(step.update)
+  after = {}
+  for weight in (0.0, 0.3):
+    state = step.init(params, jax.random.key(0), {"dummies": dummies, "weight": weight})
+    after[weight], _ = update(state, batch)
+    kept = zip(*map(jax.tree.leaves, (after[weight].model_state["dummies"], dummies)), strict=True)
+    assert all((mine == drawn).all() for mine, drawn in kept)
+  for task in heads:
+    mine, other = (after[w].params[f"heads_{task}"]["kernel"] for w in (0.3, 0.0))
+    np.testing.assert_allclose(mine, other, atol=1e-7)
+  # The encoder's update is that of the plain transform on explicit gradients of penalised losses.
+  constants = {"dummies": dummies, "weight": 0.3}
+
+  def explicit(backbone):
+    return losses_fn({**params, "backbone": backbone}, constants, batch, None)[0]
+
+  _, grads = jax.jit(jaxmtl.task_value_and_grad(explicit))(params["backbone"])
+  update, _ = aggregator.update(grads, aggregator.init(params["backbone"]))
+  expected = jax.tree.map(lambda p, u: p - u, params["backbone"], update)
+  for mine, want in zip(
+    *map(jax.tree.leaves, (after[0.3].params["backbone"], expected)), strict=True
+  ):
+    np.testing.assert_allclose(mine, want, atol=1e-5)
+  moved = after[0.3].params["backbone"]["Dense_0"]["kernel"]
+  assert jnp.abs(moved - after[0.0].params["backbone"]["Dense_0"]["kernel"]).max() > 1e-3
+
+
+def test_what_does_not_fit_is_named(two_layers):
+  heads, dummies, features, labels = two_layers
+  with pytest.raises(ValueError, match="num_dummies must be at least 1, got 0"):
+    regularization.dummy_heads(jax.random.key(0), heads, features, 0)
+  with pytest.raises(ValueError, match="heads is empty"):
+    regularization.dummy_heads(jax.random.key(0), {}, features)
+  with pytest.raises(ValueError, match=r"estimator must be one of exact, .* got 'fast'"):
+    regularization.dgr(heads, dummies, features, labels, estimator="fast")
+  with pytest.raises(ValueError, match="epsilon must be positive, got 0"):
+    regularization.dgr(heads, dummies, features, labels, epsilon=0)
+  with pytest.raises(ValueError, match=r"targets has nothing for task 'b'; it has \['a'\]"):
+    regularization.dgr(heads, dummies, features, {"a": labels["a"]})
