@@ -16,7 +16,7 @@ from jaxmtl.models.layers import PatchEmbed
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   architectures=("hps", "mmoe"),
-  methods=("EW", "dwa+pcgrad"),
+  methods=("EW", "DWA"),
   decoders=(1,),
   epochs=2,
   batch_size=256,
@@ -98,7 +98,7 @@ def test_models_that_are_through_are_not_trained_again(workdir, tmp_path, monkey
   assert again["results"] == workdir[1]["results"]
   # More methods in another order do not make them other models.
   with pytest.raises(AssertionError, match="compiled again"):
-    run(dataclasses.replace(SMALL, methods=("dwa+pcgrad", "UW", "EW")), folder)
+    run(dataclasses.replace(SMALL, methods=("DWA", "UW", "EW")), folder)
   monkeypatch.undo()
   monkeypatch.setattr(PropertyConfig, "build_backbone", lambda config: Small())
   # Killed after the first of two epochs.
