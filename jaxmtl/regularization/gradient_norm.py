@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -69,8 +70,6 @@ def finite_difference_norm(
 
 def is_linear(head: Any) -> bool:
   """Whether a head is a dense layer and nothing more."""
-  import flax.linen as nn  # here: `import jaxmtl` need not load a network library
-
   return type(head) is nn.Dense and head.dot_general is None and head.dot_general_cls is None
 
 
