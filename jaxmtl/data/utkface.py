@@ -89,6 +89,8 @@ def load_utkface(
   labels = np.array([values for _, values in labelled], np.int32)
 
   def part(rows: np.ndarray) -> TaskImages:
+    # Names sort by age; shuffled, the first images of a part are like all others.
+    rows = np.random.default_rng(0).permutation(rows)
     return TaskImages(images[rows], {task: labels[rows, i] for i, task in enumerate(_CLASSES)})
 
   rows, test_rows = stratified_split(labels[:, 0], test)

@@ -45,6 +45,13 @@ def test_the_test_part_does_not_depend_on_the_seed(folder):
   assert load_utkface(folder, image_size=8, validation=0).validation is None
 
 
+def test_the_first_images_of_a_part_are_like_the_others(tmp_path):
+  for age in range(10, 50):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / f"{age}_0_0_1.jpg")
+  ages = load_utkface(tmp_path, image_size=4, validation=0).train.labels["age"]
+  assert set(ages[:16].tolist()) == {1, 2, 3, 4}  # by name, the first 16 would be of two bins
+
+
 def test_what_does_not_fit_is_named(folder, tmp_path):
   with pytest.raises(FileNotFoundError, match=r"no faces of UTKFace \(0 other images\)"):
     load_utkface(tmp_path)
