@@ -130,7 +130,7 @@ class Trainer:
     heads: dict[str, nn.Module] = {t: nn.Dense(self.parts.num_classes[t]) for t in tasks}
     architecture = config.architecture if len(tasks) > 1 else "hps"
     options = {"anneal_steps": config.epochs * self.steps} if architecture == "ltb" else {}
-    model = models.multi_task(architecture, create_backbone(config), heads, **options)
+    model = models.multi_task(architecture, config.build_backbone(), heads, **options)
 
     def init(key: jax.Array) -> Any:
       return model.init(key, data.normalize(self.parts.train.images[:2], *self.statistics))
@@ -154,14 +154,14 @@ class Trainer:
     images, labels = self.parts.train
     train = {"image": jnp.asarray(images)} | {t: jnp.asarray(y) for t, y in labels.items()}
 
-    def prepare(key: jax.Array, batch: Any) -> Any:
-      del key
-      return batch | {"image": data.normalize(batch["image"], *self.statistics)}
-
-    epoch = jax.jit(
-      jax.vmap(scan(step, self.batch_size, prepare, swap), in_axes=(0, None)), donate_argnums=0
-    )
+    one_pass = scan(step, self.batch_size, self.prepare, swap)
+    epoch = jax.jit(jax.vmap(one_pass, in_axes=(0, None)), donate_argnums=0)
     return lambda states: epoch(states, train)
+
+  def prepare(self, key: jax.Array, batch: Any) -> Any:
+    """What a step gets of uint8 images; one that changes them at random may override it."""
+    del key
+    return batch | {"image": data.normalize(batch["image"], *self.statistics)}
 
   def step(self, losses_fn: Callable[..., Any], num_tasks: int, method: Method) -> Any:
     """The train step of a method."""
@@ -243,12 +243,6 @@ def scan(step: training.TrainStep, batch_size: int, prepare: Any, swap: bool = T
   if swap or not step.pairs:
     return training.scan_epoch(step.update, batch_size, prepare, pairs=step.pairs)
   return training.scan_epoch(lambda s, batch: step.update(s, (batch, batch)), batch_size, prepare)
-
-
-def create_backbone(config: TrainingConfig, **options: Any) -> nn.Module:
-  """The backbone of the options; a width without decimals is a number of channels."""
-  width = int(config.width) if config.width == int(config.width) else config.width
-  return models.create(config.backbone, width=width, **options)
 
 
 def _losses_fn(model: models.Architecture, names: tuple[str, ...]) -> Callable[..., Any]:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxmtl import data, training
+from jaxmtl import data, models, training
 
 # Initialisation runs once: compiling it without optimisation takes a fifth of the time.
 _ONCE = {"xla_backend_optimization_level": 0}
@@ -80,6 +81,13 @@ def fit_or_go_on(
         **options,
       )
       return state, writer.rows
+
+
+def create_backbone(name: str, width: float | None, **options: Any) -> nn.Module:
+  """A backbone of a width from the command line: without decimals it is a number of channels."""
+  if width is not None:
+    options["width"] = int(width) if width == int(width) else width
+  return models.create(name, **options)
 
 
 def ms_per_step(history: list[dict[str, Any]], steps_per_epoch: int) -> float:

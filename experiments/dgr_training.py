@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark_training import Network, Outcome, Trainer, create_backbone, scan
+from experiments.benchmark_training import Network, Outcome, Trainer
 from experiments.common import accuracy_fn, init_seeds
 from experiments.methods import Method
 from jaxmtl import data, losses, models, regularization, training
@@ -55,7 +55,7 @@ class RegularizedTrainer(Trainer):
 
   def model(self, tasks: Sequence[str]) -> models.MultiHead:
     """The network."""
-    return models.MultiHead(create_backbone(self.config), self.heads(tasks))
+    return models.MultiHead(self.config.build_backbone(), self.heads(tasks))
 
   def network(self, tasks: tuple[str, ...]) -> Network:
     """Without regularisation, as `Trainer.train` wants it."""
@@ -84,18 +84,10 @@ class RegularizedTrainer(Trainer):
     epoch = self.epoch(step, method.swap)
     return self.fit(run, network, _start, step, epoch, tasks, repeat=len(settings))
 
-  def epoch(self, step: training.TrainStep, swap: bool) -> Callable[[Any], Any]:
-    """`states [seeds, ...] -> (states, metrics)`, with random flips where asked for."""
-    images, labels = self.parts.train
-    train = {"image": jnp.asarray(images)} | {t: jnp.asarray(y) for t, y in labels.items()}
-
-    def prepare(key: jax.Array, batch: Any) -> Any:
-      image = data.random_flip(key, batch["image"]) if self.config.flip else batch["image"]
-      return batch | {"image": data.normalize(image, *self.statistics)}
-
-    one_pass = scan(step, self.batch_size, prepare, swap)
-    epoch = jax.jit(jax.vmap(one_pass, in_axes=(0, None)), donate_argnums=0)
-    return lambda states: epoch(states, train)
+  def prepare(self, key: jax.Array, batch: Any) -> Any:
+    """With random flips where asked for."""
+    image = data.random_flip(key, batch["image"]) if self.config.flip else batch["image"]
+    return super().prepare(key, batch | {"image": image})
 
   @functools.cached_property
   def encode(self) -> Callable[[Any, np.ndarray], np.ndarray]:

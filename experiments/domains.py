@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark_training import Network, Outcome, Trainer, create_backbone, scan, start
+from experiments.benchmark_training import Network, Outcome, Trainer, scan, start
 from experiments.common import init_seeds
 from experiments.methods import Method
 from experiments.multi_digits import TrainingConfig
@@ -106,7 +106,7 @@ class DomainTrainer(Trainer):
 
   def epoch(self, step: training.TrainStep, swap: bool) -> Callable[[Any], Any]:
     """Shuffles every domain by itself, then scans over batches of all."""
-    run = scan(step, self.batch_size, self._prepare, swap)
+    run = scan(step, self.batch_size, self.prepare, swap)
     train = self._train_images()
 
     def one_seed(state: training.TrainState, train: Any) -> Any:
@@ -128,7 +128,7 @@ class DomainTrainer(Trainer):
     """
     net = self._create(1)
     step = self.step(_losses_fn(net), 1, Method())
-    run = scan(step, self.batch_size, self._prepare)
+    run = scan(step, self.batch_size, self.prepare)
     # A domain's images, with an axis of one domain.
     train = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0)[:, :, None], self._train_images())
     over_domains = jax.vmap(run)
@@ -167,7 +167,7 @@ class DomainTrainer(Trainer):
     # The paper's VGG has no fifth pool.
     options = {"final_pool": False} if self.config.backbone.startswith("vgg") else {}
     (classes,) = set(self.parts.num_classes.values())
-    return models.multi_domain(create_backbone(self.config, **options), num_domains, classes)
+    return models.multi_domain(self.config.build_backbone(**options), num_domains, classes)
 
   def _init(self, net: models.MultiDomain) -> Callable[[jax.Array], Any]:
     image = data.normalize(self.parts.train.images[0, 0], *self.statistics)
@@ -177,7 +177,7 @@ class DomainTrainer(Trainer):
     images, labels = self.parts.train
     return {"image": jnp.asarray(images), "label": jnp.asarray(labels)}
 
-  def _prepare(self, key: jax.Array, batch: Any) -> Any:
+  def prepare(self, key: jax.Array, batch: Any) -> Any:
     """Crops and flips images `[B, K, H, W, C]`."""
     crop_key, flip_key = jax.random.split(key)
     images = batch["image"].reshape(-1, *batch["image"].shape[2:])

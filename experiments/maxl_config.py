@@ -7,7 +7,7 @@ from typing import Literal
 
 import flax.linen as nn
 
-from jaxmtl import models
+from experiments.common import create_backbone
 
 Method = Literal["single", "random", "kmeans", "human", "maxl", "maxl_no_entropy"]
 Backbone = Literal["convnet4", "vgg16", "resnet32"]
@@ -92,10 +92,7 @@ class Config:
 
   def build_backbone(self) -> nn.Module:
     """The backbone of both networks."""
-    if self.width is None:
-      return models.create(self.network)
-    whole = self.network == "convnet4"
-    return models.create(self.network, width=int(self.width) if whole else self.width)
+    return create_backbone(self.network, self.width)
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where a number does not fit."""

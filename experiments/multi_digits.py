@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import flax.linen as nn
+
+from experiments.common import create_backbone
 from jaxmtl import data, models
 
 TASKS = ("left", "right", "sum", "parity", "noise")
@@ -50,6 +54,10 @@ class TrainingConfig:
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
+
+  def build_backbone(self, **options: Any) -> nn.Module:
+    """The backbone."""
+    return create_backbone(self.backbone, self.width, **options)
 
   def describe(self) -> str:
     """The head of a table of results."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.common import fit_or_go_on
+from experiments.common import create_backbone, fit_or_go_on
 from experiments.property_targets import Targets, measure
 from jaxmtl import data, labels, models, training
 
@@ -66,11 +66,8 @@ class PropertyConfig:
     self.build_backbone()  # raises for an unknown name
 
   def build_backbone(self) -> nn.Module:
-    """The backbone; a width without decimals is a number of channels."""
-    if self.width is None:
-      return models.create(self.backbone)
-    whole = self.width == int(self.width)
-    return models.create(self.backbone, width=int(self.width) if whole else self.width)
+    """The backbone."""
+    return create_backbone(self.backbone, self.width)
 
   def load(self) -> data.PropertySplits:
     """The data."""

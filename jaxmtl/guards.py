@@ -108,12 +108,12 @@ def check_task_gradients(task_grads: PyTree, params: PyTree | None, num_tasks: i
   jax.tree_util.tree_map_with_path(check, *trees)
 
 
-def is_traced(option: Any) -> bool:
-  """Whether an option is known only at run time, as under `optax.inject_hyperparams`.
+def is_traced(value: Any) -> bool:
+  """Whether a value is known only at run time, under `jax.jit` or `optax.inject_hyperparams`.
 
-  Its range cannot be checked then.
+  It cannot be checked then.
   """
-  return isinstance(option, jax.core.Tracer)
+  return isinstance(value, jax.core.Tracer)
 
 
 def drop_missing(task_grads: PyTree, mask: Any, num_tasks: int) -> tuple[PyTree, jax.Array]:

@@ -12,6 +12,7 @@ import numpy as np
 import openpyxl
 from sklearn.model_selection import StratifiedGroupKFold
 
+from jaxmtl.data.folders import data_folder
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.resize import decode
 
@@ -79,8 +80,7 @@ def load_steel(
     raise ValueError(f"split must be 'published' or 'grouped', got {split!r}.")
   if image_size is not None and image_size < 1:
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
-  home = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
-  folder = pathlib.Path(data_dir or os.path.join(home, "steel")).expanduser()
+  folder = data_folder(data_dir, "steel")
   if not (folder / _PARTS[0]).is_dir():
     raise FileNotFoundError(f"data_dir {str(folder)!r} has no folder 'trainset'; {_LAYOUT}.")
   names = sorted((p.name for p in (folder / _PARTS[0]).iterdir() if p.is_dir()), key=_by_number)

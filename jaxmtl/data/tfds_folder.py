@@ -6,6 +6,8 @@ import os
 import tensorflow_datasets as tfds
 from etils import epath
 
+from jaxmtl.data.folders import tfds_home
+
 _INFO = "dataset_info.json"
 
 
@@ -80,8 +82,7 @@ def _not_found(name: str, folder: epath.Path) -> Exception:
 
 
 def _resolve(data_dir: str | os.PathLike | None) -> epath.Path:
-  default = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
-  return epath.Path(os.fspath(data_dir or default)).expanduser()
+  return epath.Path(os.fspath(data_dir or tfds_home())).expanduser()
 
 
 def _children(folder: epath.Path) -> list[epath.Path]:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from jaxmtl.data.dataset import ImageDataset, Splits
+from jaxmtl.data.folders import data_folder
 from jaxmtl.data.resize import decode
 from jaxmtl.data.splits import stratified_split
 
@@ -57,8 +58,7 @@ def load_ucf101(
     raise ValueError(f"validation must be in [0, 1), got {validation}; 10 % is .1.")
   if image_size < 1:
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
-  home = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
-  folder = pathlib.Path(data_dir or os.path.join(home, "ucf101")).expanduser()
+  folder = data_folder(data_dir, "ucf101")
   lists = folder / _LISTS
   classes = [line.split()[1] for line in _lines(lists / "classInd.txt", folder)]
   frames = {

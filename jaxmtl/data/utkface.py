@@ -1,12 +1,12 @@
 """UTKFace, faces whose file names carry age, gender and ethnicity, as three tasks."""
 
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxmtl.data.dataset import TaskImages
+from jaxmtl.data.folders import data_folder
 from jaxmtl.data.resize import decode
 from jaxmtl.data.splits import stratified_split
 
@@ -75,8 +75,7 @@ def load_utkface(
     )
   if image_size < 1:
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
-  home = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
-  folder = pathlib.Path(data_dir or os.path.join(home, "utkface")).expanduser()
+  folder = data_folder(data_dir, "utkface")
   paths = sorted(path for pattern in _FILES for path in folder.rglob(pattern))
   labelled = [(path, told) for path in paths if (told := _labels(path.name)) is not None]
   if not labelled:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmtl import guards
+
 
 class FastCAR(NamedTuple):
   r"""Hybrid labels, whose value tells the class by its interval and the property within it.
@@ -126,7 +128,7 @@ class FastCAR(NamedTuple):
     values, classes = jnp.asarray(values, self.shifts.dtype), jnp.asarray(classes)
     match = classes[..., None] == self.classes
     known = match.any(-1)
-    if not isinstance(known, jax.core.Tracer) and not known.all():
+    if not guards.is_traced(known) and not known.all():
       unseen = sorted(set(np.asarray(classes)[~np.asarray(known)].tolist()))
       raise ValueError(
         f"classes {unseen} did not occur when the labels were fitted, only "
@@ -173,7 +175,7 @@ def _check_labels(values: Any, classes: Any) -> None:
 
 
 def _check_finite(name: str, values: Any) -> None:
-  if isinstance(values, jax.core.Tracer):
+  if guards.is_traced(values):
     return
   values = np.asarray(values)
   bad = np.argwhere(~np.isfinite(values))

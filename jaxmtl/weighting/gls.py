@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxmtl import guards
 from jaxmtl.weighting.base import Weighting, loss_weighting
 
 
@@ -54,7 +55,7 @@ def gls(num_tasks: int) -> Weighting:
 
   def weigh(losses: jax.Array, state: GLSState, mask: jax.Array) -> tuple[jax.Array, GLSState]:
     rejected = mask & (losses <= 0)  # a NaN is not rejected: it has to show
-    if not isinstance(losses, jax.core.Tracer) and rejected.any():
+    if not guards.is_traced(losses) and rejected.any():
       task = int(rejected.argmax())
       raise ValueError(
         f"losses[{task}] is {losses[task]} but must be positive: the geometric mean is of positive "

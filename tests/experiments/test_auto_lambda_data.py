@@ -10,7 +10,6 @@ import pytest
 
 from experiments import domains
 from experiments.auto_lambda import MULTI_TASK, PRESETS, run
-from experiments.benchmark_training import create_backbone
 from experiments.methods import Method
 from jaxmtl import data, models
 
@@ -77,7 +76,7 @@ def test_networks_learn_all_domains():
 
 def test_the_papers_network():
   config = PRESETS["cifar100"]
-  net = models.multi_domain(create_backbone(config, final_pool=False), 20, 5)
+  net = models.multi_domain(config.build_backbone(final_pool=False), 20, 5)
   variables = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((32, 32, 3)))
   params = variables["params"]
   assert params["heads"]["kernel"].shape == (20, 512, 5)
