@@ -93,6 +93,11 @@ class Config(TrainingConfig):
       raise ValueError(f"methods must start with equal, the paper's VANILLA, got {self.methods}.")
     if unknown := [name for name in self.compared_on if name not in self.methods]:
       raise ValueError(f"compared_on has {unknown}, which methods has not: {self.methods}.")
+    if self.architecture != "hps":
+      raise ValueError(
+        "dummy heads read one shared encoder's features (architecture='hps'), got "
+        f"architecture={self.architecture!r}."
+      )
     for name in ("num_dummies", "probe_images"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")

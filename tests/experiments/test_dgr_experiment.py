@@ -97,6 +97,7 @@ def test_options_that_do_not_fit_are_named(tmp_path):
     "must start with equal": {"methods": ("cagrad",)},
     r"compared_on has \['dwa'\]": {"compared_on": ("dwa",)},
     "dummy_counts with num_dummies=3": {"num_dummies": 3},
+    "one shared encoder.*got architecture='mmoe'": {"architecture": "mmoe"},
     "hidden must not be negative": {"hidden": -1},
     r"tasks \['age'\] are not among the data's: left": {"tasks": ("age",)},
   }.items():
