@@ -212,7 +212,11 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   faces = config.dataset == FACES
   tables = dgr_tables.tables(_describe(config, weight, skipped), config.tasks, rows, sweep, faces)
   results.write_tables(folder, tables, summary)
-  dgr_figures.draw(folder, trainer, outcomes, single, rows, sweep)
+  sizes = trainer.parts.num_classes
+  names = (
+    data.UTKFACE_CLASSES if faces else {t: [str(i) for i in range(n)] for t, n in sizes.items()}
+  )
+  dgr_figures.draw(folder, trainer, outcomes, single, rows, sweep, names)
   write_config(folder, config, replace=True)
   print(f"Results and figures are in {folder}.")
   return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def draw(
   single: Outcome,
   rows: Rows,
   sweep: Rows,
+  class_names: Mapping[str, Sequence[str]],
 ) -> None:
   """Writes all figures."""
   tasks = trainer.config.tasks
@@ -67,7 +68,7 @@ def draw(
     _draw_sweep(folder, sweep, outcomes["equal"])
   shown = {n: o for n, o in outcomes.items() if n in ("equal", "equal+dgr") and not o.failure}
   if shown:
-    _draw_features(folder, trainer, shown)
+    _draw_features(folder, trainer, shown, class_names)
 
 
 def _draw_sweep(folder: pathlib.Path, sweep: Rows, equal: Outcome) -> None:
@@ -88,7 +89,10 @@ def _draw_sweep(folder: pathlib.Path, sweep: Rows, equal: Outcome) -> None:
 
 
 def _draw_features(
-  folder: pathlib.Path, trainer: RegularizedTrainer, outcomes: Mapping[str, Outcome]
+  folder: pathlib.Path,
+  trainer: RegularizedTrainer,
+  outcomes: Mapping[str, Outcome],
+  class_names: Mapping[str, Sequence[str]],
 ) -> None:
   """t-SNE of test images' features, by the first seed: a row a task, a column a method."""
   labels = trainer.parts.test.labels
@@ -100,11 +104,12 @@ def _draw_features(
     # One thread: on so few points, and beside other work, several mostly wait for each other.
     with threadpoolctl.threadpool_limits(1):
       maps[name] = tsne.fit_transform(features.astype(np.float64))
-  tasks = trainer.config.tasks
+  tasks, last = trainer.config.tasks, list(maps)[-1]
   pictures.plot_embeddings(
     folder / "tsne.png",
     {f"{task}: {name}": values for task in tasks for name, values in maps.items()},
     {f"{task}: {name}": labels[task][:count] for task in tasks for name in maps},
     title=f"t-SNE of {count} test images' features",
     columns=len(maps),
+    names={f"{task}: {last}": class_names[task] for task in tasks},
   )

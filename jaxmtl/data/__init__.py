@@ -20,11 +20,12 @@ from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 from jaxmtl.data.steel import load_steel
 from jaxmtl.data.ucf101 import load_ucf101
-from jaxmtl.data.utkface import FaceSplits, load_utkface
+from jaxmtl.data.utkface import UTKFACE_CLASSES, FaceSplits, load_utkface
 
 __all__ = [
   "CIFAR_MEAN",
   "CIFAR_STD",
+  "UTKFACE_CLASSES",
   "DomainImages",
   "EvalBatches",
   "FaceSplits",

@@ -11,8 +11,12 @@ from jaxmtl.data.resize import decode
 from jaxmtl.data.splits import stratified_split
 
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60+")
+UTKFACE_CLASSES = {
+  "age": AGES,
+  "gender": ("male", "female"),
+  "ethnicity": ("White", "Black", "Asian", "Indian", "other"),
+}
 _OLDEST = 120
-_CLASSES = {"age": len(AGES), "gender": 2, "ethnicity": 5}
 _FILES = ("*.jpg", "*.jpeg", "*.png")
 
 
@@ -90,7 +94,7 @@ def load_utkface(
   def part(rows: np.ndarray) -> TaskImages:
     # Names sort by age; shuffled, the first images of a part are like all others.
     rows = np.random.default_rng(0).permutation(rows)
-    return TaskImages(images[rows], {task: labels[rows, i] for i, task in enumerate(_CLASSES)})
+    return TaskImages(images[rows], dict(zip(UTKFACE_CLASSES, labels[rows].T, strict=True)))
 
   rows, test_rows = stratified_split(labels[:, 0], test)
   held_out = None
@@ -99,7 +103,8 @@ def load_utkface(
     held_out, rows = part(rows[chosen]), rows[kept]
   read = {path for path, _ in labelled}
   skipped = tuple(path.name for path in paths if path not in read)
-  return FaceSplits(part(rows), held_out, part(test_rows), dict(_CLASSES), skipped)
+  sizes = {task: len(names) for task, names in UTKFACE_CLASSES.items()}
+  return FaceSplits(part(rows), held_out, part(test_rows), sizes, skipped)
 
 
 def _labels(name: str) -> tuple[int, int, int] | None:
@@ -108,6 +113,7 @@ def _labels(name: str) -> tuple[int, int, int] | None:
   if len(parts) != 4 or not all(part.isascii() and part.isdigit() for part in parts[:3]):
     return None
   age, gender, ethnicity = map(int, parts[:3])
-  if age > _OLDEST or gender >= _CLASSES["gender"] or ethnicity >= _CLASSES["ethnicity"]:
+  genders, ethnicities = UTKFACE_CLASSES["gender"], UTKFACE_CLASSES["ethnicity"]
+  if age > _OLDEST or gender >= len(genders) or ethnicity >= len(ethnicities):
     return None
   return min(age // 10, len(AGES) - 1), gender, ethnicity

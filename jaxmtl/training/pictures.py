@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.figure
@@ -20,6 +20,7 @@ def plot_embeddings(
   *,
   title: str = "",
   columns: int | None = None,
+  names: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
   """Draws one panel a method with a point an example, coloured by class.
 
@@ -29,6 +30,7 @@ def plot_embeddings(
     classes: integers `[N]`, or these by panel.
     title: above the figure.
     columns: panels side by side; at most five where None.
+    names: of the classes, by panel; these panels get a legend on their right.
 
   Example:
     >>> import tempfile, numpy as np
@@ -47,6 +49,16 @@ def plot_embeddings(
     axes.scatter(values[:, 0], values[:, 1], s=4, lw=0, c=colors[own])
     axes.set_title(name, fontsize=9)
     axes.set(xticks=[], yticks=[])
+    if names and name in names:
+      for color, label in zip(colors, names[name], strict=False):
+        axes.scatter([], [], s=12, lw=0, color=color, label=label)
+      axes.legend(
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        ncols=1 + (count > 10),
+        fontsize=7,
+        frameon=False,
+      )
   figure.suptitle(title, fontsize=10)
   figure.savefig(path, dpi=150)
 

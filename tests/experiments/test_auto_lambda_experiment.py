@@ -11,6 +11,7 @@ from experiments.benchmark_training import scan
 from experiments.methods import Method
 from jaxmtl.training import TrainState, TrainStep
 
+pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   methods=("auto_lambda",),

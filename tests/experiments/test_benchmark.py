@@ -10,6 +10,7 @@ from experiments.benchmark_training import Outcome
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.weighting import METHODS as WEIGHTINGS
 
+pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   methods=("equal", "dwa+cagrad"),

@@ -7,6 +7,7 @@ import pytest
 from experiments import binary_labels
 from experiments.binary_labels import PRESETS, run
 
+pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = dataclasses.replace(
   PRESETS["quick"], label_kinds=("none", "binary"), dim=24, epochs=2, seeds=2, batch_size=54
 )

@@ -13,6 +13,7 @@ from experiments.dgr import PRESETS, run
 from experiments.dgr_tables import PAPER
 from jaxmtl import data
 
+pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = dataclasses.replace(
   PRESETS["quick"],
   tasks=("parity",),

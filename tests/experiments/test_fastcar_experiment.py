@@ -2,7 +2,6 @@ import dataclasses
 import json
 import shutil
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,28 +14,12 @@ from experiments.property_targets import hybrid_targets, measure, pair_targets
 from experiments.property_training import PropertyConfig, Trainer, make_optimizer, observe
 from jaxmtl import data
 from jaxmtl.labels import FastCAR
-from jaxmtl.models.normalization import batch_norm
 
+pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = dataclasses.replace(
   PRESETS["quick"], approaches=("fastcar", "plain"), epochs=2, batch_size=256, seeds=2
 )
 FILES = ("config.json", "results.json", "results.md", "predictions.png", "ranges.png", "curves.png")
-
-
-class OneLayer(nn.Module):
-  """A backbone that compiles soon."""
-
-  @nn.compact
-  def __call__(self, images, train=False):
-    x = nn.Dense(6)(images.reshape(len(images), -1))
-    return nn.relu(batch_norm(train, name="norm")(x))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(PropertyConfig, "build_backbone", lambda config: OneLayer())
-    yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ import dataclasses
 import json
 import shutil
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,6 @@ from experiments.maxl import PRESETS, run
 from experiments.maxl_labels import parse_psi
 from experiments.maxl_network import AUXILIARY, Auxiliary, Networks
 from experiments.maxl_paper import thesis_accuracy
-from jaxmtl.models.normalization import batch_norm
 
 SMALL = dataclasses.replace(
   PRESETS["quick"],
@@ -34,31 +32,21 @@ SMALL = dataclasses.replace(
 GENERATED = dataclasses.replace(SMALL, methods=("maxl",), primary=(2, 10), psi=("1", "3"), seeds=1)
 
 
-class OneLayer(nn.Module):
-  """A backbone that compiles soon."""
-
-  @nn.compact
-  def __call__(self, images, train=False):
-    x = nn.Dense(6)(images.reshape(len(images), -1))
-    return nn.relu(batch_norm(train, name="norm")(x))
-
-
 @pytest.fixture(scope="module")
-def small_networks():
+def few_points(one_layer):
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(maxl.Config, "build_backbone", lambda config: OneLayer())
     patch.setattr(maxl_figures, "_POINTS", 40)
     yield
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, small_networks):
+def workdir(tmp_path_factory, few_points):
   folder = tmp_path_factory.mktemp("fixed")
   return folder, run(SMALL, folder)
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory, small_networks):
+def generated(tmp_path_factory, few_points):
   folder = tmp_path_factory.mktemp("generated")
   return folder, run(GENERATED, folder)
 
@@ -138,7 +126,7 @@ def test_after_a_kill_it_goes_on_to_the_bit(generated, tmp_path, capsys):
   assert accuracy[0] == accuracy[1]
 
 
-def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, small_networks):
+def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, few_points):
   config = dataclasses.replace(
     SMALL, methods=(), psi=(), combinations=("2", "2:10"), epochs=1, seeds=1
   )
@@ -150,7 +138,7 @@ def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, 
   assert "| [2] | none |" in (tmp_path / "results.md").read_text()
 
 
-def test_padding_changes_nothing(small_networks):
+def test_padding_changes_nothing(few_points):
   """Only a run's own classes take part, in generated labels, losses and gradients."""
   psi, rng = jnp.array([2, 1]), np.random.default_rng(0)
   images = jnp.asarray(rng.normal(size=(6, 2, 2, 1)), jnp.float32)
