@@ -36,7 +36,9 @@ def plot_embeddings(
     >>> import tempfile, numpy as np
     >>> from jaxmtl.training.pictures import plot_embeddings
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...   plot_embeddings(f"{folder}/a.png", {"a": np.eye(2)}, np.arange(2))
+    ...   plot_embeddings(
+    ...     f"{folder}/a.png", {"a": np.eye(2)}, np.arange(2), names={"a": ("left", "right")}
+    ...   )
   """
   figure, panels = panel_grid(len(points), (2.2, 2.1), columns=columns or min(len(points), 5))
   for axes, (name, values) in zip(panels, points.items(), strict=True):
@@ -50,6 +52,7 @@ def plot_embeddings(
     axes.set_title(name, fontsize=9)
     axes.set(xticks=[], yticks=[])
     if names and name in names:
+      # The last classes may have no example here.
       for color, label in zip(colors, names[name], strict=False):
         axes.scatter([], [], s=12, lw=0, color=color, label=label)
       axes.legend(
