@@ -63,7 +63,13 @@ class Network(NamedTuple):
 
 
 class Trainer:
-  """Trains methods on the same data, from the same parameters, in the same order."""
+  """Trains methods on the same data, from the same parameters, in the same order.
+
+  Attributes:
+    own_batches: whether each task has images of its own, as in `train_step`.
+  """
+
+  own_batches = False
 
   def __init__(
     self,
@@ -174,6 +180,7 @@ class Trainer:
       weighting=weighting,
       aggregator=aggregator,
       shared=models.shared_mask,
+      own_batches=self.own_batches,
     )
 
   def fit(

@@ -90,6 +90,8 @@ def load_domains(config: TrainingConfig, validation: float) -> DomainSplits:
 class DomainTrainer(Trainer):
   """Trains methods on all domains, and 20 networks on one each."""
 
+  own_batches = True
+
   def network(self, tasks: tuple[str, ...]) -> Network:
     """Shared convolutions, normalization and a head a domain; made for all domains only."""
     if tasks != tuple(self.parts.num_classes):

@@ -194,16 +194,23 @@ def pull_back_tasks(
   num_tasks = losses.shape[0]
   # Zeros plus the identity, so that the cotangents vary over the mesh axes that the losses do.
   one_hots = jnp.eye(num_tasks, dtype=losses.dtype) + jnp.zeros_like(losses)
+  return map_tasks(pullback, one_hots, chunk_size)
+
+
+def map_tasks(
+  fn: Callable[[jax.Array], PyTree], tasks: jax.Array, chunk_size: int | None = None
+) -> PyTree:
+  """Stacks `fn` over the first axis of `tasks`, so many at once; None takes what is fastest."""
   if chunk_size is None:
-    chunk_size = _fastest_chunk(pullback, one_hots)
-  if chunk_size >= num_tasks:
-    return jax.vmap(pullback)(one_hots)
+    chunk_size = _fastest_chunk(fn, tasks)
+  if chunk_size >= len(tasks):
+    return jax.vmap(fn)(tasks)
   # A batch size of 1 would add a useless axis to every operand.
-  return jax.lax.map(pullback, one_hots, batch_size=chunk_size if chunk_size > 1 else None)
+  return jax.lax.map(fn, tasks, batch_size=chunk_size if chunk_size > 1 else None)
 
 
-def _fastest_chunk(pullback: Callable[[jax.Array], PyTree], one_hots: jax.Array) -> int:
+def _fastest_chunk(fn: Callable[[jax.Array], PyTree], tasks: jax.Array) -> int:
   if jax.default_backend() != "cpu":
-    return len(one_hots)
-  jaxpr = jax.make_jaxpr(pullback)(one_hots[0])
-  return len(one_hots) if "conv_general_dilated" in str(jaxpr) else 1
+    return len(tasks)
+  jaxpr = jax.make_jaxpr(fn)(tasks[0])
+  return len(tasks) if "conv_general_dilated" in str(jaxpr) else 1
