@@ -13,8 +13,10 @@ without a network: the training set's mean, and the training mean of the true cl
 Before FastCAR is trained, its one-epoch test may change the labels (`--adjust`). The last epoch is
 reported; validation loss sets the learning rate where `--schedule plateau`, and chooses nothing
 else. In steel's published split almost all validation images come from micrographs that are in
-training too, so that it says little about new ones. The quick preset's learning rate is the best of
-.001, .003 and .01 by the validation loss of every model (20 epochs, seed 0).
+training too, so that it says little about new ones. The steel preset turns and mirrors images at
+random, which the paper does not: validation prefers it, and `--no-augment` takes it back. The quick
+preset's learning rate is the best of .001, .003 and .01 by the validation loss of every model (20
+epochs, seed 0).
 
 Writes under `--workdir`: config.json, results.json, results.md, predictions.png, ranges.png,
 curves.png and, for each model and seed, metrics.jsonl, TensorBoard events and checkpoints, from
@@ -103,6 +105,7 @@ PRESETS = {
     backbone="resnet18",
     epochs=20,
     schedule="cosine",
+    augment=True,
     scale=400.0,
     seeds=2,
     checkpoint_every=2,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import matplotlib as mpl
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 # Distinguishable with any colour vision (Okabe and Ito's set).
@@ -51,6 +52,7 @@ def plot_curves(
     axes.axhline(baseline, color="0.5", lw=0.8)
   axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
   axes.spines[["top", "right"]].set_visible(False)
+  axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
   axes.legend(frameon=False)
   figure.savefig(path, dpi=150)
 

@@ -70,7 +70,7 @@ def train_step(
     axis_name: mapped axis to average losses, gradients and model state over. Each device's batch
       must be of the same size; with missing labels shard a `jax.jit` step instead, which is exact.
     own_batches: whether each task's loss looks at a part of the batch that no other task's does
-      (one data set a task). Task gradients then cost about 1.3 plain steps instead of T. Losses
+      (one data set a task). Task gradients then cost about one plain step instead of T. Losses
       must be a dict, or `losses_fn` must take `tasks=None`, int `[K]`, and return the losses `[K]`
       of these tasks alone.
 
