@@ -42,14 +42,26 @@ def separate_gradients(
   Returns:
     The same as `implicit.explicit_gradients`.
   """
+
+  def take(loss_fn: Callable[[PyTree, PyTree], jax.Array]) -> tuple[jax.Array, PyTree, PyTree]:
+    loss, pullback = jax.vjp(loss_fn, shared, specific)
+    return loss, *average(pullback)(jnp.ones_like(loss))
+
   losses, aux = losses_fn(shared, specific)
+  count = len(stack_losses(losses))  # raises where they are not scalars
   if isinstance(losses, Mapping):
-    stack_losses(losses)  # raises where they are not scalars
-    found = [_of_entry(losses_fn, name, shared, specific, average) for name in sorted(losses)]
+    # The entries are programs of their own; XLA merges what they have in common.
+    found = [
+      take(lambda s, o, name=name: jnp.asarray(losses_fn(s, o)[0][name]))  # type: ignore[misc]
+      for name in sorted(losses)
+    ]
     values, rows, own = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
   else:
-    one = _of_one_task(losses_fn, shared, specific, average)
-    values, rows, own = map_tasks(one, jnp.arange(len(stack_losses(losses))), chunk_size)
+    values, rows, own = map_tasks(
+      lambda task: take(lambda s, o: _of_one_task(losses_fn(s, o, tasks=task[None])[0])),
+      jnp.arange(count),
+      chunk_size,
+    )
   return TaskGradients(values, aux, rows, gramian, combine, lambda weights: combine(own, weights))
 
 
@@ -64,35 +76,11 @@ def check_takes_tasks(losses_fn: Callable[..., Any]) -> None:
     )
 
 
-def _of_entry(
-  losses_fn: Callable[..., tuple[Any, Any]],
-  name: str,
-  shared: PyTree,
-  specific: PyTree,
-  average: Callable[[Callable], Callable],
-) -> tuple[jax.Array, PyTree, PyTree]:
-  """One entry's loss and gradients; XLA merges its forward pass with that of all entries."""
-  loss, pullback = jax.vjp(lambda s, o: jnp.asarray(losses_fn(s, o)[0][name]), shared, specific)
-  return loss, *average(pullback)(jnp.ones_like(loss))
-
-
-def _of_one_task(
-  losses_fn: Callable[..., tuple[Any, Any]],
-  shared: PyTree,
-  specific: PyTree,
-  average: Callable[[Callable], Callable],
-) -> Callable[[jax.Array], tuple[jax.Array, PyTree, PyTree]]:
-  def one(task: jax.Array) -> tuple[jax.Array, PyTree, PyTree]:
-    def loss_fn(shared: PyTree, specific: PyTree) -> jax.Array:
-      losses = stack_losses(losses_fn(shared, specific, tasks=task[None])[0])
-      if losses.shape != (1,):
-        raise ValueError(
-          f"losses_fn(..., tasks=) must return one loss for each of them, got {losses.shape[0]} "
-          "losses for one task; compute those of `tasks` alone."
-        )
-      return losses[0]
-
-    loss, pullback = jax.vjp(loss_fn, shared, specific)
-    return loss, *average(pullback)(jnp.ones_like(loss))
-
-  return one
+def _of_one_task(losses: Any) -> jax.Array:
+  losses = stack_losses(losses)
+  if losses.shape != (1,):
+    raise ValueError(
+      f"losses_fn(..., tasks=) must return one loss for each of them, got {losses.shape[0]} "
+      "losses for one task; compute those of `tasks` alone."
+    )
+  return losses[0]

@@ -72,7 +72,7 @@ def train_step(
     own_batches: whether each task's loss looks at a part of the batch that no other task's does
       (one data set a task). Task gradients then cost about one plain step instead of T. Losses
       must be a dict, or `losses_fn` must take `tasks=None`, int `[K]`, and return the losses `[K]`
-      of these tasks alone.
+      of these tasks alone, at one more forward pass.
 
   Returns:
     A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar; with an
@@ -162,10 +162,10 @@ def train_step(
       return stack_losses(losses), aux
 
     def take_all(which: int = 0) -> TaskGradients:
-      fn = functools.partial(raw_losses if own_batches else on_params, which=which)
-      if own_batches:
-        return separate_gradients(fn, common, own, chunk_size, average)
-      return explicit_gradients(fn, common, own, chunk_size, average)
+      take, fn = (
+        (separate_gradients, raw_losses) if own_batches else (explicit_gradients, on_params)
+      )
+      return take(functools.partial(fn, which=which), common, own, chunk_size, average)
 
     found: TaskGradients | None = None
     if aggregator is None and not weighting.needs_gramian:
