@@ -67,14 +67,17 @@ def fit_or_go_on(
   with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
     restored = checkpointer.restore(state)
     first, state = restored if restored else (0, state)
-    if first:
-      print(f"{name}: goes on after epoch {first} of {num_epochs} ({home})")
     with training.MetricsWriter(home, resume_from=first) as writer:
-      state = training.fit(
+      per_epoch = writer.rows[-1]["step"] // writer.rows[-1]["epoch"] if writer.rows else None
+      if first:
+        epoch = first // (per_epoch or 1)
+        print(f"{name}: goes on after epoch {epoch} of {num_epochs} ({home})")
+      state, _ = training.fit(
         state,
         run_epoch,
         num_epochs,
-        first_epoch=first,
+        first_step=first,
+        steps_per_epoch=per_epoch,
         writer=writer,
         checkpointer=checkpointer,
         description=name,

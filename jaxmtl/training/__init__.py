@@ -1,21 +1,39 @@
-"""Train step, epochs, loop, checkpoints, metrics, tables and figures."""
+"""Train step, epochs, loop, evaluation, checkpoints, metrics, tables and figures."""
 
+from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer
-from jaxmtl.training.epoch import scan_epoch
-from jaxmtl.training.loop import TrainingDiverged, check_finite, fit
+from jaxmtl.training.epoch import scan_epoch, scan_steps
+from jaxmtl.training.evaluation import Metric, batches_of, evaluator, predict
+from jaxmtl.training.loop import Fitted, TrainingDiverged, check_finite, fit, in_steps
 from jaxmtl.training.metrics import MetricsWriter
-from jaxmtl.training.state import Aux, TrainState, TrainStep
+from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
+from jaxmtl.training.stop import Stopped, stop_on_signal, stop_requested
+from jaxmtl.training.weights import load_weights, save_weights
 
 __all__ = [
   "Aux",
+  "BestWeights",
   "Checkpointer",
+  "Fitted",
+  "Metric",
   "MetricsWriter",
+  "Stopped",
   "TrainState",
   "TrainStep",
   "TrainingDiverged",
+  "batches_of",
   "check_finite",
+  "evaluator",
   "fit",
+  "in_steps",
+  "load_weights",
+  "predict",
+  "save_weights",
   "scan_epoch",
+  "scan_steps",
+  "stop_on_signal",
+  "stop_requested",
   "train_step",
+  "variables_of",
 ]

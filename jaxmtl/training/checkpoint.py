@@ -104,6 +104,12 @@ class Checkpointer:
     """Blocks until what was saved is on disk."""
     self._manager.wait_until_finished()
 
+  def keep_newest(self) -> None:
+    """Deletes all checkpoints but the newest, which is enough of a finished run."""
+    self.wait()
+    for step in sorted(self._manager.all_steps())[:-1]:
+      self._manager.delete(step)
+
   def close(self) -> None:
     """Waits for writes and closes the folder."""
     self._manager.close()

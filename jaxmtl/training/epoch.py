@@ -1,4 +1,4 @@
-"""A whole epoch in one compiled call, for data that fits on the device."""
+"""Many steps in one compiled call: a scan over batches that a plan draws and a function takes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,85 @@ from jaxmtl.training.state import EPOCH_STREAM, SECOND_BATCH, TrainState
 PyTree = Any
 
 
+def scan_steps(
+  update: Callable[[Any, Any], tuple[Any, dict[str, Any]]],
+  order: Callable[[jax.Array, PyTree], PyTree],
+  take: Callable[[PyTree, PyTree], PyTree],
+  prepare: Callable[[jax.Array, PyTree], PyTree] | None = None,
+  *,
+  steps: int,
+  length: int | None = None,
+  pairs: bool = False,
+  second: Callable[[PyTree], PyTree] = lambda data: data,
+  clock: Callable[[Any], Any] = lambda state: state,
+) -> Callable[[Any, PyTree], tuple[Any, dict[str, Any]]]:
+  """Scans a train step over some steps of an epoch, wherever its batches come from.
+
+  Order and augmentation follow from the state's key and step alone, so that steps that are run
+  again after a kill, or in calls of another length, are the same.
+
+  Args:
+    update: a train step, `(state, batch) -> (state, metrics)`.
+    order: `(key, data) -> plan`, a pytree with leading axis `steps`: what is taken in each step.
+    take: `(data, plan of one step) -> batch`.
+    prepare: `(key, batch) -> batch`, for example augmentation; applied to each batch.
+    steps: of an epoch.
+    length: steps a call, none of which goes beyond the epoch's end; a whole epoch where None.
+    pairs: whether each step gets a pair of batches, the second of another order.
+    second: what the second batches are taken from, of `data`; the same by default.
+    clock: the part of a state whose `key` and `step` say where training is; all of it by default.
+
+  Returns:
+    `run(state, data) -> (state, metrics)`, metrics stacked over the steps, `[length, ...]`.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jaxmtl.training import Aux, scan_steps, train_step
+    >>> def losses_fn(params, model_state, batch, key):
+    ...   return jnp.mean((params - batch) ** 2)[None], Aux()
+    >>> step = train_step(losses_fn, optax.sgd(0.1), 1)
+    >>> run = scan_steps(
+    ...   step.update, lambda key, data: jnp.arange(4), lambda data, i: data[i], steps=4, length=2)
+    >>> state, metrics = jax.jit(run)(step.init(jnp.zeros(()), jax.random.key(0)), jnp.ones((4, 3)))
+    >>> int(state.step), metrics["losses"].shape
+    (2, (2, 1))
+  """
+  whole = length is None or length == steps
+  size = steps if length is None else length
+
+  def run(state: Any, data: PyTree) -> tuple[Any, dict[str, Any]]:
+    now = clock(state)
+    offset = 0 if whole else now.step % steps
+    key = jax.random.fold_in(jax.random.fold_in(now.key, EPOCH_STREAM), now.step - offset)
+
+    def one_pass(key: jax.Array, data: PyTree) -> tuple[PyTree, jax.Array]:
+      """What each step takes, and a key for it."""
+      order_key, prepare_key = jax.random.split(key)
+      plan = order(order_key, data), jax.random.split(prepare_key, steps)
+      if whole:
+        return plan
+      return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, offset, size), plan)
+
+    def batch_of(data: PyTree, plan: PyTree, key: jax.Array) -> PyTree:
+      batch = take(data, plan)
+      return batch if prepare is None else prepare(key, batch)
+
+    sources = [data, second(data)] if pairs else [data]
+
+    def body(state: Any, step: Any) -> tuple[Any, Any]:
+      batches = tuple(
+        batch_of(source, *planned) for source, planned in zip(sources, step, strict=True)
+      )
+      return update(state, batches if pairs else batches[0])
+
+    passes = [one_pass(key, data)]
+    if pairs:
+      passes.append(one_pass(jax.random.fold_in(key, SECOND_BATCH), sources[1]))
+    return jax.lax.scan(body, state, passes)
+
+  return run
+
+
 def scan_epoch(
   update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]],
   batch_size: int,
@@ -24,7 +103,8 @@ def scan_epoch(
   """Scans a train step over one shuffled pass of data that lies on the device.
 
   Order and augmentation follow from the state's key and step alone, so an epoch that is run again
-  after a kill is the same to the bit. An incomplete last batch is dropped.
+  after a kill is the same to the bit. An incomplete last batch is dropped, other examples in each
+  epoch.
 
   Args:
     update: a train step, `(state, batch) -> (state, metrics)`.
@@ -57,26 +137,16 @@ def scan_epoch(
     state: TrainState, data: PyTree, subset: jax.Array | None = None
   ) -> tuple[TrainState, dict[str, Any]]:
     num_examples = len(jax.tree.leaves(data)[0]) if subset is None else len(subset)
-    key = jax.random.fold_in(jax.random.fold_in(state.key, EPOCH_STREAM), state.step)
 
-    def one_pass(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-      """Rows `[steps, batch_size]`, and a key for each step."""
-      order_key, prepare_key = jax.random.split(key)
-      rows = epoch_indices(order_key, num_examples, batch_size)
-      rows = rows if subset is None else jnp.asarray(subset)[rows]
-      return rows, jax.random.split(prepare_key, len(rows))
+    def order(key: jax.Array, data: PyTree) -> jax.Array:
+      del data
+      rows = epoch_indices(key, num_examples, batch_size)
+      return rows if subset is None else jnp.asarray(subset)[rows]
 
-    def batch_of(rows: jax.Array, key: jax.Array) -> PyTree:
-      batch = jax.tree.map(lambda leaf: leaf[rows], data)
-      return batch if prepare is None else prepare(key, batch)
+    def take(data: PyTree, rows: jax.Array) -> PyTree:
+      return jax.tree.map(lambda leaf: leaf[rows], data)
 
-    def body(state: TrainState, step: Any) -> tuple[TrainState, Any]:
-      batches = tuple(batch_of(rows, step_key) for rows, step_key in step)
-      return update(state, batches if pairs else batches[0])
-
-    passes = [one_pass(key)]
-    if pairs:
-      passes.append(one_pass(jax.random.fold_in(key, SECOND_BATCH)))
-    return jax.lax.scan(body, state, passes)
+    steps = num_examples // batch_size
+    return scan_steps(update, order, take, prepare, steps=steps, pairs=pairs)(state, data)
 
   return epoch

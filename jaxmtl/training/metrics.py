@@ -20,26 +20,26 @@ class MetricsWriter:
     >>> from jaxmtl.training import MetricsWriter
     >>> with tempfile.TemporaryDirectory() as folder:
     ...   with MetricsWriter(folder) as writer:
-    ...     writer.write({"epoch": 1, "losses": [0.5, 0.25]})
-    ...   with MetricsWriter(folder, resume_from=1) as writer:
+    ...     writer.write({"step": 10, "losses": {"left": 0.5, "right": 0.25}})
+    ...   with MetricsWriter(folder, resume_from=10) as writer:
     ...     rows = writer.rows
     >>> rows
-    [{'epoch': 1, 'losses': [0.5, 0.25]}]
+    [{'step': 10, 'losses': {'left': 0.5, 'right': 0.25}}]
   """
 
   def __init__(self, folder: str | pathlib.Path, *, resume_from: int = 0):
-    """Opens the files, and keeps the rows of epochs that will not be run again.
+    """Opens the files, and keeps the rows of steps that will not be run again.
 
     Args:
       folder: where `metrics.jsonl` and `tensorboard/` go.
-      resume_from: the last epoch whose rows stay; those after it are to be written anew. Where rows
+      resume_from: the last step whose rows stay; those after it are to be written anew. Where rows
         go, the file as it was stays beside it as `metrics.jsonl.before_resume`.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     self._path = folder / "metrics.jsonl"
     self.rows: list[dict[str, Any]] = [
-      row for row in read_rows(self._path) if row["epoch"] <= resume_from
+      row for row in read_rows(self._path) if row["step"] <= resume_from
     ]
     kept = "".join(json.dumps(row) + "\n" for row in self.rows)
     if self._path.exists() and self._path.read_text() != kept:
@@ -50,14 +50,14 @@ class MetricsWriter:
     )
 
   def write(self, row: dict[str, Any]) -> None:
-    """Writes one row: an `epoch` and numbers, arrays or lists of them by name."""
-    row = {name: np.asarray(value).tolist() for name, value in row.items()}
+    """Writes one row: a `step` and numbers, arrays, or dicts of them, by name."""
+    row = _plain(row)
     self.rows.append(row)
     with self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")
     for name, value in row.items():
       for tag, scalar in _scalars(name, value):
-        self._board.add_scalar(tag, scalar, row["epoch"])
+        self._board.add_scalar(tag, scalar, row["step"])
 
   def close(self) -> None:
     """Flushes and closes the files."""
@@ -81,9 +81,16 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
   return rows
 
 
+def _plain(value: Any) -> Any:
+  """Lists and numbers, in the order of the names that were given."""
+  if isinstance(value, dict):
+    return {name: _plain(inner) for name, inner in value.items()}
+  return np.asarray(value).tolist()
+
+
 def _scalars(tag: str, value: Any) -> Iterable[tuple[str, float]]:
-  if isinstance(value, list):
-    for index, item in enumerate(value):
-      yield from _scalars(f"{tag}/{index}", item)
+  if isinstance(value, (list, dict)):
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+      yield from _scalars(f"{tag}/{name}", item)
   else:
     yield tag, value

@@ -65,3 +65,16 @@ class TrainStep(NamedTuple):
   init: Callable[..., TrainState]
   update: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
   pairs: bool = False
+
+
+def variables_of(state: Any) -> dict[str, Any]:
+  """What the network needs of a `TrainState`: parameters and its other variables.
+
+  Example:
+    >>> import jax.numpy as jnp, optax
+    >>> from jaxmtl.training import train_step, variables_of
+    >>> step = train_step(lambda *_: None, optax.sgd(0.1), 1)
+    >>> variables_of(step.init({"w": jnp.ones(2)}, None, {"batch_stats": {}}))
+    {'params': {'w': Array([1., 1.], dtype=float32)}, 'batch_stats': {}}
+  """
+  return {"params": state.params, **(state.model_state or {})}

@@ -60,17 +60,18 @@ def leaves(state):
 
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path):
   state, run_epoch = make()
-  whole = fit(state, run_epoch, 6, progress=False)
+  whole = fit(state, run_epoch, 6, progress=False).state
   with Checkpointer(tmp_path / "c") as saver, MetricsWriter(tmp_path) as writer:
     fit(state, run_epoch, 4, writer=writer, checkpointer=saver, progress=False)
-  (tmp_path / "c" / "4").rename(tmp_path / "gone")  # as if killed after the third epoch's save
+  (tmp_path / "c" / "32").rename(tmp_path / "gone")  # as if killed after the third epoch's save
   with Checkpointer(tmp_path / "c") as saver:
     first, state = saver.restore(state)
-    assert first == 3
+    assert first == 24  # steps
     with MetricsWriter(tmp_path, resume_from=first) as writer:
-      again = fit(
-        state, run_epoch, 6, first_epoch=first, writer=writer, checkpointer=saver, progress=False
+      again, history = fit(
+        state, run_epoch, 6, first_step=first, writer=writer, checkpointer=saver, progress=False
       )
+      assert history is writer.rows
       assert [row["epoch"] for row in writer.rows] == [1, 2, 3, 4, 5, 6]
   for a, b in zip(leaves(whole), leaves(again), strict=True):
     np.testing.assert_array_equal(a, b)
@@ -93,7 +94,7 @@ with Checkpointer(sys.argv[1] + "/c") as saver:
   restored = saver.restore(state)
   first, state = restored or (0, state)
   with MetricsWriter(sys.argv[1], resume_from=first) as writer:
-    state = fit(state, slowly, 30, first_epoch=first, checkpointer=saver, writer=writer)
+    state, _ = fit(state, slowly, 30, first_step=first, checkpointer=saver, writer=writer)
 np.savez(sys.argv[1] + "/end.npz", *leaves(state))
 """
 
@@ -113,7 +114,7 @@ def test_a_killed_process_goes_on_bit_for_bit(tmp_path):
   assert not (tmp_path / "end.npz").exists()
   subprocess.run(command, check=True, capture_output=True)
   state, run_epoch = make()
-  want = leaves(fit(state, run_epoch, 30, progress=False))
+  want = leaves(fit(state, run_epoch, 30, progress=False).state)
   with np.load(tmp_path / "end.npz") as got:
     for a, b in zip(want, got.values(), strict=True):
       np.testing.assert_array_equal(a, b)
@@ -188,7 +189,7 @@ def test_nan_stops_with_step_and_loss_and_keeps_the_checkpoint(tmp_path):
         progress=False,
       )
     kept, good = saver.restore(state)
-  assert kept == 2
+  assert kept == 16
   assert bool(jnp.isfinite(good.params).all())
 
 
@@ -204,7 +205,7 @@ def test_check_finite_names_the_seed_and_the_gradient():
 
 
 def test_a_cut_line_of_metrics_is_left_out(tmp_path):
-  (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n" + '{"epoch": 2, "lo')
+  (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "lo')
   with MetricsWriter(tmp_path, resume_from=1) as writer:
-    writer.write({"epoch": 2, "loss": np.float32(0.5)})
-  assert read_rows(tmp_path / "metrics.jsonl") == [{"epoch": 1}, {"epoch": 2, "loss": 0.5}]
+    writer.write({"step": 2, "loss": np.float32(0.5)})
+  assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2, "loss": 0.5}]

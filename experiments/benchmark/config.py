@@ -1,0 +1,74 @@
+"""Options of the benchmark."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.problems.multi_digits import TASKS, DigitsOptions
+from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
+from experiments.runner.methods import WEIGHTINGS, Method
+from jaxmtl import models
+from jaxmtl.aggregation import METHODS as AGGREGATORS
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the experiment; the preset sets the defaults of all others."""
+
+  preset: Literal["quick", "full"] = "quick"
+  """quick: a small network, minutes; full: every method, wider and longer."""
+  methods: tuple[str, ...] = (
+    *("equal", "uncertainty", "dwa", "rlw", "gls", "gradnorm", "imtl_l", "famo"),
+    *("pcgrad", "cagrad", "mgda", "imtl_g", "aligned_mtl", "conflict_free", "nash_mtl"),
+    *("upgrad", "gradvac", "db_mtl", "dwa+pcgrad"),
+  )
+  """Weightings, aggregators, or weighting+aggregator."""
+  tasks: tuple[str, ...] = TASKS
+  """Tasks of multi-digits: left, right, sum, parity and noise, or some of them."""
+  not_counted: tuple[str, ...] = ("noise",)
+  """Tasks left out of Delta_MTL: near chance, a relative change says nothing."""
+  architecture: str = "hps"
+  """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
+  digits: DigitsOptions = DigitsOptions()
+  network: NetworkOptions = NetworkOptions()
+  training: TrainingOptions = TrainingOptions()
+  run: RunOptions = RunOptions(workdir="runs/benchmark")
+
+  def check(self) -> dict[str, Method]:
+    """The methods; raises ValueError, naming the option, where one does not fit."""
+    for part in (self.digits, self.network, self.training, self.run):
+      part.check()
+    if self.architecture not in models.ARCHITECTURES:
+      known = ", ".join(models.ARCHITECTURES)
+      raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
+    if unknown := [task for task in self.tasks if task not in TASKS]:
+      raise ValueError(f"tasks {unknown} are not known; multi-digits has {', '.join(TASKS)}.")
+    if not self.counted:
+      raise ValueError(f"Delta_MTL needs a task that counts; of tasks {self.tasks} none does.")
+    methods = {name: Method.parse(name) for name in self.methods}
+    for method in methods.values():
+      method.build(len(self.tasks), 1)  # raises where a method does not take so many tasks
+    return methods
+
+  @property
+  def counted(self) -> list[str]:
+    """The tasks of Delta_MTL."""
+    return [task for task in self.tasks if task not in self.not_counted]
+
+
+PRESETS = {
+  "quick": Config(),
+  "full": override(
+    Config(),
+    preset="full",
+    methods=(*WEIGHTINGS, *AGGREGATORS, "dwa+pcgrad", "dwa+cagrad"),
+    train_images=20000,
+    width=64,
+    epochs=40,
+    batch_size=100,
+    learning_rate=0.003,
+    seeds=5,
+    workdir="runs/benchmark_full",
+  ),
+}

@@ -1,0 +1,1 @@
+"""Problems that several experiments learn: images with tasks, domains, class and property."""

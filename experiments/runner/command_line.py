@@ -1,0 +1,53 @@
+"""The command line of an experiment: presets, options, one line where something does not fit."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tyro
+
+from experiments.runner.config import flat
+from experiments.runner.mesh import say, start_processes
+from jaxmtl import training
+
+
+def command_line(
+  run: Callable[[Any], Any], presets: Mapping[str, Any], prog: str, args: list[str] | None
+) -> None:
+  """Runs an experiment with options from the command line.
+
+  Args:
+    run: the experiment, of one configuration.
+    presets: configurations by the name that `--preset` takes, the default one first.
+    prog: the command, for its help.
+    args: instead of the process' arguments.
+
+  Raises:
+    SystemExit: with one line, where options do not fit, data are missing, training diverges, or it
+      was asked to stop.
+  """
+  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+  parser.add_argument("--preset", choices=list(presets), default=next(iter(presets)))
+  chosen = presets[parser.parse_known_args(args)[0].preset]
+  config = tyro.cli(
+    type(chosen), default=chosen, args=args, prog=prog, config=(tyro.conf.OmitArgPrefixes,)
+  )
+  options = flat(config)
+  started = time.perf_counter()
+  with training.stop_on_signal():
+    try:
+      start_processes(
+        options.get("coordinator"), options.get("num_processes"), options.get("process")
+      )
+      run(config)
+    except (ValueError, OSError, training.TrainingDiverged) as error:
+      raise SystemExit(f"error: {error}") from error
+    except (training.Stopped, KeyboardInterrupt) as error:
+      say(f"{error or 'Interrupted.'} The same command goes on from there.")
+      terminated = training.stop_requested() == signal.SIGTERM
+      raise SystemExit(0 if terminated else 130) from None
+  say(f"{time.perf_counter() - started:.0f} s in all.")

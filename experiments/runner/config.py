@@ -1,0 +1,227 @@
+"""Options that experiments share, as dataclasses that a configuration is composed of."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from experiments.runner import store
+from experiments.runner.mesh import Layout, is_main, say
+from experiments.runner.run import Runner
+from jaxmtl import models, training
+
+# Options that change no result.
+FREE = (
+  *("workdir", "data_dir", "preset", "checkpoint_every", "log_every", "evaluate_every"),
+  *("mesh", "coordinator", "num_processes", "process"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+  """Seeds, devices, and what is written when."""
+
+  seeds: int = 3
+  """Networks that are trained together."""
+  seed: int = 0
+  """First seed."""
+  checkpoint_every: str = "4"
+  """Epochs between checkpoints, or steps, as in "500 steps"."""
+  log_every: str = "1"
+  """Epochs or steps between rows of metrics.jsonl."""
+  evaluate_every: str = "1"
+  """Epochs or steps between evaluations of the validation part."""
+  mesh: str | None = None
+  """Devices along runs x data, as in 2x4: seeds are spread over the first, batches over the
+  second."""
+  coordinator: str | None = None
+  """Of several processes, one command each: host:port of process 0, or auto for what the cluster's
+  environment says."""
+  num_processes: int | None = None
+  """How many processes there are."""
+  process: int | None = None
+  """Which one this is, from 0."""
+  workdir: str = "runs"
+  """Where results go; training that was stopped goes on from there."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "seeds")
+    for name in ("checkpoint_every", "log_every", "evaluate_every"):
+      try:
+        training.in_steps(getattr(self, name), 1)
+      except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+  @property
+  def all_seeds(self) -> list[int]:
+    """The seed of every run."""
+    return [self.seed + i for i in range(self.seeds)]
+
+  def runner(self, folder: pathlib.Path) -> Runner:
+    """What runs the experiment's jobs."""
+    return Runner(
+      folder,
+      layout=Layout.parse(self.mesh),
+      checkpoint_every=self.checkpoint_every,
+      log_every=self.log_every,
+      evaluate_every=self.evaluate_every,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+  """How long, in which batches, how fast."""
+
+  epochs: int = 12
+  batch_size: int = 25
+  """Examples a step."""
+  learning_rate: float = 0.01
+  """The same for every method."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "epochs", "batch_size")
+    if not self.learning_rate > 0:
+      raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+  """The network that tasks share."""
+
+  backbone: str = "convnet4"
+  """Any name of jaxmtl.models.create: convnet4, vgg16, vgg19, resnet32, resnet110, ..."""
+  width: float | None = 16
+  """Channels of convnet4; a factor for the others, see jaxmtl.models. None: as published."""
+  pretrained: str | None = None
+  """Weights that the backbone starts from: a .pth or .safetensors file of torchvision or timm, or
+  the folder of a run of ours."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    if self.width is not None and not self.width > 0:
+      raise ValueError(f"width must be positive, got {self.width}.")
+    models.create(self.backbone)  # raises for an unknown name
+    if self.pretrained is not None and not pathlib.Path(self.pretrained).exists():
+      raise FileNotFoundError(f"pretrained: there is no {self.pretrained}.")
+
+  def build(self, **options: Any) -> nn.Module:
+    """The backbone."""
+    if self.width is not None:
+      # Without decimals it is a number of channels.
+      whole = self.width == int(self.width)
+      options["width"] = int(self.width) if whole else self.width
+    return models.create(self.backbone, **options)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What a job with this network depends on."""
+    found = {"backbone": self.backbone, "width": self.width}
+    if self.pretrained is not None:
+      found["pretrained"] = fingerprint_of_file(self.pretrained)
+    return found
+
+  def describe(self) -> str:
+    """For the title of a table."""
+    width = "" if self.width is None else f" of width {self.width:g}"
+    start = "" if self.pretrained is None else ", pre-trained"
+    return f"{self.backbone}{width}{start}"
+
+
+def check_positive(options: Any, *names: str) -> None:
+  """Raises ValueError for a number below 1, naming the option."""
+  for name in names:
+    if getattr(options, name) < 1:
+      raise ValueError(f"{name} must be at least 1, got {getattr(options, name)}.")
+
+
+def override(config: Any, **changes: Any) -> Any:
+  """A configuration with other values of some options, whichever part they belong to.
+
+  Example:
+    >>> import dataclasses
+    >>> from experiments.runner.config import RunOptions, override
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...   epochs: int = 3
+    ...   run: RunOptions = RunOptions()
+    >>> config = override(Config(), epochs=5, seeds=1)
+    >>> config.epochs, config.run.seeds
+    (5, 1)
+  """
+  values = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if field.name in changes:
+      values[field.name] = changes.pop(field.name)
+    elif dataclasses.is_dataclass(value):
+      own = {name: changes.pop(name) for name in list(changes) if name in flat(value)}
+      values[field.name] = override(value, **own)
+  if changes:
+    raise TypeError(f"no option {', '.join(map(repr, changes))} in {type(config).__name__}.")
+  return dataclasses.replace(config, **values)
+
+
+def flat(config: Any) -> dict[str, Any]:
+  """All options by name, those of its parts too."""
+  found: dict[str, Any] = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    found |= flat(value) if dataclasses.is_dataclass(value) else {field.name: value}
+  return found
+
+
+def identity_of(*options: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+  """What a job depends on of groups of options: all that is not free."""
+  values: dict[str, Any] = {}
+  for group in options:
+    values |= flat(group)
+  return {name: value for name, value in values.items() if name not in (*FREE, *without)}
+
+
+def fingerprint_of_file(path: str) -> str:
+  """What tells a file from another one of the same name."""
+  file = pathlib.Path(path)
+  if file.is_dir():
+    file = file / "weights.safetensors"
+  with file.open("rb") as opened:
+    digest = hashlib.file_digest(opened, "sha256").hexdigest()
+  return f"{file.name} {digest[:16]}"
+
+
+def report_folder(config: Any, root: pathlib.Path) -> pathlib.Path:
+  """Where tables and figures go: the first configuration's in the root, others beside.
+
+  Writes config.json there. Jobs of all configurations share the root, so that what several depend
+  on is trained once.
+  """
+  values = store.plain({n: v for n, v in flat(config).items() if n not in FREE})
+  saved = store.read_json(root / "config.json")
+  folder = root
+  if saved is not None and saved != values:
+    folder = root / _changes(saved, values)
+    say(f"This is another configuration than that of {root}; its tables go to {folder}.")
+  if is_main():
+    store.write_json(folder / "config.json", values)
+  return folder
+
+
+def _changes(saved: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+  """A folder's name of what is different."""
+  names = [n for n in values if saved.get(n) != values[n]]
+  parts = []
+  for name in names:
+    value = values[name]
+    text = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    parts.append(f"{name}={text}")
+  readable = re.sub(r"[^\w.+=,-]+", "_", ",".join(parts))
+  if parts and len(readable) <= 60:
+    return readable
+  return f"configuration-{hashlib.sha256(str(sorted(values.items())).encode()).hexdigest()[:8]}"

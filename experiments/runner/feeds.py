@@ -1,0 +1,280 @@
+"""Where a job's batches come from: from the device, from the host, or from several sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.runner.mesh import DATA, RUNS, Layout
+from jaxmtl import data
+
+PyTree = Any
+
+
+class Call(NamedTuple):
+  """Some steps that run in one compiled call.
+
+  Attributes:
+    step: the first one, counted from the start of training.
+    length: how many.
+    steps: of an epoch.
+    pairs: whether each takes two independent batches.
+    layout: where arrays go.
+  """
+
+  step: int
+  length: int
+  steps: int
+  pairs: bool
+  layout: Layout
+
+
+class Feed(Protocol):
+  """Batches for training.
+
+  Attributes:
+    steps: of an epoch.
+    batch_size: examples a step (of each task, where tasks have their own).
+    most: steps a call: as many as are still worth no progress in between, or fit into memory.
+  """
+
+  steps: int
+  batch_size: int
+  most: int
+
+  @property
+  def axes(self) -> Any:
+    """Which parts of a chunk have a leading axis of runs, as `jax.vmap`'s `in_axes`."""
+
+  def chunk(self, call: Call) -> PyTree:
+    """What the steps of a call need, on the devices."""
+
+  def second(self, chunk: PyTree) -> PyTree:
+    """The chunk that the second batches of pairs are taken from."""
+
+  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> PyTree:
+    """What is taken in each of the `steps` of an epoch, a leading axis; compiled."""
+
+  def take(self, chunk: PyTree, plan: PyTree) -> PyTree:
+    """The batch of one step; compiled."""
+
+
+class DeviceFeed:
+  """Data that fit on the device, shuffled anew in every epoch.
+
+  An incomplete last batch is dropped, other examples in each epoch.
+  """
+
+  most = 100
+
+  def __init__(
+    self,
+    examples: Mapping[str, Any],
+    batch_size: int,
+    *,
+    subset: np.ndarray | None = None,
+    own: Mapping[str, Any] | None = None,
+  ):
+    """Says what is learned from.
+
+    Args:
+      examples: arrays by name with leading axis N.
+      batch_size: examples a step; at most as many as there are.
+      subset: int `[runs, n]`, the examples that each run learns from; all where None.
+      own: further arrays by name that differ by run, `[runs, N, ...]`.
+    """
+    self._data = {
+      "examples": dict(examples),
+      "subset": {} if subset is None else {"rows": np.asarray(subset)},
+      "own": dict(own or {}),
+    }
+    everything = len(next(iter(examples.values())))
+    self._count = everything if subset is None else np.shape(subset)[1]
+    self.batch_size = min(batch_size, self._count)
+    self.steps = self._count // self.batch_size
+    self._placed: tuple[Layout, PyTree] | None = None
+
+  @property
+  def axes(self) -> Any:
+    """Only what differs by run has an axis of runs."""
+    return {"examples": None, "subset": 0, "own": 0}
+
+  def chunk(self, call: Call) -> PyTree:
+    """All data, put on the devices once."""
+    layout = call.layout
+    if self._placed is None or self._placed[0] is not layout:
+      by_run = {name: layout.put(self._data[name], RUNS) for name in ("subset", "own")}
+      self._placed = layout, {"examples": layout.put(self._data["examples"]), **by_run}
+    return self._placed[1]
+
+  def second(self, chunk: PyTree) -> PyTree:
+    """The same: the second batches have an order of their own."""
+    return chunk
+
+  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> jax.Array:
+    """Rows `[steps, batch_size]`."""
+    rows = _passes(key, self._count, self.batch_size, steps)
+    return chunk["subset"]["rows"][rows] if chunk["subset"] else rows
+
+  def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
+    """Rows of all arrays."""
+    return jax.tree.map(lambda leaf: leaf[plan], {**chunk["examples"], **chunk["own"]})
+
+
+class DomainFeed:
+  """A data set a task, equally many examples of each in a batch, each shuffled by itself."""
+
+  most = 100
+
+  def __init__(self, examples: Mapping[str, Any], batch_size: int):
+    """Takes arrays by name, `[N, K, ...]` for K domains, and examples a domain and step."""
+    self._data = dict(examples)
+    count, self._domains = next(iter(examples.values())).shape[:2]
+    self.batch_size = min(batch_size, count)
+    self.steps, self._count = count // self.batch_size, count
+    self._placed: tuple[Layout, PyTree] | None = None
+
+  @property
+  def axes(self) -> Any:
+    """Nothing differs by run."""
+    return None
+
+  def chunk(self, call: Call) -> PyTree:
+    """All data, put on the devices once."""
+    if self._placed is None or self._placed[0] is not call.layout:
+      self._placed = call.layout, call.layout.put(self._data)
+    return self._placed[1]
+
+  def second(self, chunk: PyTree) -> PyTree:
+    """The same: the second batches have an order of their own."""
+    return chunk
+
+  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> jax.Array:
+    """Rows `[steps, batch_size, K]`."""
+    del chunk
+    keys = jax.random.split(key, self._domains)
+    rows = jax.vmap(lambda k: _passes(k, self._count, self.batch_size, steps))(keys)
+    return jnp.moveaxis(rows, 0, -1)
+
+  def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
+    """Each domain's own rows."""
+    return jax.tree.map(lambda leaf: leaf[plan, jnp.arange(self._domains)], chunk)
+
+
+class HostFeed:
+  """Data of any size on the host, read by Grain: a few batches at a time are on the device.
+
+  All runs see the same batches. Every process reads its own share of each.
+  """
+
+  most = 16
+
+  def __init__(self, source: Any, batch_size: int, seed: int = 0):
+    """Says what is read.
+
+    Args:
+      source: anything with `len` and `[i]` that gives dicts of arrays, or a `data.ImageDataset`.
+      batch_size: examples a step, of all processes together.
+      seed: of the order.
+    """
+    processes = jax.process_count()
+    self._source, self._seed = source, seed
+    self.batch_size = min(batch_size, len(source) // processes * processes)
+    self._share = self.batch_size // processes
+    if self.batch_size < 1 or self.batch_size % processes:
+      raise ValueError(
+        f"batch_size must be a multiple of the {processes} processes, at least as large, got "
+        f"{batch_size} of {len(source)} examples."
+      )
+    self.steps = len(source) // processes // self._share
+
+  @property
+  def axes(self) -> Any:
+    """Nothing differs by run."""
+    return None
+
+  def chunk(self, call: Call) -> PyTree:
+    """The next batches, `[length, batch_size, ...]`, and those of another order for pairs."""
+    passes = [
+      call.layout.put_share(self._read(call.step, call.length, second), None, DATA)
+      for second in range(1 + call.pairs)
+    ]
+    return {"first": call.layout.put(np.int32(call.step % call.steps)), "passes": passes}
+
+  def _read(self, step: int, length: int, second: int) -> PyTree:
+    share = jax.process_index(), jax.process_count()
+    found: list[Any] = []
+    while len(found) < length:
+      epoch, first = divmod(step + len(found), self.steps)
+      last = min(first + length - len(found), self.steps)
+      order = data.batches(
+        self._source, self._share, seed=self._seed, epoch=2 * epoch + second, shard=share
+      )
+      # Grain's threads read ahead; batches come in their order.
+      found += list(order.slice(slice(first, last)).to_iter_dataset())
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+  def second(self, chunk: PyTree) -> PyTree:
+    """The batches of the other order."""
+    return {"first": chunk["first"], "passes": chunk["passes"][1:]}
+
+  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> PyTree:
+    """Numbers of the steps; the order of examples is Grain's."""
+    del key, chunk
+    return jnp.arange(steps)
+
+  def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
+    """One of the batches that were read."""
+    return jax.tree.map(lambda leaf: leaf[plan - chunk["first"]], chunk["passes"][0])
+
+
+class Zip:
+  """Several feeds side by side, such as labelled and unlabelled images: a batch of each a step.
+
+  An epoch is one of the longest; the shorter ones come round again, in another order each time.
+  """
+
+  def __init__(self, **feeds: Feed):
+    """Takes feeds by the names under which their batches come."""
+    self._feeds = feeds
+    self.steps = max(feed.steps for feed in feeds.values())
+    self.batch_size = max(feed.batch_size for feed in feeds.values())
+    self.most = min(feed.most for feed in feeds.values())
+
+  @property
+  def axes(self) -> Any:
+    """Those of the feeds."""
+    return {name: feed.axes for name, feed in self._feeds.items()}
+
+  def chunk(self, call: Call) -> PyTree:
+    """Those of the feeds."""
+    return {name: feed.chunk(call) for name, feed in self._feeds.items()}
+
+  def second(self, chunk: PyTree) -> PyTree:
+    """Those of the feeds."""
+    return {name: feed.second(chunk[name]) for name, feed in self._feeds.items()}
+
+  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> PyTree:
+    """Those of the feeds, each with a key of its own."""
+    return {
+      name: feed.order(jax.random.fold_in(key, number), chunk[name], steps)
+      for number, (name, feed) in enumerate(self._feeds.items())
+    }
+
+  def take(self, chunk: PyTree, plan: PyTree) -> PyTree:
+    """A batch of each, by name."""
+    return {name: feed.take(chunk[name], plan[name]) for name, feed in self._feeds.items()}
+
+
+def _passes(key: jax.Array, count: int, batch_size: int, steps: int) -> jax.Array:
+  """Rows `[steps, batch_size]` of one shuffled pass, or of as many as it takes."""
+  per_pass = count // batch_size
+  if steps == per_pass:
+    return data.epoch_indices(key, count, batch_size)
+  keys = jax.random.split(key, -(-steps // per_pass))
+  rows = [data.epoch_indices(k, count, batch_size) for k in keys]
+  return jnp.concatenate(rows)[:steps]

@@ -1,0 +1,85 @@
+"""Weights alone in a file: what is left of a network when training is over."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.flax
+
+PyTree = Any
+
+
+def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> None:
+  """Saves nested dicts of arrays, such as a network's variables, as one safetensors file.
+
+  The file appears only when it is complete; one that is there already is replaced at once.
+
+  Args:
+    path: of the file.
+    variables: nested dicts of arrays of any shape and dtype; empty dicts are left out.
+    **notes: numbers, strings or lists that are kept with them, see `read_notes`.
+
+  Raises:
+    ValueError: if a name is no string, or has a slash, with which the levels are joined.
+
+  Example:
+    >>> import tempfile, jax.numpy as jnp
+    >>> from jaxmtl.training import load_weights, save_weights
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   save_weights(f"{folder}/a.safetensors", {"params": {"w": jnp.ones(2)}})
+    ...   load_weights(f"{folder}/a.safetensors")
+    {'params': {'w': Array([1., 1.], dtype=float32)}}
+  """
+  flat = {}
+  for keys, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    names = [getattr(key, "key", None) for key in keys]
+    if not names or not all(isinstance(name, str) and "/" not in name for name in names):
+      raise ValueError(
+        "variables must be nested dicts whose names are strings without a slash, got "
+        f"{jax.tree_util.keystr(keys)}."
+      )
+    flat["/".join(map(str, names))] = jnp.asarray(np.asarray(leaf))
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = path.with_name(path.name + ".tmp")
+  safetensors.flax.save_file(flat, draft, {"notes": json.dumps(notes)})
+  os.replace(draft, path)
+
+
+def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
+  """Loads what `save_weights` saved; nothing but the file is needed.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    Nested dicts of arrays.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no safetensors file, or not complete.
+  """
+  try:
+    flat = safetensors.flax.load_file(path)
+  except safetensors.SafetensorError as error:
+    raise ValueError(f"{path} is not a complete file of weights: {error}.") from error
+  nested: dict[str, Any] = {}
+  for name, leaf in flat.items():
+    *levels, last = name.split("/")
+    place = nested
+    for level in levels:
+      place = place.setdefault(level, {})
+    place[last] = leaf
+  return nested
+
+
+def read_notes(path: str | pathlib.Path) -> dict[str, Any]:
+  """The notes that `save_weights` kept with the weights."""
+  with safetensors.safe_open(path, "numpy") as file:
+    return json.loads((file.metadata() or {}).get("notes", "{}"))

@@ -1,0 +1,158 @@
+"""What every experiment does: writes what it promises, goes on, names bad options, has a help."""
+
+import dataclasses
+import importlib
+import json
+import math
+from typing import Any, NamedTuple
+
+import pytest
+
+from experiments.runner.config import override
+
+pytestmark = pytest.mark.usefixtures("one_layer")
+
+
+class Case(NamedTuple):
+  """A small configuration of an experiment.
+
+  Attributes:
+    small: options, beside the first preset's.
+    files: what it writes beside config.json, results.json and results.md.
+    rows: names of the rows.
+    bad: options that do not fit, with what the error says.
+    option: one that its help must show.
+  """
+
+  small: dict[str, Any]
+  files: tuple[str, ...]
+  rows: tuple[str, ...]
+  bad: tuple[tuple[dict[str, Any], str], ...]
+  option: str
+
+
+DIGITS = {
+  "tasks": ("left", "noise"),
+  "train_images": 60,
+  "image_size": 10,
+  "width": 2,
+  "epochs": 2,
+  "batch_size": 20,
+  "seeds": 2,
+}
+
+EXPERIMENTS = {
+  "benchmark": Case(
+    small={**DIGITS, "methods": ("equal", "dwa+cagrad")},
+    files=("heat_map.png", "trade_off.png", "cost.png", "curves.png"),
+    rows=("single task", "equal", "dwa+cagrad"),
+    bad=(
+      ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known. Known weightings: .*dwa.*pcgrad"),
+      ({"methods": ("pcgrad+dwa",)}, r"a weighting comes before: dwa\+pcgrad"),
+      ({"methods": ("equal+dgr",)}, "python -m experiments.dgr"),
+      ({"methods": ("dwa+",)}, "is not known"),
+      ({"backbone": "resnet33"}, "known: .*resnet32"),
+      ({"architecture": "hsp"}, "'hsp' is not known; known: hps"),
+      ({"image_size": 9}, "size must be from 10"),
+      ({"not_counted": ("left", "noise")}, "a task that counts"),
+      ({"epochs": 0}, "epochs must be at least 1"),
+      ({"checkpoint_every": "often"}, "checkpoint_every: a cadence is a number of epochs"),
+      ({"mesh": "3"}, "mesh must be runs x data, as in 2x4, got '3'"),
+    ),
+    option="--not-counted",
+  ),
+}
+
+
+def experiment(name):
+  return importlib.import_module(f"experiments.{name}.run")
+
+
+def small(name, **changes):
+  first = next(iter(experiment(name).PRESETS.values()))
+  return override(first, **{**EXPERIMENTS[name].small, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """Runs each experiment once, when it is first asked for."""
+  found = {}
+
+  def run(name):
+    if name not in found:
+      folder = tmp_path_factory.mktemp(name)
+      found[name] = folder, experiment(name).run(small(name), folder)
+    return found[name]
+
+  return run
+
+
+@pytest.fixture(params=EXPERIMENTS)
+def name(request):
+  return request.param
+
+
+def finite(value):
+  if isinstance(value, dict):
+    return all(map(finite, value.values()))
+  if isinstance(value, list):
+    return all(map(finite, value))
+  return not isinstance(value, float) or math.isfinite(value)
+
+
+def test_it_writes_what_it_promises(name, finished):
+  folder, summary = finished(name)
+  case = EXPERIMENTS[name]
+  for file in ("config.json", "results.json", "results.md", *case.files):
+    assert (folder / file).exists(), file
+  assert json.loads((folder / "results.json").read_text()) == summary
+  assert summary["partial"] is None
+  assert tuple(row["name"] for row in summary["results"]) == case.rows
+  for row in summary["results"]:
+    assert set(row) == {
+      *("name", "setting", "values", "paper", "delta_mtl", "ms_per_step", "minutes", "failure")
+    }
+    assert finite(row["values"])
+    assert row["ms_per_step"] > 0
+  table = (folder / "results.md").read_text()
+  assert all(f"| {row} |" in table for row in case.rows)
+  for job in folder.glob("*/job.json"):
+    home = job.parent
+    rows = [json.loads(line) for line in (home / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
+    assert (home / "weights.safetensors").exists()
+    assert list((home / "tensorboard").iterdir())
+
+
+def test_the_same_command_trains_nothing_again(name, finished, capsys, monkeypatch):
+  folder, summary = finished(name)
+  from experiments.runner.run import Runner
+
+  def train(*_):
+    raise AssertionError("nothing is to be trained")
+
+  monkeypatch.setattr(Runner, "_train", train)
+  again = experiment(name).run(small(name), folder)
+  assert again["results"] == summary["results"]
+  assert "on disk already" in capsys.readouterr().out
+
+
+def test_bad_options_raise_before_anything_is_written(name, tmp_path):
+  folder = tmp_path / "runs"
+  for change, message in EXPERIMENTS[name].bad:
+    with pytest.raises((ValueError, OSError), match=message):
+      experiment(name).run(small(name, **change), folder)
+    assert not folder.exists()
+
+
+def test_the_command_line(name, capsys):
+  module = experiment(name)
+  with pytest.raises(SystemExit):
+    module.main(["--help"])
+  assert EXPERIMENTS[name].option in capsys.readouterr().out
+  with pytest.raises(SystemExit) as stop:
+    module.main(["--seeds", "0"])
+  assert "error: seeds must be at least 1" in str(stop.value)
+  for preset, config in module.PRESETS.items():
+    assert config.preset == preset
+    assert dataclasses.is_dataclass(config)
