@@ -259,13 +259,21 @@ class _Advance:
   def compile(self, state: Any) -> None:
     """Compiles the calls of an epoch, before any is timed."""
     steps = self._job.feed.steps
+    now, offset = self._where(self._step)
+    # A run that goes on within an epoch, with other cadences perhaps, gets back into step first.
+    needed = {(now, length) for length in self._lengths(offset)}
+    needed |= {(p, length) for p in range(len(self._job.phases)) for length in self._lengths(0)}
     started = time.perf_counter()
     with _waiting(f"{self._job.name}: compiling"):
-      for phase in range(len(self._job.phases)):
-        for length in {self._length, steps % self._length or self._length}:
-          chunk = self._chunk((phase + 1) * steps - length, length)
-          self._compiled[phase, length] = self._lower(phase, length, state, chunk).compile()
+      for phase, length in sorted(needed):
+        chunk = self._chunk((phase + 1) * steps - length, length)
+        self._compiled[phase, length] = self._lower(phase, length, state, chunk).compile()
     self.compile_seconds = time.perf_counter() - started
+
+  def _lengths(self, offset: int) -> set[int]:
+    """Of the calls from a step of a pass to its end."""
+    steps = self._job.feed.steps
+    return {min(self._length, steps - at) for at in range(offset, steps, self._length)}
 
   def __call__(self, state: Any) -> tuple[Any, dict[str, Any]]:
     """The next steps."""

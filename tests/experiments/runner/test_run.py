@@ -1,0 +1,264 @@
+"""The runner: outcomes found by what they depend on, going on to the bit, cadences, phases."""
+
+import json
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.runner import store
+from experiments.runner.job import Phase
+from experiments.runner.run import Runner, call_length
+from jaxmtl import training
+
+
+def rows_of(folder):
+  rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a.variables, b.variables)
+  assert rows_of(a.folder) == rows_of(b.folder)
+  jax.tree.map(np.testing.assert_array_equal, a.values, b.values)
+
+
+def test_an_outcome_has_what_it_promises(tmp_path, job):
+  outcome = Runner(tmp_path).run(job())
+  assert outcome.failure is None
+  assert outcome.values["mse"]["up"].shape == (2,)
+  assert outcome.curve("losses").shape == (2, 3, 2)  # runs, rows, tasks
+  assert outcome.curve("validation", "mse", "down").shape == (2, 3)
+  assert outcome.by_task("losses")["down"].shape == (2, 3)
+  assert outcome.epochs.tolist() == [1, 2, 3]
+  assert outcome.curve("nothing").size == 0
+  falls = outcome.curve("losses").sum(-1)
+  assert (falls[:, -1] < falls[:, 0]).all()
+  assert outcome.variables["params"]["w"].shape == (2, 2, 3)
+  assert 60 * outcome.minutes > outcome.compile_seconds > 0
+  # The test part is measured with the last weights, each run with its own.
+  x, up = (np.asarray(job().parts["test"][n]) for n in ("x", "up"))
+  found = np.einsum("nx,rx->rn", x, outcome.variables["params"]["w"][:, 0])
+  np.testing.assert_allclose(outcome.values["mse"]["up"], ((found - up) ** 2).mean(1), rtol=1e-5)
+
+
+def test_what_is_on_disk_is_read_and_nothing_is_compiled(tmp_path, job, monkeypatch):
+  first = Runner(tmp_path).run(job())
+  monkeypatch.setattr(jax, "jit", None)  # compiling would fail
+  again = Runner(tmp_path).run(job())
+  same(first, again)
+  assert again.ms_per_step == first.ms_per_step
+
+
+def test_another_configuration_gets_its_own_folder(tmp_path, job, capsys):
+  runner = Runner(tmp_path)
+  first = runner.run(job())
+  before = (first.folder / "outcome.json").read_bytes()
+  other = runner.run(job(rate=0.1))
+  assert other.folder != first.folder
+  assert "rate=0.05 instead of 0.1" in capsys.readouterr().out
+  assert (first.folder / "outcome.json").read_bytes() == before
+  # Both are found again.
+  assert runner.run(job()).folder == first.folder
+  assert runner.run(job(rate=0.1)).folder == other.folder
+  assert runner.run(job(seeds=(0, 1, 2))).folder not in (first.folder, other.folder)
+
+
+def test_after_a_kill_it_goes_on_to_the_bit(tmp_path, job, capsys):
+  whole = Runner(tmp_path / "whole").run(job(epochs=4))
+  killed = Runner(tmp_path / "killed")
+  killed.run(job(epochs=4), until=3)
+  home = tmp_path / "killed" / "line"
+  # As if killed after two epochs: the third's checkpoint and the outcome are not there.
+  (home / "outcome.json").unlink()
+  again = Runner(tmp_path / "killed").run(job(epochs=4))
+  assert "line: goes on after epoch 3 of 4" in capsys.readouterr().out
+  same(whole, again)
+
+
+@pytest.mark.parametrize("method", ["dwa+pcgrad", "auto_lambda"])
+def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, job, method):
+  whole = Runner(tmp_path / "whole").run(job(method=method))
+  runner = Runner(tmp_path / "cut", checkpoint_every="4 steps", log_every="2 steps")
+  cut = runner.run(job(method=method))
+  jax.tree.map(np.testing.assert_array_equal, whole.variables, cut.variables)
+  steps = [row["step"] for row in rows_of(cut.folder)]
+  assert steps == list(range(2, 19, 2))
+  # A checkpoint within the second epoch, and going on from it.
+  home = tmp_path / "middle" / "line"
+  runner = Runner(tmp_path / "middle", checkpoint_every="4 steps")
+  with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="killed"):
+    save = training.Checkpointer.save
+
+    def save_and_die(self, step, state):
+      save(self, step, state)
+      self.wait()
+      if step == 9:  # calls of three steps: the first end behind the eighth
+        raise KeyError("killed")
+
+    patch.setattr(training.Checkpointer, "save", save_and_die)
+    runner.run(job(method=method))
+  assert not (home / "outcome.json").exists()
+  again = Runner(tmp_path / "middle").run(job(method=method))
+  jax.tree.map(np.testing.assert_array_equal, whole.variables, again.variables)
+
+
+def test_training_longer_goes_on_where_the_schedule_allows(tmp_path, job, capsys):
+  runner = Runner(tmp_path)
+  short = runner.run(job(open_ended=True))
+  longer = runner.run(job(open_ended=True, epochs=5))
+  assert "goes on after epoch 3 of 5" in capsys.readouterr().out
+  assert longer.folder == short.folder
+  same(longer, Runner(tmp_path / "whole").run(job(open_ended=True, epochs=5)))
+  # The shorter one is gone, and is not what it was asked for; where it matters, it is anew.
+  assert runner.run(job(open_ended=True)).folder != longer.folder
+  fixed = runner.run(job("fixed"))
+  assert runner.run(job("fixed", epochs=5)).folder != fixed.folder
+
+
+def test_settings_and_seeds_are_runs(tmp_path, job):
+  outcome = Runner(tmp_path).run(
+    job(seeds=(0, 1, 0, 1), settings=jnp.array([1.0, 1.0, 0.0, 0.0]), epochs=1, rate=1e-9)
+  )
+  w = outcome.variables["params"]["w"]
+  np.testing.assert_allclose(w[2:], 0, atol=1e-6)
+  assert not np.allclose(w[0], w[1])
+
+
+def test_first_weights_come_from_another_job_or_anywhere(tmp_path, job):
+  runner = Runner(tmp_path)
+  taught = runner.run(job("teacher"))
+  student = runner.run(job("student", rate=1e-9, epochs=1, weights=lambda _: taught.variables))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), student.variables, taught.variables
+  )
+
+
+def test_after_each_epoch_the_state_may_change(tmp_path, job):
+  def after_epoch(state, measured):
+    assert measured["validation"]["mse"]["up"].shape == (2,)
+    halved = jax.tree.map(lambda w: w / 2, state.params)
+    return state.replace(params=halved), {"halved": np.asarray(state.step, float)}
+
+  outcome = Runner(tmp_path).run(job(after_epoch=after_epoch))
+  assert outcome.curve("halved").tolist() == [[6, 12, 18]] * 2
+  plain = Runner(tmp_path / "plain").run(job())
+  assert (
+    np.abs(outcome.variables["params"]["w"]).sum() < np.abs(plain.variables["params"]["w"]).sum()
+  )
+
+
+def test_phases_take_turns(tmp_path, job):
+  """Two counters, each with a pass of its own in every epoch."""
+
+  def phase(name):
+    def update(state, batch):
+      new = state[name].replace(step=state[name].step + 1)
+      return {**state, name: new}, {f"seen_{name}": batch["x"].sum()}
+
+    return Phase(update, lambda state: state[name])
+
+  def start(update, key, variables):
+    step = training.train_step(lambda *_: None, jax.tree_util.Partial, 1)
+    del step, update
+    empty = training.TrainState(jnp.int32(0), variables["params"], (), (), (), (), key)
+    return {"a": empty, "b": empty}
+
+  def twice(folder, **cadence):
+    phases = job(
+      update=(phase("a"), phase("b")),
+      start=start,
+      variables=lambda state: {"params": state["a"].params},
+      parts={},
+    )
+    return Runner(folder, **cadence).run(phases)
+
+  outcome = twice(tmp_path)
+  assert [row["step"] for row in outcome.history] == [12, 24, 36]
+  assert np.shape(outcome.history[0]["seen_a"]) == (2,)
+  cut = twice(tmp_path / "cut", checkpoint_every="2 steps")
+  assert [r["step"] for r in cut.history if "seen_a" in r and "seen_b" in r] == []
+  assert len(cut.history) == 18
+
+
+def test_a_run_that_diverges_is_an_outcome_unless_it_is_required(tmp_path, job, capsys):
+  runner = Runner(tmp_path)
+  outcome = runner.run(job(rate=1e30))
+  assert (
+    "is not finite" in outcome.failure or "is nan" in outcome.failure or "inf" in outcome.failure
+  )
+  assert "line diverged" in capsys.readouterr().out
+  assert runner.run(job(rate=1e30)).failure == outcome.failure  # and is not trained again
+  with pytest.raises(ValueError, match="line diverged: "):
+    runner.run(job(rate=1e30), required=True)
+
+
+def test_a_stop_saves_and_the_same_job_goes_on(tmp_path, job, capsys):
+  whole = Runner(tmp_path / "whole").run(job(epochs=6))
+
+  def ask(state, measured):
+    if int(state.step[0]) == 12:
+      signal.raise_signal(signal.SIGTERM)
+    return state, {}
+
+  with training.stop_on_signal():
+    runner = Runner(tmp_path / "stopped", checkpoint_every=100)
+    with pytest.raises(training.Stopped, match=r"line was stopped after step 12 \(epoch 2 of 6\)"):
+      runner.run(job(epochs=6, after_epoch=ask))
+    assert training.stop_requested() == signal.SIGTERM
+  again = Runner(tmp_path / "stopped").run(job(epochs=6))
+  assert "goes on after epoch 2 of 6" in capsys.readouterr().out
+  same(whole, again)
+
+
+def test_the_plan_is_announced_and_tables_may_be_written_on_the_way(tmp_path, job, capsys):
+  runner, seen = Runner(tmp_path), []
+  jobs = [job("a"), job("b"), job("c")]
+  runner.run(jobs[1])
+  outcomes = runner.run_all(jobs, after_each=lambda found: seen.append(list(found)))
+  assert list(outcomes) == ["a", "b", "c"]
+  assert seen == [["a"], ["a", "b"]]
+  said = capsys.readouterr().out
+  assert "3 training(s), 1 of them on disk already: 36 steps in all." in said
+  assert "to go, if all are like a." in said
+  with pytest.raises(ValueError, match="jobs must have different names"):
+    runner.run_all([jobs[0], jobs[0]])
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, job):
+  (tmp_path / "line").mkdir()
+  (tmp_path / "line" / "thesis.txt").write_text("mine")
+  outcome = Runner(tmp_path).run(job())
+  assert outcome.folder.name.startswith("line-")
+  assert [p.name for p in (tmp_path / "line").iterdir()] == ["thesis.txt"]
+
+
+def test_a_damaged_outcome_is_named(tmp_path, job):
+  home = Runner(tmp_path).run(job()).folder
+  (home / "outcome.json").write_text('{"name": "li')
+  with pytest.raises(ValueError, match=r"outcome\.json cannot be read"):
+    Runner(tmp_path).run(job())
+
+
+@pytest.mark.parametrize(
+  ("steps", "most", "want"), [(160, 100, 80), (389, 100, 100), (7, 100, 7), (160, 25, 20)]
+)
+def test_call_length(steps, most, want):
+  assert call_length(steps, most) == want
+
+
+def test_an_epoch_of_a_prime_number_of_steps_ends_with_a_shorter_call(tmp_path, job, monkeypatch):
+  feed = job().feed
+  monkeypatch.setattr(type(feed), "most", 4)
+  cut = Runner(tmp_path / "cut").run(job(batch_size=3, feed=None, epochs=2))  # 8 steps: 4 and 4
+  monkeypatch.undo()
+  whole = Runner(tmp_path / "whole").run(job(batch_size=3, feed=None, epochs=2))
+  jax.tree.map(np.testing.assert_array_equal, whole.variables, cut.variables)
+
+
+def test_numbers_that_are_not_finite_become_null():
+  plain = store.plain({"a": np.array([1.0, np.nan]), 2: (np.float32(0.5),), "b": None})
+  assert plain == {"a": [1.0, None], "2": [0.5], "b": None}
