@@ -1,7 +1,6 @@
 """The runner: outcomes found by what they depend on, going on to the bit, cadences, phases."""
 
 import json
-import shutil
 import signal
 
 import jax
@@ -90,17 +89,18 @@ def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, 
   # A checkpoint within the second epoch, and going on from it.
   home = tmp_path / "middle" / "line"
   runner = Runner(tmp_path / "middle", checkpoint_every="4 steps")
-  with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyError, match="killed"):
-    save = training.Checkpointer.save
+  save = training.Checkpointer.save
 
-    def save_and_die(self, step, state):
-      save(self, step, state)
-      self.wait()
-      if step == 9:  # calls of three steps: the first end behind the eighth
-        raise KeyError("killed")
+  def save_and_die(self, step, state):
+    save(self, step, state)
+    self.wait()
+    if step == 9:  # calls of three steps: the first end behind the eighth
+      raise KeyError("killed")
 
+  with pytest.MonkeyPatch.context() as patch:
     patch.setattr(training.Checkpointer, "save", save_and_die)
-    runner.run(job(method=method))
+    with pytest.raises(KeyError, match="killed"):
+      runner.run(job(method=method))
   assert not (home / "outcome.json").exists()
   again = Runner(tmp_path / "middle").run(job(method=method))
   jax.tree.map(np.testing.assert_array_equal, whole.variables, again.variables)
