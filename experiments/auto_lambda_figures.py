@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.auto_lambda_tables import MULTI_TASK, Outcomes
-from jaxmtl.training import comparison, plots
+from jaxmtl import plots
 
 # Lines that a panel can show apart; of more tasks those with the largest and smallest weights.
 _LINES = 7
@@ -35,20 +35,21 @@ def draw(folder: pathlib.Path, tasks: Sequence[str], outcomes: Outcomes, approxi
       shown.append(setting)
     title = setting if setting == MULTI_TASK else f"primary: {setting}"
     panels[title] = {t: weights[t] for t in tasks if t in shown}
-  comparison.plot_panels(
+  plots.plot_panels(
     folder / "weights.png",
     panels,
     xlabel="epoch",
     ylabel="task weight",
     title="Auto-lambda's weights, mean over seeds",
   )
-  comparison.plot_heat_map(
+  plots.plot_heat_map(
     folder / "relations.png",
     np.array([[last(weights, t) for t in tasks] for weights in learned.values()]),
     list(learned),
     list(tasks),
     title="last weight of each task (column) by primary task (row)",
     digits=2,
+    floor=1.0,
   )
   near = outcomes.get((MULTI_TASK, approximate))
   if near is not None and near.weights and MULTI_TASK in learned:

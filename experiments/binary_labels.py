@@ -36,9 +36,9 @@ from experiments.label_training import (
   evaluator,
   train_variant,
 )
-from jaxmtl import data, labels, models
+from jaxmtl import data, labels, models, plots
 from jaxmtl.aggregation import METHODS
-from jaxmtl.training import plots, results
+from jaxmtl.training import results
 
 # Accuracy in per cent, from Tables 1 (whole training set) and 4 (fractions).
 PAPER: dict[tuple[str, str, float], dict[str, float]] = {

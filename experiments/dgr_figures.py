@@ -13,7 +13,7 @@ import threadpoolctl
 from experiments.benchmark_training import Outcome
 from experiments.dgr_features import PROBES
 from experiments.dgr_tables import SINGLE, Rows
-from jaxmtl.training import comparison, pictures
+from jaxmtl import plots
 
 if TYPE_CHECKING:
   from experiments.dgr_training import RegularizedTrainer
@@ -34,7 +34,7 @@ def draw(
   """Writes all figures."""
   tasks = trainer.config.tasks
   finished = [row for row in rows if not row["failure"]]
-  comparison.plot_trade_off(
+  plots.plot_trade_off(
     folder / "cost.png",
     {row["method"]: (row["ms_per_step"], row["delta_mtl"]) for row in finished},
     xlabel=f"time a step of {trainer.config.seeds} seed(s) (ms)",
@@ -42,7 +42,7 @@ def draw(
     title="gain against cost",
     reference=SINGLE,
   )
-  comparison.plot_panels(
+  plots.plot_panels(
     folder / "curves.png",
     {name: outcome.curves for name, outcome in outcomes.items() if outcome.curves},
     xlabel="epoch",
@@ -57,7 +57,7 @@ def draw(
       for name, found in probed.items()
     }
     others = [name for name in mean if name != "equal"]
-    comparison.plot_heat_map(
+    plots.plot_heat_map(
       folder / "probes.png",
       np.stack([mean[name] - mean["equal"] for name in others]),
       others,
@@ -79,7 +79,7 @@ def _draw_sweep(folder: pathlib.Path, sweep: Rows, equal: Outcome) -> None:
   for row in sweep:
     place = weights.index(row["weight"]), counts.index(row["num_dummies"])
     values[place] = np.mean(row["validation_accuracy"]) - baseline
-  comparison.plot_heat_map(
+  plots.plot_heat_map(
     folder / "sweep.png",
     values,
     [f"weight {w:g}" for w in weights],
@@ -105,7 +105,7 @@ def _draw_features(
     with threadpoolctl.threadpool_limits(1):
       maps[name] = tsne.fit_transform(features.astype(np.float64))
   tasks, last = trainer.config.tasks, list(maps)[-1]
-  pictures.plot_embeddings(
+  plots.plot_embeddings(
     folder / "tsne.png",
     {f"{task}: {name}": values for task in tasks for name, values in maps.items()},
     {f"{task}: {name}": labels[task][:count] for task in tasks for name in maps},

@@ -10,9 +10,7 @@ import matplotlib as mpl
 import matplotlib.figure
 import numpy as np
 
-from jaxmtl import data, labels
-from jaxmtl.training import plots
-from jaxmtl.training.comparison import panel_grid
+from jaxmtl import data, labels, plots
 
 if TYPE_CHECKING:
   from experiments.fastcar import Outcome
@@ -52,7 +50,7 @@ def plot_predictions(
 ) -> None:
   """Predicted against true values of the test set, a panel a model, of its first seed."""
   test = parts.test
-  figure, panels = panel_grid(len(outcomes), (2.6, 2.4), columns=min(len(outcomes), 4))
+  figure, panels = plots.panel_grid(len(outcomes), (2.6, 2.4), columns=min(len(outcomes), 4))
   low, high = float(test.values.min()), float(test.values.max())
   room = 0.1 * (high - low)
   colors = class_colors(len(parts.class_names))

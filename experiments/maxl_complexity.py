@@ -13,8 +13,8 @@ from experiments.maxl_data import level_name
 from experiments.maxl_network import Auxiliary
 from experiments.maxl_paper import COMPLEXITY
 from experiments.maxl_training import Trainer
-from jaxmtl import data
-from jaxmtl.training import comparison, results
+from jaxmtl import data, plots
+from jaxmtl.training import results
 
 
 class Combination(NamedTuple):
@@ -100,7 +100,7 @@ def study_complexity(
   header = ["PRI", "AUX", "test accuracy (%)", "gain", "thesis", "gain"]
   outcome_rows = {"config": dataclasses.asdict(config), "results": rows}
   results.write_results(folder, title, header, [_cells(row, rows) for row in rows], outcome_rows)
-  comparison.plot_panels(
+  plots.plot_panels(
     folder / "cosine.png",
     cosines,
     xlabel="epoch",

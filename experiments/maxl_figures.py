@@ -11,8 +11,7 @@ import sklearn.manifold
 import threadpoolctl
 
 from experiments.maxl_config import Config
-from jaxmtl import data
-from jaxmtl.training import comparison, pictures
+from jaxmtl import data, plots
 
 if TYPE_CHECKING:
   from experiments.maxl_compare import Plan
@@ -52,7 +51,7 @@ def draw(
     ("labels_in_use.png", "labels_in_use", generated, "labels in use (%)"),
   ):
     if methods:
-      comparison.plot_panels(
+      plots.plot_panels(
         folder / file,
         panels(curve, methods),
         xlabel="epoch",
@@ -86,7 +85,7 @@ def _draw_features(
     # One thread: on so few points, and beside other work, several mostly wait for each other.
     with threadpoolctl.threadpool_limits(1):
       maps[NAMES[method]] = tsne.fit_transform(features.astype(np.float64))
-  pictures.plot_embeddings(
+  plots.plot_embeddings(
     folder / "tsne.png", maps, classes, title=f"t-SNE of {len(images)} test images' features"
   )
 
@@ -108,6 +107,6 @@ def _draw_images(
       order = np.argsort(-soft[:, first[c] + k], kind="stable")[:_IMAGES]
       groups[f"generated class {k + 1}"] = parts.test.images[order]
     rows[f"class {c}"] = groups
-  pictures.plot_image_groups(
+  plots.plot_image_groups(
     folder / "images.png", rows, title="most likely test images of each generated class"
   )

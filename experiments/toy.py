@@ -36,8 +36,9 @@ from experiments.toy_problem import (
   losses_fn,
   pareto_front,
 )
+from jaxmtl import plots
 from jaxmtl.aggregation import METHODS as AGGREGATORS
-from jaxmtl.training import comparison, results
+from jaxmtl.training import results
 from jaxmtl.weighting import METHODS as WEIGHTINGS
 
 NEAR = 0.1
@@ -202,7 +203,7 @@ def _draw(
   folder: pathlib.Path,
 ) -> None:
   thetas, losses = grid(config.scale_first, (201, 201))
-  figure, panels = comparison.panel_grid(len(paths), (1.9, 1.9))
+  figure, panels = plots.panel_grid(len(paths), (1.9, 1.9))
   for axes, row in zip(panels, rows, strict=True):
     name = row["method"]
     axes.contour(

@@ -105,6 +105,45 @@ def examples():
   return make
 
 
+@pytest.fixture
+def drawn():
+  """Draw a figure, and find its texts inside it and its limits finite."""
+  # Imported where needed: it takes a second.
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.text import Text
+
+  def check(figure):
+    FigureCanvasAgg(figure).draw()
+    box = figure.bbox
+    for text in figure.findobj(Text):
+      if text.get_visible() and text.get_text().strip() and _in_view(text, figure):
+        found = text.get_window_extent()
+        inside = found.x0 > -1 and found.y0 > -1 and found.x1 < box.x1 + 1 and found.y1 < box.y1 + 1
+        assert inside or not found.width, f"{text.get_text()!r} is cut off"
+    for axes in figure.axes:
+      assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
+    return figure
+
+  return check
+
+
+@pytest.fixture
+def long():
+  """A name longer than figures have room for in one line."""
+  return "auto_lambda,_finite_difference+conflict_free_with_momentum_and_a_very_long_name_indeed"
+
+
+def _in_view(text, figure):
+  """Matplotlib keeps the labels of ticks outside the limits, and does not draw them."""
+  for axes in figure.axes:
+    for axis in (axes.xaxis, axes.yaxis):
+      low, high = sorted(axis.get_view_interval())
+      for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+        if text in (tick.label1, tick.label2) and not low <= tick.get_loc() <= high:
+          return False
+  return True
+
+
 def _example(image, labels):
   from tensorflow_datasets.proto import tf_example_pb2
 

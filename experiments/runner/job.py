@@ -187,16 +187,25 @@ class Outcome:
   def curve(self, *path: str) -> np.ndarray:
     """A number of each row, `[runs, rows, ...]`: `curve("validation", "accuracy", "left")`.
 
-    Empty, `[0]`, where no row has it.
+    Empty, `[0]`, where no row has it; `epochs_of` says which rows have.
     """
+    found = [np.asarray(value, float) for _, value in self._measured(path)]
+    return np.stack(found, axis=1) if found else np.empty(0)
+
+  def epochs_of(self, *path: str) -> np.ndarray:
+    """The epochs of a curve, of those rows that have this number or anything below this name."""
+    return np.array([epoch for epoch, _ in self._measured(path)], float)
+
+  def _measured(self, path: tuple[str, ...]) -> list[tuple[float, Any]]:
+    """Epoch and value of the rows that have it."""
     found = []
     for row in self.history:
       value: Any = row
       for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
       if value is not None:
-        found.append(np.asarray(value, float))
-    return np.stack(found, axis=1) if found else np.empty(0)
+        found.append((row["epoch"], value))
+    return found
 
   def by_task(self, *path: str) -> dict[str, np.ndarray]:
     """A curve of each task, `[runs, rows]`, by name; of a metric, or of an array's last axis."""

@@ -6,11 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from experiments.benchmark import report
+from experiments.benchmark import figures, report
 from experiments.benchmark.config import PRESETS
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
 from experiments.runner.methods import Method
+from experiments.runner.report import together
+from jaxmtl import plots
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.weighting import METHODS as WEIGHTINGS
 
@@ -67,3 +69,29 @@ def test_every_preset_names_methods_that_exist():
       assert (aggregator is None) == (method.aggregator is None)
   assert {*WEIGHTINGS, *AGGREGATORS} <= set(PRESETS["full"].methods)
   assert dataclasses.asdict(Method.parse("dwa+pcgrad"))["aggregator"] == "pcgrad"
+
+
+def test_figures_have_one_colour_a_method_and_rows_where_they_were_measured(outcomes, tmp_path):
+  # A row between without a measurement, as with a finer cadence of logging, is no point.
+  for one in outcomes.values():
+    one.history.insert(0, {"epoch": 0.5, "step": 1, "seconds": 0.1})
+  singles = {t: outcomes[f"single_{t}"] for t in SMALL.tasks}
+  single = together("single task", singles)
+  methods = {name: outcomes[name] for name in SMALL.methods}
+  rows = report.write(SMALL, outcomes, tmp_path)["results"]
+  found = figures.draw(SMALL, rows, single, methods, tmp_path)
+  assert {path.name for path in tmp_path.glob("*.png")} == set(found)
+  colors = plots.palette(["single task", *SMALL.methods])
+  for file in ("cost.png", "trade_off.png"):
+    drawn = {c.get_label(): c.lines[0].get_color() for c in found[file].axes[0].containers}
+    assert drawn == {n: colors[n] for n in ("single task", "dwa+cagrad")}  # equal diverged
+  (axes,) = found["curves.png"].axes
+  left, noise, dotted, _ = axes.lines
+  assert axes.get_title() == "dwa+cagrad"
+  assert not {left.get_color(), noise.get_color()} & set(plots.COLORS)
+  assert (left.get_xdata().tolist(), left.get_ydata().tolist()) == ([1], [57.5])
+  assert dotted.get_ydata().tolist() == [55]
+  labels = [text.get_text() for text in found["curves.png"].legends[0].get_texts()]
+  assert labels == ["left", "noise", "single task"]
+  cells = [text.get_text() for text in found["heat_map.png"].axes[0].texts]
+  assert cells == ["+5.0", "+5.0"]

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from jaxmtl.training import comparison
 from jaxmtl.training.results import delta_mtl, relative_change
 
 
@@ -32,17 +31,3 @@ def test_delta_mtl_of_each_seed():
 def test_bad_tables_raise(arguments, message):
   with pytest.raises(ValueError, match=message):
     delta_mtl(*arguments)
-
-
-def test_figures_take_one_method_one_seed_and_values_that_are_not_finite(tmp_path):
-  comparison.plot_heat_map(tmp_path / "a.png", np.array([[np.nan]]), ["a"], ["left"])
-  comparison.plot_heat_map(tmp_path / "b.png", np.zeros((9, 2)), list("abcdefghi"), ["x", "y"])
-  points = {"one": (np.float64(3.0), np.ones(1)), "two": (np.ones(3), np.arange(3.0))}
-  comparison.plot_trade_off(tmp_path / "c.png", points, xlabel="x", ylabel="y", reference="one")
-  lines = {"left": np.ones(1), "right": np.ones((2, 1))}
-  comparison.plot_panels(tmp_path / "d.png", {"one": lines}, xlabel="x", ylabel="y", title="one")
-  many = {str(task): np.ones(3) for task in range(20)}
-  comparison.plot_panels(
-    tmp_path / "e.png", {"a": many, "b": many}, xlabel="x", ylabel="y", reference=many
-  )
-  assert len(list(tmp_path.iterdir())) == 5

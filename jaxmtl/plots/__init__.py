@@ -1,0 +1,31 @@
+"""Figures of experiments.
+
+Every function returns the Matplotlib figure, and writes it to a file where it is given a path. All
+take what training really gives: one seed or several, one epoch or many, numbers that are not
+finite, long names.
+
+To keep a colour for one thing throughout a folder, make a `palette` of everything that the folder
+will ever show, and give it to each function as `colors`.
+"""
+
+from jaxmtl.plots.colors import COLORS, DATA_COLORS, Look, looks, palette
+from jaxmtl.plots.comparison import plot_heat_map, plot_levels, plot_trade_off
+from jaxmtl.plots.curves import panel_grid, plot_curves, plot_panels
+from jaxmtl.plots.pictures import plot_embeddings, plot_image_groups, plot_labels
+
+__all__ = [
+  "COLORS",
+  "DATA_COLORS",
+  "Look",
+  "looks",
+  "palette",
+  "panel_grid",
+  "plot_curves",
+  "plot_embeddings",
+  "plot_heat_map",
+  "plot_image_groups",
+  "plot_labels",
+  "plot_levels",
+  "plot_panels",
+  "plot_trade_off",
+]

@@ -1,0 +1,308 @@
+"""Methods against tasks, and against each other: tables in colour, and points."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.colors
+import matplotlib.figure
+import numpy as np
+
+from jaxmtl.plots import _page
+from jaxmtl.plots.colors import COLORS, looks
+
+
+def plot_heat_map(
+  path: str | pathlib.Path | None,
+  values: Any,
+  rows: Sequence[str],
+  columns: Sequence[str],
+  *,
+  title: str = "",
+  limit: float | None = None,
+  floor: float = 5.0,
+  digits: int = 1,
+) -> matplotlib.figure.Figure:
+  """Draws a table of signed numbers: blue above zero, red below, the number in each cell.
+
+  Colours are linear up to `floor` and follow the logarithm of the size beyond, so that one large
+  entry does not fade the rest; and they never take less than `floor` for the full range, so that
+  what differs as little as seeds do looks as little different as it is.
+
+  Args:
+    path: of the file; None only returns the figure.
+    values: float `[rows, columns]`; cells that are not finite hold a dash on grey.
+    rows: names, for example of methods.
+    columns: names, for example of tasks.
+    title: above the figure.
+    limit: what the full colour stands for; the largest size where None. At least `floor`.
+    floor: a size that is worth a colour: 5 suits percent and points of accuracy.
+    digits: after the decimal point.
+
+  Returns:
+    The figure.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.plots import plot_heat_map
+    >>> figure = plot_heat_map(None, np.array([[1.0, -20.0]]), ["a"], ["left", "right"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['+1.0', '-20.0']
+  """
+  values = np.asarray(values, float)
+  finite = np.abs(values[np.isfinite(values)])
+  largest = float(finite.max(initial=0))
+  limit = max(largest if limit is None else limit, floor)
+  # A linear part of one decade's length.
+  norm = matplotlib.colors.SymLogNorm(linthresh=floor, vmin=-limit, vmax=limit)
+  figure, axes, image = _table(
+    values,
+    rows,
+    columns,
+    matplotlib.colormaps["RdBu"],
+    norm,
+    f"{{:+.{digits}f}}",
+  )
+  powers = [10.0**k for k in range(math.floor(math.log10(floor)), math.ceil(math.log10(limit)) + 1)]
+  # Two digits of it, towards zero: a tick beyond the limit would not be drawn.
+  unit = 10.0 ** (math.floor(math.log10(limit)) - 1)
+  sizes: list[float] = []
+  apart = 0.16 / max(0.27 * len(rows), 0.8)  # of ticks, in lengths of the bar
+  for size in (math.floor(limit / unit + 1e-9) * unit, floor, *powers[::-1]):
+    places = [0.5, *(float(norm(s)) for s in sizes)]
+    if floor <= size <= limit and min(abs(norm(size) - place) for place in places) >= apart:
+      sizes.append(size)
+  bar = figure.colorbar(
+    image,
+    ax=axes,
+    ticks=sorted([0.0, *sizes, *(-size for size in sizes)]),
+    format=lambda size, _: f"{size:+.6g}" if size else "0",
+    extend="both" if largest > limit else "neither",
+  )
+  bar.ax.tick_params(labelsize=8)
+  bar.minorticks_off()
+  return _page.finish(figure, path, title)
+
+
+def plot_levels(
+  path: str | pathlib.Path | None,
+  values: Any,
+  rows: Sequence[str],
+  columns: Sequence[str],
+  *,
+  title: str = "",
+  label: str = "",
+  floor: float = 0.0,
+  limits: tuple[float, float] | None = None,
+  lower_is_better: bool = False,
+  digits: int = 1,
+) -> matplotlib.figure.Figure:
+  """Draws a table of numbers without a zero between them, the better the lighter.
+
+  Args:
+    path: of the file; None only returns the figure.
+    values: float `[rows, columns]`; cells that are not finite hold a dash on grey.
+    rows: names, for example of architectures.
+    columns: names, for example of methods.
+    title: above the figure.
+    label: of the colour bar.
+    floor: the least difference between the darkest and the lightest colour: what seeds may differ
+      by should not look like much. Of errors, which get a logarithmic scale, the least ratio less
+      1, so that .1 is ten percent.
+    limits: the numbers of the darkest and lightest colour, in either order, so that several figures
+      have one scale; lowest and highest where None.
+    lower_is_better: whether numbers are errors.
+    digits: after the decimal point.
+
+  Returns:
+    The figure.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.plots import plot_levels
+    >>> figure = plot_levels(None, np.array([[91.0, 91.5]]), ["hps"], ["equal", "cagrad"], floor=10)
+    >>> figure.axes[0].images[0].get_clim()
+    (86.25, 96.25)
+  """
+  values = np.asarray(values, float)
+  logarithmic = lower_is_better and not bool((values <= 0).any())
+  finite = values[np.isfinite(values)]
+  ends = limits if limits is not None else (finite if finite.size else np.ones(1))
+  low, high = float(np.min(ends)), float(np.max(ends))
+  if logarithmic:
+    wider = math.sqrt(max(1, (1 + max(floor, 1e-6)) * low / high))
+    low, high = low / wider, high * wider
+  else:
+    wider = max(0.0, max(floor, 1e-6) - (high - low)) / 2
+    low, high = low - wider, high + wider
+  norm = (matplotlib.colors.LogNorm if logarithmic else matplotlib.colors.Normalize)(low, high)
+  cmap = matplotlib.colormaps["viridis_r" if lower_is_better else "viridis"]
+  figure, axes, image = _table(values, rows, columns, cmap, norm, f"{{:.{digits}f}}")
+  bar = figure.colorbar(image, ax=axes)
+  bar.set_label(_page.wrapped(label, figure.get_figheight() - 0.6, 9, words=True), fontsize=9)
+  bar.ax.tick_params(labelsize=8, which="both")
+  if logarithmic:
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
+  return _page.finish(figure, path, title)
+
+
+def _table(
+  values: np.ndarray,
+  rows: Sequence[str],
+  columns: Sequence[str],
+  cmap: matplotlib.colors.Colormap,
+  norm: matplotlib.colors.Normalize,
+  form: str,
+) -> tuple[matplotlib.figure.Figure, Any, Any]:
+  """Cells in colour with numbers, in a figure that has room for all names."""
+  columns = columns if len(rows) else []
+  texts = [form.format(v) if np.isfinite(v) else "-" for v in values.ravel()]
+  row_names = [_page.wrapped(name, 3.0, 9) for name in rows]
+  column_names = [_page.wrapped(name, 1.0, 9) for name in columns]
+  turned = len(columns) > 8
+  cell = _page.width_of(texts, 8) + 0.14
+  if turned:
+    column_names = [_page.wrapped(name, 2.5, 9) for name in columns]
+    lines = max((name.count("\n") + 1 for name in column_names), default=1)
+    cell, room = max(cell, 0.4, 0.16 * lines), _page.width_of(column_names, 9)
+  else:
+    cell = max(cell, 0.5, _page.width_of(column_names, 9) + 0.12)
+    room = 0.15 * max((name.count("\n") + 1 for name in column_names), default=1)
+  lines = max((name.count("\n") + 1 for name in row_names), default=1)
+  width = _page.width_of(row_names, 9) + cell * len(columns) + 1.35
+  height = 0.75 + room + max(0.27, 0.15 * lines + 0.04) * len(rows)
+  figure = matplotlib.figure.Figure(
+    figsize=(max(width, 4.0), max(height, 1.9)), layout="constrained"
+  )
+  axes = figure.subplots()
+  image = axes.imshow(
+    np.ma.masked_invalid(values if values.size else np.full((1, 1), np.nan)),
+    cmap=cmap.with_extremes(bad="0.9"),
+    norm=norm,
+    aspect="auto",
+  )
+  axes.set_xticks(range(len(columns)), column_names, fontsize=9, rotation=90 if turned else 0)
+  axes.set_yticks(range(len(rows)), row_names, fontsize=9)
+  axes.tick_params(length=0)
+  for ((row, column), value), text in zip(np.ndenumerate(values), texts, strict=True):
+    known = np.isfinite(value)
+    dark = known and np.dot(cmap(norm(value))[:3], (0.3, 0.6, 0.1)) < 0.5
+    color = "white" if dark else "black"
+    inside = axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    # The layout, which is slow with hundreds of texts, need not look at what stays in its cell.
+    inside.set_in_layout(False)
+  return figure, axes, image
+
+
+def plot_trade_off(
+  path: str | pathlib.Path | None,
+  points: Mapping[str, tuple[Any, Any]],
+  *,
+  xlabel: str,
+  ylabel: str,
+  title: str = "",
+  reference: str | None = None,
+  colors: Mapping[str, Any] | None = None,
+) -> matplotlib.figure.Figure:
+  """Draws one point a method, its mean over seeds, with bars of a standard deviation.
+
+  Names stand in a column at the right, in the points' order of height, with a line to each point:
+  methods that do alike would hide each other's names otherwise.
+
+  Args:
+    path: of the file; None only returns the figure.
+    points: by method, two floats or `[seeds]` each. Seeds that are finite count; a method that has
+      none is named without a point.
+    xlabel: label of the horizontal axis.
+    ylabel: label of the vertical axis.
+    title: above the figure.
+    reference: the method at which dashed lines cross.
+    colors: by method, see `palette`.
+
+  Returns:
+    The figure.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.plots import plot_trade_off
+    >>> points = {"equal": (1.0, np.ones(2)), "pcgrad": (3.0, np.array([1.0, 2.0]))}
+    >>> figure = plot_trade_off(None, points, xlabel="ms a step", ylabel="accuracy")
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['equal', 'pcgrad']
+  """
+  labels = {name: _page.wrapped(name, 2.6, 8) for name in points}
+  lines = sum(label.count("\n") + 1 for label in labels.values())
+  size = 6.0 + _page.width_of(labels.values(), 8), max(3.8, 0.175 * lines + 1.3)
+  figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+  axes = figure.subplots()
+  style = looks(points, colors, COLORS)
+  values = {}
+  for name, pair in points.items():
+    x, y = (np.ravel(np.asarray(v, float)) for v in pair)
+    values[name] = x[np.isfinite(x)], y[np.isfinite(y)]
+  means = {n: (x.mean(), y.mean()) for n, (x, y) in values.items() if len(x) and len(y)}
+  for name, mean in means.items():
+    spread = [v.std(ddof=1) if len(v) > 1 else 0 for v in values[name]]
+    axes.errorbar(
+      *mean,
+      xerr=spread[0] or None,
+      yerr=spread[1] or None,
+      color=style[name].color,
+      fmt=style[name].marker,
+      markersize=7 if name == reference else 5,
+      elinewidth=0.8,
+      alpha=0.9,
+      label=name,
+    )
+  if reference in means:
+    axes.axvline(means[reference][0], color=_page.GREY, lw=1, ls="--", zorder=1)
+    axes.axhline(means[reference][1], color=_page.GREY, lw=1, ls="--", zorder=1)
+  # Limits as they are now: the signs beside the names stand outside.
+  axes.autoscale_view()
+  axes.autoscale(False)
+  order = [n for n in points if n not in means]
+  order += sorted(means, key=lambda name: means[name][::-1])
+  for place, name in enumerate(order):
+    level = (place + 0.5) / len(order)
+    if name not in means:
+      text = f"{labels[name]} (not finite)"
+      axes.text(
+        1.05, level, text, va="center", fontsize=8, color=_page.GREY, transform=axes.transAxes
+      )
+      continue
+    axes.plot(
+      *(1.035, level),
+      transform=axes.transAxes,
+      color=style[name].color,
+      marker=style[name].marker,
+      markersize=4,
+      clip_on=False,
+    )
+    axes.annotate(
+      labels[name],
+      means[name],
+      xytext=(1.05, level),
+      textcoords="axes fraction",
+      va="center",
+      fontsize=8,
+      zorder=0,
+      arrowprops={
+        "arrowstyle": "-",
+        "color": "0.8",
+        "lw": 0.6,
+        "shrinkB": 3,
+        "relpos": (0, 0.5),
+      },
+    )
+  axes.set(xlabel=xlabel, ylabel=_page.wrapped(ylabel, size[1] - 1, 10, words=True))
+  axes.ticklabel_format(useOffset=False)
+  _page.bare(axes)
+  counts = sorted({len(v) for name in means for v in values[name]} - {1})
+  notes = [f"bars: standard deviation of {' or '.join(map(str, counts))} seeds"] if counts else []
+  if reference in means:
+    notes.append(f"dashed lines cross at {reference}")
+  return _page.finish(figure, path, title, notes)
