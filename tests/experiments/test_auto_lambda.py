@@ -1,0 +1,195 @@
+"""Auto-lambda's own: what each run is told, what it depends on, and what became of weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.auto_lambda import jobs
+from experiments.auto_lambda.config import PRESETS, WeightOptions
+from experiments.auto_lambda.jobs import MULTI_TASK, methods_of, plan
+from experiments.auto_lambda.run import run
+from experiments.runner import store
+from experiments.runner.config import override
+from experiments.runner.job import Problem, Recipe
+from experiments.runner.methods import Method, update_of
+from experiments.runner.report import SINGLE
+from jaxmtl.training import Aux
+
+pytestmark = pytest.mark.usefixtures("one_layer")
+SMALL = override(
+  PRESETS["quick"],
+  methods=("equal", "dwa", "auto_lambda"),
+  auxiliary_methods=("gcs", "moml"),
+  compare="none",
+  weight_learning_rate=3e-4,
+  tasks=("left", "noise"),
+  train_images=60,
+  image_size=10,
+  width=2,
+  epochs=2,
+  batch_size=20,
+  seeds=2,
+)
+
+
+@pytest.fixture(scope="module")
+def images():
+  return jobs.load(SMALL)
+
+
+def identities(config, images):
+  return {key: store.identity_of(job) for key, job in plan(config, images).items()}
+
+
+def test_what_each_run_is_told():
+  names = ("auto_lambda", "auto_lambda+pcgrad", "forum", "gcs", "dwa")
+  config = override(
+    SMALL,
+    methods=names,
+    auxiliary_methods=names[:4],
+    compare="finite_difference",
+    weight_learning_rate=None,
+    ablations=("init", "learning_rate", "no_swapping"),
+  )
+  told = methods_of(config, steps=1000)
+  main = told[MULTI_TASK, "auto_lambda"]
+  assert main.options["primary"] == [0]  # noise is not
+  assert main.options["learning_rate"] == 0.004  # 4 over the steps
+  assert told["left", "auto_lambda+pcgrad"].options == main.options
+  assert told["left", "forum"].options == {"primary": [0], "learning_rate": 0.004}
+  assert told["left", "gcs"].options == {"primary": (0,)}
+  assert told[MULTI_TASK, "dwa"].options == {}
+  near = told[MULTI_TASK, "auto_lambda, finite difference"]
+  assert near.options == main.options | {"estimator": "finite_difference"}
+  ablated = {name: m for (_, name), m in told.items() if name.startswith("auto_lambda, ")}
+  assert ablated["auto_lambda, init 0.01"].options["init"] == 0.01
+  rates = sorted(m.options["learning_rate"] for m in ablated.values())
+  np.testing.assert_allclose([rates[0], *rates[-2:]], [0.0012, 0.012, 0.04])
+  assert [name for name, m in ablated.items() if not m.swap] == ["auto_lambda, no swapping"]
+  # In very few steps a weight of .1 must not be thrown about.
+  assert methods_of(config, steps=4)[MULTI_TASK, "auto_lambda"].options["learning_rate"] == 0.01
+
+
+def test_the_weights_rate_is_said_and_explained():
+  assert "learning rate is 0.004, 4 over 1000 steps, as far as" in WeightOptions().explain(1000)
+  few = WeightOptions().explain(32)
+  assert "learning rate is 0.01, the largest taken by itself: 4 over 32 steps would be 0.12" in few
+  assert "below zero after about 10 steps" in few
+  given = WeightOptions(weight_learning_rate=0.02).explain(1000)
+  assert "learning rate is 0.02, as given (4 over 1000 steps would be 0.004)" in given
+
+
+@pytest.mark.parametrize(
+  ("change", "changed"),
+  [
+    ({"weight_learning_rate": 1e-3}, {(MULTI_TASK, "auto_lambda"), ("left", "moml")}),
+    ({"weight_init": 0.2}, {(MULTI_TASK, "auto_lambda")}),
+    ({"num_sampled": 1}, {(MULTI_TASK, "auto_lambda")}),
+    ({"primaries": ("noise",)}, {("left", "gcs"), ("left", "moml")}),  # are gone
+    ({"validation": 0.3}, set()),
+    ({"compare": "first_order", "ablations": ("init",)}, set()),
+  ],
+)
+def test_an_option_changes_only_what_depends_on_it(change, changed, images):
+  before, after = identities(SMALL, images), identities(override(SMALL, **change), images)
+  assert {key for key in before if after.get(key) != before[key]} == changed
+
+
+def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(tmp_path, capsys):
+  config = override(SMALL, auxiliary_methods=(), epochs=1)
+  first = run(config, tmp_path)
+  said = capsys.readouterr().out
+  assert "learning rate is 0.0003, as given" in said
+  assert "5 training(s): 15 steps in all" in said
+  changed = override(config, weight_learning_rate=2e-3, weight_init=0.3, num_sampled=1)
+  again = run(changed, tmp_path)
+  said = capsys.readouterr().out
+  assert "5 training(s), 4 of them on disk already: 3 steps in all" in said
+  assert "multi-task_auto_lambda has method=options=learning_rate=0.0003 instead of 0.002" in said
+  assert again["results"][:3] == first["results"][:3]
+  rows = [result["results"][3] for result in (first, again)]
+  weights = [np.array(list(row["values"]["last_weight"].values())) for row in rows]
+  assert weights[0].shape == (2, 2)  # tasks, seeds
+  assert np.all(np.abs(weights[0] - 0.1) < 3 * 3e-4)
+  assert np.any(weights[0] != np.float32(0.1))
+  assert np.all(np.abs(weights[1] - 0.3) < 3 * 2e-3)
+
+
+def test_gaps_of_exact_and_approximate_weights_and_partial_tables(tmp_path, monkeypatch):
+  from experiments.auto_lambda import report
+
+  written = []
+  write = report.write_report if hasattr(report, "write_report") else report.report.write_report
+
+  def record(folder, *args, **options):
+    summary = write(folder, *args, **options)
+    written.append((options["partial"], (folder / "results.md").read_text()))
+    return summary
+
+  monkeypatch.setattr(report.report, "write_report", record)
+  config = override(
+    SMALL, methods=("auto_lambda",), auxiliary_methods=(), compare="finite_difference", epochs=1
+  )
+  summary = run(config, tmp_path)
+  assert [partial for partial, _ in written] == ["2 of 4 trainings", "3 of 4 trainings", None]
+  assert "**Partial: 2 of 4 trainings.**" in written[0][1]
+  assert "Partial" not in written[-1][1]
+  assert "| finite difference | 0.1" in written[-1][1]
+  gaps = summary["exact_against_approximate"]
+  assert set(gaps) == {"left", "noise"}
+  assert 0 <= gaps["left"]["mean"] <= gaps["left"]["largest"] < 1e-3
+  assert summary["below_zero"] == []
+
+
+def test_a_weight_below_zero_is_reported(tmp_path):
+  config = override(
+    SMALL, methods=("auto_lambda",), auxiliary_methods=(), weight_learning_rate=0.5, seeds=1
+  )
+  summary = run(config, tmp_path)
+  (row,) = [row for row in summary["results"] if row["name"] == "auto_lambda"]
+  assert summary["below_zero"], row["values"]["last_weight"]
+  for each in summary["below_zero"]:
+    assert (each["setting"], each["name"], each["seed"]) == (MULTI_TASK, "auto_lambda", 0)
+    assert each["weight"] < 0
+    (warning,) = [s for s in summary["conclusions"] if s.startswith("Warning: ")]
+    assert "auto_lambda, multi-task: weight below zero of" in warning
+    assert f"{each['task']} ({each['weight']:.2g} in seed 0, epoch " in warning
+  assert warning in (tmp_path / "results.md").read_text()
+
+
+def test_without_swapping_both_batches_are_the_same():
+  def losses_fn(params, model_state, batch, key):
+    return jnp.stack([jnp.mean((params - batch) ** 2), jnp.mean((params + batch) ** 2)]), Aux()
+
+  problem = Problem(
+    ("a", "b"), None, losses_fn, None, None, {}, shared=lambda p: jax.tree.map(lambda _: True, p)
+  )
+  recipe = Recipe(lambda steps: optax.sgd(0.1), 1)
+  options = {"primary": [0], "learning_rate": 0.01}
+  swapping, plain = (
+    update_of(Method("auto_lambda", None, options, swap), problem, recipe, 4)
+    for swap in (True, False)
+  )
+  assert swapping.pairs
+  assert not plain.pairs  # one batch a step is taken from the feed
+
+  def after(step, batch):
+    state, metrics = step.update(step.init(jnp.ones(()), jax.random.key(0)), batch)
+    return state.params, metrics["hypergradient"]
+
+  one, other = jnp.arange(3.0), jnp.arange(3.0) - 5
+  same = after(swapping, (one, one))
+  np.testing.assert_array_equal(after(plain, one)[1], same[1])
+  assert np.any(after(swapping, (one, other))[1] != same[1])
+
+
+def test_single_tasks_stand_in_the_plan_first(images):
+  keys = list(plan(SMALL, images))
+  assert keys[:2] == [(SINGLE, "left"), (SINGLE, "noise")]
+  assert keys[2:] == [
+    *((MULTI_TASK, name) for name in SMALL.methods),
+    ("left", "gcs"),
+    ("left", "moml"),
+  ]
