@@ -1,5 +1,9 @@
 """Auto-lambda's own: what each run is told, what it depends on, and what became of weights."""
 
+import contextlib
+import io
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +14,7 @@ from experiments.auto_lambda import jobs
 from experiments.auto_lambda.config import PRESETS, WeightOptions
 from experiments.auto_lambda.jobs import MULTI_TASK, methods_of, plan
 from experiments.auto_lambda.run import run
-from experiments.runner import store
+from experiments.runner import report, store
 from experiments.runner.config import override
 from experiments.runner.job import Problem, Recipe
 from experiments.runner.methods import Method, update_of
@@ -97,66 +101,75 @@ def test_an_option_changes_only_what_depends_on_it(change, changed, images):
   assert {key for key in before if after.get(key) != before[key]} == changed
 
 
-def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(tmp_path, capsys):
-  config = override(SMALL, auxiliary_methods=(), epochs=1)
-  first = run(config, tmp_path)
-  said = capsys.readouterr().out
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+  """Two runs in a folder, the second at another weight rate: results, what they said and wrote."""
+  folder, found = tmp_path_factory.mktemp("runs"), []
+  config = override(SMALL, auxiliary_methods=(), compare="finite_difference", epochs=1)
+  changed = override(config, weight_learning_rate=0.5, weight_init=0.3, num_sampled=1)
+  write = report.write_report
+  for each in (config, changed):
+    tables = []
+
+    def record(folder, *args, tables=tables, **options):
+      summary = write(folder, *args, **options)
+      tables.append((options["partial"], (folder / "results.md").read_text()))
+      return summary
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+      patch.setattr(report, "write_report", record)
+      found.append((run(each, folder), said.getvalue(), tables))
+  return found
+
+
+def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(runs):
+  (first, said, _), (again, said_again, _) = runs
   assert "learning rate is 0.0003, as given" in said
-  assert "5 training(s): 15 steps in all" in said
-  changed = override(config, weight_learning_rate=2e-3, weight_init=0.3, num_sampled=1)
-  again = run(changed, tmp_path)
-  said = capsys.readouterr().out
-  assert "5 training(s), 4 of them on disk already: 3 steps in all" in said
-  assert "multi-task_auto_lambda has method=options=learning_rate=0.0003 instead of 0.002" in said
+  assert "6 training(s): 18 steps in all" in said
+  assert "6 training(s), 4 of them on disk already: 6 steps in all" in said_again
+  assert "learning rate is 0.5, as given" in said_again
+  assert re.search("multi-task_auto_lambda has .*learning_rate=0.0003 instead of 0.5", said_again)
   assert again["results"][:3] == first["results"][:3]
-  rows = [result["results"][3] for result in (first, again)]
-  weights = [np.array(list(row["values"]["last_weight"].values())) for row in rows]
-  assert weights[0].shape == (2, 2)  # tasks, seeds
-  assert np.all(np.abs(weights[0] - 0.1) < 3 * 3e-4)
-  assert np.any(weights[0] != np.float32(0.1))
-  assert np.all(np.abs(weights[1] - 0.3) < 3 * 2e-3)
+  weights = np.array(list(first["results"][3]["values"]["last_weight"].values()))
+  assert weights.shape == (2, 2)  # tasks, seeds
+  assert np.all(np.abs(weights - 0.1) < 3 * 3e-4)
+  assert np.any(weights != np.float32(0.1))
 
 
-def test_gaps_of_exact_and_approximate_weights_and_partial_tables(tmp_path, monkeypatch):
-  from experiments.auto_lambda import report
+def test_tables_are_written_after_each_training(runs):
+  _, _, tables = runs[0]
+  # The first two are the baselines.
+  counts = [f"{n} of 6 trainings" for n in (2, 3, 4, 5)]
+  assert [partial for partial, _ in tables] == [*counts, None]
+  assert "**Partial: 2 of 6 trainings.**" in tables[0][1]
+  assert "| dwa |" not in tables[1][1]
+  assert "| dwa |" in tables[2][1]
+  assert "Partial" not in tables[-1][1]
+  assert "| finite difference | 0.1" in tables[-1][1]
 
-  written = []
-  write = report.write_report if hasattr(report, "write_report") else report.report.write_report
 
-  def record(folder, *args, **options):
-    summary = write(folder, *args, **options)
-    written.append((options["partial"], (folder / "results.md").read_text()))
-    return summary
-
-  monkeypatch.setattr(report.report, "write_report", record)
-  config = override(
-    SMALL, methods=("auto_lambda",), auxiliary_methods=(), compare="finite_difference", epochs=1
-  )
-  summary = run(config, tmp_path)
-  assert [partial for partial, _ in written] == ["2 of 4 trainings", "3 of 4 trainings", None]
-  assert "**Partial: 2 of 4 trainings.**" in written[0][1]
-  assert "Partial" not in written[-1][1]
-  assert "| finite difference | 0.1" in written[-1][1]
+def test_gaps_of_exact_and_approximate_weights(runs):
+  summary = runs[0][0]
   gaps = summary["exact_against_approximate"]
   assert set(gaps) == {"left", "noise"}
   assert 0 <= gaps["left"]["mean"] <= gaps["left"]["largest"] < 1e-3
-  assert summary["below_zero"] == []
+  assert any(s.startswith("Weights of exact and finite difference") for s in summary["conclusions"])
 
 
-def test_a_weight_below_zero_is_reported(tmp_path):
-  config = override(
-    SMALL, methods=("auto_lambda",), auxiliary_methods=(), weight_learning_rate=0.5, seeds=1
-  )
-  summary = run(config, tmp_path)
-  (row,) = [row for row in summary["results"] if row["name"] == "auto_lambda"]
-  assert summary["below_zero"], row["values"]["last_weight"]
-  for each in summary["below_zero"]:
-    assert (each["setting"], each["name"], each["seed"]) == (MULTI_TASK, "auto_lambda", 0)
+def test_a_weight_below_zero_is_reported(runs):
+  (calm, _, _), (summary, said, _) = runs
+  assert calm["below_zero"] == []
+  assert not any(s.startswith("Warning") for s in calm["conclusions"])
+  mine = [each for each in summary["below_zero"] if each["name"] == "auto_lambda"]
+  assert mine, summary["results"]
+  (warning,) = [s for s in summary["conclusions"] if s.startswith("Warning: auto_lambda, multi-t")]
+  for each in mine:
+    assert each["setting"] == MULTI_TASK
     assert each["weight"] < 0
-    (warning,) = [s for s in summary["conclusions"] if s.startswith("Warning: ")]
-    assert "auto_lambda, multi-task: weight below zero of" in warning
-    assert f"{each['task']} ({each['weight']:.2g} in seed 0, epoch " in warning
-  assert warning in (tmp_path / "results.md").read_text()
+    place = f"{each['task']} ({each['weight']:.2g} in seed {each['seed']}, epoch 1)"
+    assert place in warning
+  assert warning in said
 
 
 def test_without_swapping_both_batches_are_the_same():

@@ -1,5 +1,7 @@
 """Tables and figures of the Auto-lambda experiment, from results made up here."""
 
+import pathlib
+
 import matplotlib.colors
 import numpy as np
 import pytest
@@ -33,9 +35,7 @@ def outcome(level, tasks=TASKS, failure=None, weights=None):
 def single(task, level):
   values = {"accuracy": {task: np.array([level, level + 2.0])}}
   row = {"epoch": 1, "step": 4, "seconds": 0.02}
-  return Outcome(
-    f"single_{task}", (task,), values, [row], 1.25, 1.0, 0.1, None, report.pathlib.Path()
-  )
+  return Outcome(f"single_{task}", (task,), values, [row], 1.25, 1.0, 0.1, None, pathlib.Path())
 
 
 def write(config, found, folder, partial=None):
@@ -48,8 +48,8 @@ def lines(folder):
   tables = {}
   for part in ("\n" + (folder / "results.md").read_text()).split("\n# ")[1:]:
     title, _, rest = part.partition("\n")
-    rows = [[c.strip() for c in r.strip("| ").split(" | ")] for r in rest.splitlines() if "|" in r]
-    tables[title] = {row[0].strip("| "): row[1:] for row in rows if "---" not in row[0]}
+    rows = [[c.strip() for c in r.split("|")[1:-1]] for r in rest.splitlines() if "|" in r]
+    tables[title] = {row[0]: row[1:] for row in rows if row[0] != "---"}
   return tables
 
 
@@ -147,7 +147,7 @@ def colors(figure):
   for axes in figure.axes:
     for line in axes.get_lines():
       if not line.get_label().startswith("_"):
-        look = matplotlib.colors.to_hex(line.get_color()), line.get_linestyle(), line._dash_pattern
+        look = matplotlib.colors.to_hex(line.get_color()), line.get_linestyle()
         found.setdefault(line.get_label(), set()).add(str(look))
   return found
 
