@@ -31,6 +31,7 @@ class Problem(NamedTuple):
     shared: as `train_step`'s.
     own_batches: as `train_step`'s.
     describe: what rebuilds the network from its weights alone, for JSON; empty where nothing can.
+    measured_at_once: examples of a batch that is measured; fewer where each is much.
   """
 
   tasks: tuple[str, ...]
@@ -42,6 +43,7 @@ class Problem(NamedTuple):
   shared: Callable[[PyTree], PyTree] = models.shared_mask
   own_batches: bool = False
   describe: Mapping[str, Any] = {}
+  measured_at_once: int = 250
 
 
 class Recipe(NamedTuple):

@@ -236,7 +236,7 @@ class Runner:
       self._made[place] = training.evaluator(
         job.problem.predict,
         job.problem.metrics,
-        batch_size=-(-250 // devices) * devices,
+        batch_size=-(-job.problem.measured_at_once // devices) * devices,
         multiple=devices,
         runs=True,
         place=lambda batch: self.layout.put(batch, "data"),

@@ -1,6 +1,5 @@
 """CIFAR-100's domains and CelebA's attributes, on small folders in the form of TFDS."""
 
-import dataclasses
 import json
 
 import jax
@@ -8,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import domains
-from experiments.auto_lambda import MULTI_TASK, PRESETS, run
-from experiments.methods import Method
+from experiments.auto_lambda.config import PRESETS
+from experiments.auto_lambda.jobs import MULTI_TASK
+from experiments.auto_lambda.run import run
+from experiments.problems import domains
+from experiments.runner.config import override
+from experiments.runner.feeds import Call
+from experiments.runner.mesh import Layout
 from jaxmtl import data, models
 
-SMALL = dataclasses.replace(
+pytestmark = pytest.mark.usefixtures("one_layer")
+SMALL = override(
   PRESETS["cifar100"],
   backbone="convnet4",
   width=2,
@@ -43,40 +47,102 @@ def cifar(write_tfds):
 
 
 def test_cifar100_by_domain(cifar, tmp_path):
-  config = dataclasses.replace(SMALL, data_dir=str(cifar))
-  outcome = run(config, tmp_path / "runs")
   folder = tmp_path / "runs"
-  assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(outcome))
-  rows = {(r["setting"], r["method"]): r for r in outcome["results"]}
+  outcome = run(override(SMALL, data_dir=str(cifar)), folder)
+  assert json.loads((folder / "results.json").read_text()) == outcome
+  rows = {(r["setting"], r["name"]): r for r in outcome["results"]}
   assert list(rows) == [(MULTI_TASK, "single task"), (MULTI_TASK, "auto_lambda")]
   for row in rows.values():
-    assert tuple(row["test_accuracy"]) == domains.NAMES
-    accuracy = np.array(list(row["test_accuracy"].values()))
+    assert tuple(row["values"]["accuracy"]) == domains.NAMES
+    accuracy = np.array(list(row["values"]["accuracy"].values()))
     assert accuracy.shape == (20, 2)  # domains, seeds
     counts = accuracy * 60 / 100  # of sixty test images
     np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
   # One step an epoch of two: only the sampled tasks' weights moved, each by the learning rate.
-  weights = np.array(list(rows[MULTI_TASK, "auto_lambda"]["last_weights"].values()))
+  weights = np.array(list(rows[MULTI_TASK, "auto_lambda"]["values"]["last_weight"].values()))
   moved = np.abs(weights - 0.1) > 1e-5
   assert np.all((moved.sum(0) >= 4) & (moved.sum(0) <= 8))
   text = (folder / "results.md").read_text()
   assert "| auto_lambda, paper | 57.6 |" in text
-  history = (folder / "single_tasks" / "metrics.jsonl").read_text().splitlines()
-  assert np.shape(json.loads(history[0])["losses"]) == (2, 20)
+  history = (folder / "single_domains" / "metrics.jsonl").read_text().splitlines()
+  assert np.shape(json.loads(history[0])["losses"]) == (40, 1)  # seeds by domains
+  with pytest.raises(ValueError, match="networks learn all 20 domains, got"):
+    run(override(SMALL, data_dir=str(cifar), tasks=("fish",)), tmp_path / "new")
+  with pytest.raises(ValueError, match="pretrained is not for domains"):
+    run(override(SMALL, data_dir=str(cifar), pretrained=str(cifar)), tmp_path / "new")
+  assert not (tmp_path / "new").exists()
 
 
-def test_networks_learn_all_domains():
-  rng = np.random.default_rng(0)
-  images, classes = images_of(rng, 2, domains=2)
+@pytest.fixture
+def two_domains():
+  """Six images of each of two domains; an image tells its number and its domain."""
+  classes = np.tile(np.arange(10), 3)
+  images = np.zeros((30, 8, 8, 3), np.uint8)
+  images[..., 0] = np.arange(30)[:, None, None]
+  images[..., 1] = 100 * (classes // 5)[:, None, None]
   part = data.by_domain(images, classes, classes // 5)
-  parts = domains.DomainSplits(part, None, part, {"a": 5, "b": 5})
-  with pytest.raises(ValueError, match="networks learn all 2 domains"):
-    domains.DomainTrainer(SMALL, parts, None).train("one", Method(), ("a",))
+  return domains.of_images({"train": part, "test": part}, ("a", "b"))
+
+
+def test_each_single_network_sees_its_own_domain_alone(two_domains):
+  seeds, settings = domains.runs_of_one(two_domains, [3, 4])
+  assert seeds == [3, 3, 4, 4]
+  assert settings.tolist() == [0, 1, 0, 1]
+  feed = domains.feed_one(two_domains, 4, settings)
+  chunk = feed.chunk(Call(0, 3, feed.steps, False, Layout()))
+  assert chunk["examples"]["image"].shape == (30, 8, 8, 3)  # one copy for all runs
+  for run_rows, domain in zip(chunk["subset"]["rows"], settings, strict=True):
+    own = chunk | {"subset": {"rows": run_rows}}
+    plan = feed.order(jax.random.key(0), own, feed.steps)
+    batch = feed.take(own, plan)
+    np.testing.assert_array_equal(batch["image"][..., 1], 100 * domain)
+    seen = np.asarray(batch["image"][:, :, 0, 0, 0]).ravel()
+    assert len(set(seen.tolist())) == feed.steps * 4  # none twice
+    # Labels belong to their images: number i is of class i modulo 5 in its domain.
+    np.testing.assert_array_equal(np.asarray(batch["label"]).ravel(), seen % 5)
+
+
+def test_accuracy_counts_each_domain_by_its_own_labels(two_domains):
+  images = jax.tree.map(lambda x: x[:3], two_domains.parts["test"])
+  batch = images | {"valid": np.array([True, True, False])}
+  logits = jax.nn.one_hot(batch["label"][:, 1], 5)
+  wrong = jnp.roll(logits, 1, axis=-1)
+  together = domains.all_domains(two_domains, models.create("convnet4", width=2))
+  found = together.metrics["accuracy"].count({"a": wrong, "b": logits}, batch)
+  other = int((wrong.argmax(-1)[:2] == batch["label"][:2, 0]).sum())
+  assert jax.tree.map(int, found["a"]) == {"right": other, "count": 2}
+  assert jax.tree.map(int, found["b"]) == {"right": 2, "count": 2}
+  alone = domains.one_domain(two_domains, models.create("convnet4", width=2))
+  outputs = {"own domain": logits, "domain": 1}
+  found = alone.metrics["accuracy"].count(outputs, batch)
+  assert jax.tree.map(int, found["own domain"]) == {"right": 2, "count": 2}
+  # A network knows its domain, and is given that domain's images.
+  variables = alone.init(jax.random.key(0), jnp.int32(1))
+  given = alone.predict(variables, images)
+  assert int(given["domain"]) == 1
+  blind = images | {"image": np.where(np.arange(2)[:, None, None, None] == 1, images["image"], 0)}
+  np.testing.assert_array_equal(given["own domain"], alone.predict(variables, blind)["own domain"])
+
+
+def test_single_networks_of_a_seed_start_apart(two_domains):
+  alone = domains.one_domain(two_domains, models.create("convnet4", width=2))
+  first, second = (alone.init(jax.random.key(0), jnp.int32(i)) for i in range(2))
+  kernels = [jax.tree.leaves(v["params"]["backbone"]) for v in (first, second)]
+  assert any(np.any(a != b) for a, b in zip(*kernels, strict=True))
+
+  class Update:
+    @staticmethod
+    def init(params, key, model_state):
+      return key
+
+  start = domains.start_one(two_domains)
+  keys = [start(Update, jax.random.key(0), v) for v in (first, second)]
+  assert np.any(jax.random.key_data(keys[0]) != jax.random.key_data(keys[1]))
 
 
 def test_the_papers_network():
   config = PRESETS["cifar100"]
-  net = models.multi_domain(config.build_backbone(final_pool=False), 20, 5)
+  net = models.multi_domain(config.network.build(final_pool=False), 20, 5)
   variables = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((32, 32, 3)))
   params = variables["params"]
   assert params["heads"]["kernel"].shape == (20, 512, 5)
@@ -105,7 +171,7 @@ def test_attributes_of_celeba(write_tfds, tmp_path):
   folder = write_tfds(
     splits, name="celeb_a", shape=(10, 9, 3), labels={"attributes": dict.fromkeys(names, bool)}
   )
-  config = dataclasses.replace(
+  config = override(
     PRESETS["celeba"],
     data_dir=str(folder),
     image_size=8,
@@ -120,5 +186,6 @@ def test_attributes_of_celeba(write_tfds, tmp_path):
   )
   outcome = run(config, tmp_path / "runs")
   single, equal = outcome["results"]
-  assert list(single["test_accuracy"]) == list(equal["test_accuracy"]) == names[:1]
+  for row in (single, equal):
+    assert list(row["values"]["accuracy"]) == names[:1]
   assert "CelebA, 1 attribute(s)" in (tmp_path / "runs" / "results.md").read_text()

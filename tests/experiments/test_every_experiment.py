@@ -61,6 +61,29 @@ EXPERIMENTS = {
     ),
     option="--not-counted",
   ),
+  "auto_lambda": Case(
+    small={
+      **DIGITS,
+      "methods": ("auto_lambda",),
+      "primaries": ("left",),
+      "weight_learning_rate": 3e-4,
+    },
+    files=("weights.png", "relations.png", "exact.png"),
+    rows=("single task", "auto_lambda", "auto_lambda, finite difference", "gcs", "auto_lambda"),
+    bad=(
+      ({"primaries": ("sum",)}, r"primaries \['sum'\] are not among the tasks"),
+      ({"methods": ("auto_lamda",)}, "method 'auto_lamda' is not known"),
+      ({"tasks": ("noise",), "primaries": ()}, "needs a task that is not noise"),
+      ({"tasks": ("left", "sun")}, r"tasks \['sun'\] are not among the data's: left, right"),
+      ({"num_sampled": 3}, "num_sampled must be from 1 to num_tasks=2, got 3"),
+      ({"weight_learning_rate": 0.0}, "weight_learning_rate must be positive, got 0"),
+      ({"epochs": 0}, "epochs must be at least 1, got 0"),
+      ({"architecture": "hsp"}, "'hsp' is not known; known: hps"),
+      ({"dataset": "cifar100", "architecture": "mtan"}, "domains share one backbone"),
+      ({"dataset": "mnist", "data_dir": "/nowhere"}, "nowhere"),
+    ),
+    option="--weight-learning-rate",
+  ),
 }
 
 

@@ -1,0 +1,240 @@
+"""Options of the Auto-lambda experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from experiments.problems.multi_digits import DigitsOptions
+from experiments.runner.config import (
+  NetworkOptions,
+  RunOptions,
+  TrainingOptions,
+  identity_of,
+  override,
+)
+from experiments.runner.methods import Method
+from jaxmtl import models
+from jaxmtl.meta import METHODS as BILEVEL
+
+DOMAINS, ATTRIBUTES = "cifar100", "celeb_a"
+NOISE = "noise"
+# As far as one of the paper's weights can go: 1e-4 a step, NYUv2's 199 steps an epoch, 200 epochs.
+# In very few steps that is more than a weight of .1 should move at once: with .02, the weight of a
+# domain fell below zero in 200 steps, and its training loss rose.
+_LONGEST_WAY, _LARGEST_RATE = 4.0, 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+  """The images."""
+
+  dataset: str = "digits"
+  """cifar100 (its domains), celeb_a (its attributes), or what multi-digits overlays: digits, a .npz
+  file, or the name of a prepared TFDS set, such as mnist."""
+  data_dir: str | None = None
+  """Folder of the TFDS sets."""
+  train_images: int = 4000
+  """Of multi-digits."""
+  image_size: int | None = None
+  """Side in pixels; of multi-digits 1.25 to 2 times the digits' (10 to 16)."""
+  validation: float = 0.1
+  """Share of CIFAR-100's training images that is held out for the curves."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    self.digits.check()
+
+  @property
+  def digits(self) -> DigitsOptions:
+    """Those of multi-digits."""
+    return DigitsOptions(self.dataset, self.data_dir, self.train_images, self.image_size)
+
+  def identity(self, seed: int) -> dict[str, Any]:
+    """What a job with these images depends on."""
+    if self.dataset == ATTRIBUTES:
+      return {"dataset": self.dataset, "image_size": self.image_size}
+    if self.dataset == DOMAINS:
+      # The seed chooses what is held out.
+      held_out = {"validation": self.validation} | ({"data_seed": seed} if self.validation else {})
+      return {"dataset": self.dataset, "image_size": self.image_size, **held_out}
+    return identity_of(self.digits) | {"data_seed": seed}
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightOptions:
+  """How weights are learned."""
+
+  weight_learning_rate: float | None = None
+  """Adam's, of the weights; None: 4 over the number of steps, as on the paper's NYUv2, or .01 where
+  steps are few. A weight can fall below zero in weight_init over this rate steps."""
+  weight_init: float = 0.1
+  """Of the weights, at the start; small ones make small first steps of the network, too."""
+  num_sampled: int | None = None
+  """Tasks that take part in a look-ahead step, drawn anew each time; None: all."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    if self.weight_learning_rate is not None and not self.weight_learning_rate > 0:
+      raise ValueError(f"weight_learning_rate must be positive, got {self.weight_learning_rate}.")
+
+  def rate(self, steps: int) -> float:
+    """The rate of a training of so many steps."""
+    return self.weight_learning_rate or min(_LONGEST_WAY / steps, _LARGEST_RATE)
+
+  def explain(self, steps: int) -> str:
+    """Which rate is used, why, and how soon a weight may fall below zero."""
+    rate, longest = self.rate(steps), f"{_LONGEST_WAY:g} over {steps} steps"
+    if self.weight_learning_rate is not None:
+      why = f"as given ({longest} would be {_LONGEST_WAY / steps:.2g})"
+    elif rate < _LARGEST_RATE:
+      why = f"{longest}, as far as the paper's weights can go on NYUv2"
+    else:
+      why = f"the largest taken by itself: {longest} would be {_LONGEST_WAY / steps:.2g}"
+    soonest = max(1, round(self.weight_init / rate))
+    return (
+      f"Task weights start at {self.weight_init:g}; their learning rate is {rate:.2g}, {why}. One "
+      f"that always falls is below zero after about {soonest} steps, and its task's loss is then "
+      "ascended; --weight-learning-rate sets another rate."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SGDOptions:
+  """The networks' optimiser; its learning rate falls to zero along a cosine."""
+
+  momentum: float = 0.9
+  weight_decay: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the experiment; the preset sets the defaults of all others."""
+
+  preset: Literal["quick", "full", "cifar100", "celeba"] = "quick"
+  """quick: a small network, minutes; full: wider, longer, more images; cifar100: the paper's
+  domains and recipe; celeba: its 40 attributes, with a recipe of our own."""
+  tasks: tuple[str, ...] = ()
+  """Which tasks the networks learn; all that the data have where none is named."""
+  methods: tuple[str, ...] = ("equal", "dwa", "uncertainty", "gcs", "auto_lambda")
+  """Weightings, aggregators, or weighting+aggregator, for multi-task learning."""
+  auxiliary_methods: tuple[str, ...] = ("gcs", "auto_lambda")
+  """Methods that know the primary task, for auxiliary learning."""
+  primaries: tuple[str, ...] = ()
+  """Primary tasks, each in a run of its own; all but noise where none is named."""
+  compare: Literal["finite_difference", "first_order", "none"] = "finite_difference"
+  """What the exact gradient of the weights is compared with, in multi-task learning."""
+  ablations: tuple[Literal["init", "learning_rate", "no_swapping"], ...] = ()
+  """Auto-lambda in multi-task learning with other values, as in table 3.4."""
+  architecture: str = "hps"
+  """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
+  data: DataOptions = DataOptions()
+  weights: WeightOptions = WeightOptions()
+  network: NetworkOptions = NetworkOptions()
+  training: TrainingOptions = TrainingOptions(learning_rate=0.05)
+  sgd: SGDOptions = SGDOptions()
+  run: RunOptions = RunOptions(workdir="runs/auto_lambda")
+
+  def check(self) -> dict[str, Method]:
+    """The methods; raises ValueError, naming the option, where one does not fit."""
+    for part in (self.data, self.weights, self.network, self.training, self.run):
+      part.check()
+    if self.architecture not in models.ARCHITECTURES:
+      known = ", ".join(models.ARCHITECTURES)
+      raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
+    if self.data.dataset == DOMAINS and self.architecture != "hps":
+      raise ValueError(
+        f"domains share one backbone (architecture='hps'), got architecture={self.architecture!r}."
+      )
+    if self.data.dataset == DOMAINS and self.network.pretrained is not None:
+      raise ValueError("pretrained is not for domains, which have normalizations of their own.")
+    return {name: Method.parse(name) for name in (*self.methods, *self.auxiliary_methods)}
+
+  def with_tasks(self, known: tuple[str, ...]) -> Config:
+    """With the tasks' names, those of the data where none was named.
+
+    Raises:
+      ValueError: if one is not among the data's, or, of domains, one is missing.
+    """
+    tasks = self.tasks or known
+    if unknown := [task for task in tasks if task not in known]:
+      raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
+    if self.data.dataset == DOMAINS and tasks != known:
+      raise ValueError(f"networks learn all {len(known)} domains, got {tasks}; leave tasks out.")
+    if not [task for task in tasks if task != NOISE]:
+      raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
+    if unknown := [task for task in self.primaries if task not in tasks]:
+      raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
+    return dataclasses.replace(self, tasks=tasks)
+
+  @property
+  def judged(self) -> tuple[str, ...]:
+    """The tasks of Delta_MTL in multi-task learning, all primary: all but noise."""
+    return tuple(task for task in self.tasks if task != NOISE)
+
+  @property
+  def learns_weights(self) -> bool:
+    """Whether a method is one whose weights are learned."""
+    names = (*self.methods, *self.auxiliary_methods)
+    return any(Method.parse(name).weighting in BILEVEL for name in names)
+
+  def describe(self) -> str:
+    """For the title of a table."""
+    architecture = "" if self.architecture == "hps" else f"{self.architecture} of "
+    network = (
+      f"{architecture}{self.network.describe()}, {self.training.epochs} epochs, "
+      f"{self.run.seeds} seed(s): test accuracy (%) after the last epoch"
+    )
+    if self.data.dataset == DOMAINS:
+      return f"CIFAR-100, 20 domains of five classes, {network}"
+    if self.data.dataset == ATTRIBUTES:
+      return f"CelebA, {len(self.tasks)} attribute(s), {network}"
+    return f"{self.data.digits.describe()}, {network}"
+
+
+PRESETS = {
+  "quick": Config(),
+  "full": override(
+    Config(),
+    preset="full",
+    train_images=20000,
+    width=64,
+    epochs=40,
+    batch_size=100,
+    learning_rate=0.1,
+    workdir="runs/auto_lambda_full",
+  ),
+  "cifar100": override(
+    Config(),
+    preset="cifar100",
+    dataset=DOMAINS,
+    methods=("equal", "uncertainty", "dwa", "auto_lambda"),
+    compare="none",
+    weight_learning_rate=3e-4,
+    num_sampled=4,
+    validation=0.0,
+    backbone="vgg16",
+    width=1,
+    epochs=200,
+    batch_size=32,
+    learning_rate=0.1,
+    weight_decay=5e-4,
+    seeds=2,
+    checkpoint_every="10",
+    workdir="runs/auto_lambda_cifar100",
+  ),
+  "celeba": override(
+    Config(),
+    preset="celeba",
+    dataset=ATTRIBUTES,
+    methods=("equal", "uncertainty", "dwa", "auto_lambda"),
+    compare="none",
+    image_size=64,
+    backbone="resnet18",
+    width=1,
+    epochs=50,
+    batch_size=256,
+    learning_rate=0.1,
+    workdir="runs/auto_lambda_celeba",
+  ),
+}

@@ -1,0 +1,205 @@
+"""The trainings: one a single task, then one for each choice of primary tasks and method."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optax
+
+from experiments.auto_lambda.config import ATTRIBUTES, DOMAINS, Config
+from experiments.problems import domains, multi_digits
+from experiments.problems.domains import Domains
+from experiments.problems.images import ImageTasks, image_problem, of_splits
+from experiments.problems.pretrained import first_weights
+from experiments.runner.config import identity_of
+from experiments.runner.feeds import DeviceFeed
+from experiments.runner.job import Job, Recipe
+from experiments.runner.methods import Method, update_of
+from experiments.runner.report import SINGLE
+from jaxmtl import data
+from jaxmtl.meta import METHODS as BILEVEL
+
+MULTI_TASK = "multi-task"
+
+Key = tuple[str, str]
+"""Of a training: the setting, which is `MULTI_TASK`, the primary task, or `SINGLE`; and the name of
+the method, or of the single task."""
+
+
+def load(config: Config) -> ImageTasks | Domains:
+  """The data; other kinds (dense prediction, robot tasks) come in here and in `plan`."""
+  options = config.data
+  if options.dataset == DOMAINS:
+    return domains.load(options.data_dir, options.image_size, options.validation, config.run.seed)
+  if options.dataset == ATTRIBUTES:
+    return of_splits(
+      data.load_tasks(
+        ATTRIBUTES, ("attributes",), data_dir=options.data_dir, image_size=options.image_size
+      )
+    )
+  return multi_digits.load(options.digits, config.run.seed)
+
+
+def names_of(source: ImageTasks | Domains) -> tuple[str, ...]:
+  """The tasks that data have."""
+  return source.names if isinstance(source, Domains) else tuple(source.tasks)
+
+
+def plan(config: Config, source: ImageTasks | Domains) -> dict[Key, Job]:
+  """The jobs, single tasks first, of a configuration that names its tasks.
+
+  All networks for all tasks start at the same parameters, and get images in the same order.
+  """
+  if isinstance(source, Domains):
+    return _of_domains(config, source)
+  return _of_images(config, source)
+
+
+def methods_of(config: Config, steps: int) -> dict[Key, Method]:
+  """The methods by setting and name, each with what it is told, of a training of so many steps."""
+  auto = {
+    "learning_rate": config.weights.rate(steps),
+    "init": config.weights.weight_init,
+    "num_sampled": config.weights.num_sampled,
+  }
+
+  def method(name: str, primary: Sequence[str], **others: Any) -> Method:
+    parsed, indices = Method.parse(name), [config.tasks.index(task) for task in primary]
+    options: dict[str, Any] = {}
+    if parsed.weighting == "auto_lambda":
+      options = {"primary": indices, **auto, **others}
+    elif parsed.weighting in BILEVEL:
+      options = {"primary": indices, "learning_rate": auto["learning_rate"]}
+    elif parsed.weighting is None and parsed.aggregator == "gcs":
+      options = {"primary": tuple(indices)}
+    return dataclasses.replace(parsed, options=options)
+
+  found = {(MULTI_TASK, name): method(name, config.judged) for name in config.methods}
+  if "auto_lambda" in config.methods:
+    if config.compare != "none":
+      near = method("auto_lambda", config.judged, estimator=config.compare)
+      found[MULTI_TASK, approximate(config)] = near
+    for label, options in _ablations(config, steps).items():
+      ablated = method("auto_lambda", config.judged, **options)
+      swap = "swapping" not in label
+      found[MULTI_TASK, f"auto_lambda, {label}"] = dataclasses.replace(ablated, swap=swap)
+  for task in config.primaries or config.judged:
+    found |= {(task, name): method(name, [task]) for name in config.auxiliary_methods}
+  for each in found.values():
+    each.build(len(config.tasks), 1)  # raises where options do not fit
+  return found
+
+
+def approximate(config: Config) -> str:
+  """The name of Auto-lambda with an approximate gradient."""
+  return f"auto_lambda, {config.compare.replace('_', ' ')}"
+
+
+def _ablations(config: Config, steps: int) -> dict[str, dict[str, Any]]:
+  """Options of Auto-lambda by what a table calls them; ratios are those of the paper's table."""
+  found: dict[str, dict[str, Any]] = {}
+  if "init" in config.ablations:
+    found |= {f"init {value:g}": {"init": value} for value in (0.01, 1.0)}
+  if "learning_rate" in config.ablations:
+    rates = [factor * config.weights.rate(steps) for factor in (0.3, 3, 10)]
+    found |= {f"learning rate {value:.2g}": {"learning_rate": value} for value in rates}
+  if "no_swapping" in config.ablations:
+    found["no swapping"] = {}
+  return found
+
+
+def _recipe(config: Config) -> Recipe:
+  def optimizer(steps: int) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(config.training.learning_rate, steps)
+    decay = optax.add_decayed_weights(config.sgd.weight_decay)
+    return optax.chain(decay, optax.sgd(schedule, config.sgd.momentum))
+
+  return Recipe(optimizer, config.training.epochs)
+
+
+def _given(config: Config) -> dict[str, Any]:
+  """What all jobs depend on."""
+  options = identity_of(config.training, config.sgd, without=("epochs",))
+  return config.data.identity(config.run.seed) | config.network.identity | options
+
+
+def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
+  recipe = _recipe(config)
+  feed = DeviceFeed(images.parts["train"], config.training.batch_size)
+
+  def jobs(
+    tasks: tuple[str, ...], architecture: str, methods: Mapping[Key, tuple[str, Method]]
+  ) -> dict[Key, Job]:
+    problem = image_problem(
+      images,
+      tasks,
+      config.network.build(),
+      architecture=architecture,
+      anneal_steps=recipe.epochs * feed.steps,
+      describe={"backbone": config.network.backbone, "width": config.network.width},
+    )
+    network = {"tasks": tasks, "architecture": architecture}
+    return {
+      key: Job(
+        name=name,
+        problem=problem,
+        update=update_of(method, problem, recipe, feed.steps),
+        feed=feed,
+        recipe=recipe,
+        identity={**_given(config), **network, **method.identity},
+        parts=images.measured,
+        seeds=config.run.all_seeds,
+        weights=first_weights(config.network),
+      )
+      for key, (name, method) in methods.items()
+    }
+
+  found: dict[Key, Job] = {}
+  for task in config.tasks:
+    found |= jobs((task,), "hps", {(SINGLE, task): (f"single_{task}", Method())})
+  methods = methods_of(config, recipe.epochs * feed.steps)
+  named = {key: (" ".join(key), method) for key, method in methods.items()}
+  architecture = config.architecture if len(config.tasks) > 1 else "hps"
+  return found | jobs(config.tasks, architecture, named)
+
+
+def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
+  recipe, seeds = _recipe(config), config.run.all_seeds
+  # The paper's VGG has no fifth pool.
+  options = {"final_pool": False} if config.network.backbone.startswith("vgg") else {}
+  backbone = config.network.build(**options)
+  given = {**_given(config), "tasks": config.tasks}
+
+  alone, batch_size = domains.one_domain(source, backbone), config.training.batch_size
+  run_seeds, settings = domains.runs_of_one(source, seeds)
+  feed_one = domains.feed_one(source, batch_size, settings)
+  single = Job(
+    name="single_domains",
+    problem=alone,
+    update=update_of(Method(), alone, recipe, feed_one.steps),
+    feed=feed_one,
+    recipe=recipe,
+    identity={**given, "networks": "one a task"},
+    parts=source.measured,
+    seeds=run_seeds,
+    settings=settings,
+    start=domains.start_one(source),
+  )
+  together = domains.all_domains(source, backbone)
+  feed = domains.feed_all(source, batch_size)
+  methods = methods_of(config, recipe.epochs * feed.steps)
+  return {(SINGLE, ", ".join(config.tasks)): single} | {
+    key: Job(
+      name=" ".join(key),
+      problem=together,
+      update=update_of(method, together, recipe, feed.steps),
+      feed=feed,
+      recipe=recipe,
+      identity={**given, **method.identity},
+      parts=source.measured,
+      seeds=seeds,
+    )
+    for key, method in methods.items()
+  }

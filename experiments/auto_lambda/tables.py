@@ -1,0 +1,125 @@
+"""Tables of the Auto-lambda experiment, in the form of the thesis' 3.1, 3.2, 3.4 and 3.5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.auto_lambda import paper
+from experiments.auto_lambda.config import DOMAINS, NOISE, Config
+from experiments.auto_lambda.jobs import MULTI_TASK
+from experiments.runner.report import SINGLE, Row, cell
+from jaxmtl.training.results import Table
+
+# With more tasks than that, a table shows the hardest, and the mean of all.
+_COLUMNS = 8
+
+
+def tables(config: Config, rows: Sequence[Row]) -> list[Table]:
+  """All tables that the rows give; the paper's figures stand below ours where there are some."""
+  made = [_multi_task(config, rows), _auxiliary(config, rows)]
+  made += [_combinations(rows), _hyper_parameters(config, rows)]
+  return [table for table in made if table is not None]
+
+
+def _multi_task(config: Config, rows: Sequence[Row]) -> Table:
+  """Tables 3.1 and 3.2: each task's metric, and Delta_MTL."""
+  is_paper, shown = config.data.dataset == DOMAINS, list(config.tasks)
+  if len(shown) > _COLUMNS and is_paper:
+    shown = list(paper.HARDEST)
+  elif len(shown) > _COLUMNS:
+    single = rows[0]["values"].get("accuracy", {})
+    shown = sorted(shown, key=lambda t: np.mean(single.get(t, 0)))[:5]
+  header = ["method", *shown, "mean", "Delta_MTL (%)", f"ms a step, {config.run.seeds} seed(s)"]
+
+  def cells(row: Row) -> list[str]:
+    if row["failure"]:
+      return [row["name"], "diverged", *["-"] * (len(header) - 2)]
+    by_task = row["values"]["accuracy"]
+    mean = np.mean([by_task[t] for t in config.judged], axis=0)
+    delta = "0" if row["name"] == SINGLE else cell(row["delta_mtl"])
+    accuracies = [cell(values) for values in (*(by_task[t] for t in shown), mean)]
+    return [row["name"], *accuracies, delta, f"{row['ms_per_step']:.1f}"]
+
+  mine = [row for row in rows if row["setting"] == MULTI_TASK]
+  made = [cells(row) for row in mine]
+  for row in mine:
+    if row["paper"]:
+      values = [f"{row['paper']['accuracy'][t]:.1f}" for t in (*shown, paper.MEAN)]
+      made.append([f"{row['name']}, paper", *values, "-", "-"])
+  excluded = " but noise" if NOISE in config.tasks else ""
+  title = f"{config.describe()}; mean and Delta_MTL over all tasks{excluded}"
+  return Table(title, header, made)
+
+
+def _auxiliary(config: Config, rows: Sequence[Row]) -> Table | None:
+  """Table 3.2, below: the primary task's metric, each from a run of its own."""
+  runs = [row for row in rows if row["setting"] != MULTI_TASK]
+  if not runs:
+    return None
+  primaries = config.primaries or config.judged
+  by_key = {(row["name"], row["setting"]): row for row in runs}
+  single = rows[0]["values"].get("accuracy", {})
+  made = [[SINGLE, *(cell(single.get(t)) for t in primaries), "0"]]
+  names = dict.fromkeys(row["name"] for row in runs)
+  for name in names:
+    cells: list[str] = []
+    deltas: list[Any] = []
+    for task in primaries:
+      row = by_key.get((name, task))  # None where it is still to come
+      if row is not None and row["failure"]:
+        cells.append("diverged")
+      else:
+        cells.append("-" if row is None else cell(row["values"]["accuracy"][task]))
+      deltas.append(None if row is None else row["delta_mtl"])
+    complete = all(delta is not None for delta in deltas)
+    made.append([name, *cells, cell(np.mean(deltas, axis=0)) if complete else "-"])
+  if config.data.dataset == DOMAINS:
+    for name in names:
+      published = paper.published(name, auxiliary=True)
+      if published:
+        values = [f"{published[t]:.1f}" if t in published else "-" for t in primaries]
+        made.append([f"{name}, paper", *values, "-"])
+  title = "Auxiliary learning: test accuracy (%) of each task where it is the primary one"
+  return Table(title, ["method", *primaries, "Delta_MTL (%)"], made)
+
+
+def _combinations(rows: Sequence[Row]) -> Table | None:
+  """Table 3.5: Delta_MTL of weightings by aggregators."""
+  pairs = {
+    tuple((row["name"] + "+").split("+")[:2]): row
+    for row in rows[1:]
+    if row["setting"] == MULTI_TASK and "," not in row["name"]
+  }
+  columns = list(dict.fromkeys(first for first, second in pairs if second))
+  if not columns:
+    return None
+  lines = ["", *dict.fromkeys(second for _, second in pairs if second)]
+
+  def delta(first: str, second: str) -> str:
+    row = pairs.get((first, second))
+    return "-" if row is None or row["failure"] else cell(row["delta_mtl"])
+
+  made = [[f"+ {a}" if a else "alone", *(delta(w, a) for w in columns)] for a in lines]
+  return Table("Delta_MTL (%) of weightings with aggregators", ["", *columns], made)
+
+
+def _hyper_parameters(config: Config, rows: Sequence[Row]) -> Table | None:
+  """Table 3.4: last weights and Delta_MTL of Auto-lambda with other values."""
+  multi_task = [row for row in rows if row["setting"] == MULTI_TASK]
+  mine = [row for row in multi_task if row["name"].split(",")[0] == "auto_lambda"]
+  if len(mine) < 2:
+    return None
+  made = []
+  for row in mine:
+    name = row["name"].removeprefix("auto_lambda, ")
+    if row["failure"]:
+      made.append([name, *["-"] * len(config.tasks), "diverged"])
+      continue
+    last = row["values"]["last_weight"]
+    weights = [f"{np.mean(last[t]):.2f}" for t in config.tasks]
+    made.append([name, *weights, cell(row["delta_mtl"])])
+  title = "Auto-lambda, multi-task: last weight of each task, and Delta_MTL (%)"
+  return Table(title, ["setting", *config.tasks, "Delta_MTL (%)"], made)

@@ -1,0 +1,203 @@
+"""Tables and figures of the Auto-lambda experiment, from results made up here."""
+
+import pathlib
+
+import matplotlib.colors
+import numpy as np
+import pytest
+
+from experiments.auto_lambda import figures, paper, report
+from experiments.auto_lambda.config import PRESETS
+from experiments.auto_lambda.jobs import MULTI_TASK
+from experiments.problems.domains import NAMES
+from experiments.runner.config import override
+from experiments.runner.job import Outcome
+from experiments.runner.report import SINGLE
+
+TASKS = ("task0", "task1", "task2", "noise")
+DIGITS = override(PRESETS["quick"], tasks=TASKS, primaries=TASKS[:2], seeds=2)
+DOMAINS = override(PRESETS["cifar100"], tasks=NAMES, primaries=("people",), seeds=2)
+
+
+def outcome(level, tasks=TASKS, failure=None, weights=None):
+  """Three epochs of two seeds; weights `[3, 2, T]`."""
+  if weights is None:
+    weights = np.tile(0.1 * (1 + np.arange(len(tasks))), (3, 2, 1))
+  history = [
+    {"epoch": i + 1, "step": 4 * i + 4, "seconds": 0.02, "weights": np.asarray(w).tolist()}
+    for i, w in enumerate(weights)
+  ]
+  accuracy = {t: np.array([level + i, level + i + 2.0]) for i, t in enumerate(tasks)}
+  values = {} if failure else {"accuracy": accuracy}
+  return Outcome("name", tasks, values, history, 5.0, 1.0, 0.1, failure, None)
+
+
+def single(task, level):
+  values = {"accuracy": {task: np.array([level, level + 2.0])}}
+  row = {"epoch": 1, "step": 4, "seconds": 0.02}
+  return Outcome(f"single_{task}", (task,), values, [row], 1.25, 1.0, 0.1, None, pathlib.Path())
+
+
+def write(config, found, folder, partial=None):
+  outcomes = {" ".join(key): value for key, value in found.items()}
+  return report.write(config, {key: " ".join(key) for key in found}, outcomes, folder, partial)
+
+
+def lines(folder):
+  """The tables of results.md: by title, cells by a row's first one."""
+  tables = {}
+  for part in ("\n" + (folder / "results.md").read_text()).split("\n# ")[1:]:
+    title, _, rest = part.partition("\n")
+    rows = [[c.strip() for c in r.split("|")[1:-1]] for r in rest.splitlines() if "|" in r]
+    tables[title] = {row[0]: row[1:] for row in rows if row[0] != "---"}
+  return tables
+
+
+SINGLES = {(SINGLE, t): single(t, 40.0 + i) for i, t in enumerate(TASKS)}
+
+
+def test_forms_of_the_thesis(tmp_path):
+  names = ("equal", "auto_lambda", "equal+pcgrad", "auto_lambda+pcgrad", "auto_lambda, init 1")
+  found = {(MULTI_TASK, n): outcome(50 + i) for i, n in enumerate(names)}
+  found[MULTI_TASK, "dwa"] = outcome(0, failure="the loss is nan")
+  found |= {(t, n): outcome(60) for t in TASKS[:2] for n in ("gcs", "auto_lambda")}
+  summary = write(DIGITS, SINGLES | found, tmp_path)
+  first, equal = summary["results"][:2]
+  assert (first["name"], first["setting"]) == (SINGLE, MULTI_TASK)
+  np.testing.assert_allclose(
+    equal["delta_mtl"],
+    100 * np.mean([[10 / 40, 10 / 41, 10 / 42], [10 / 42, 10 / 43, 10 / 44]], 1),
+  )
+  np.testing.assert_allclose(equal["values"]["last_weight"]["task1"], [0.2, 0.2])
+  main, auxiliary, pairs, settings = lines(tmp_path).values()
+  assert main["method"][:6] == [*TASKS, "mean", "Delta_MTL (%)"]
+  assert main["single task"][4:] == ["42.0 ± 1.4", "0", "5.0"]  # without noise
+  assert main["dwa"][0] == "diverged"
+  assert list(auxiliary) == ["method", "single task", "gcs", "auto_lambda"]
+  assert auxiliary["gcs"][:2] == ["61.0 ± 1.4", "62.0 ± 1.4"]
+  assert pairs[""] == ["equal", "auto_lambda"]
+  assert list(pairs) == ["", "alone", "+ pcgrad"]
+  assert settings["init 1"][:4] == ["0.10", "0.20", "0.30", "0.40"]
+  multi_task, with_primary = summary["conclusions"]
+  assert "Delta_MTL over all tasks but noise: auto_lambda 2" in multi_task
+  assert "mean of 2 run(s): auto_lambda" in with_primary
+  assert "within the spread" in with_primary
+
+
+def test_what_there_is_so_far(tmp_path):
+  names = {key: " ".join(key) for key in SINGLES} | {
+    (t, n): f"{t} {n}" for t in TASKS[:2] for n in ("gcs", "auto_lambda")
+  }
+  outcomes = {names[key]: value for key, value in SINGLES.items()}
+  early = dict(list(outcomes.items())[:3])
+  assert report.write(DIGITS, names, early, tmp_path, "3 of 8") == {}
+  assert not list(tmp_path.iterdir())
+  outcomes["task0 gcs"] = outcome(60)
+  report.write(DIGITS, names, outcomes, tmp_path, "5 of 8 trainings")
+  assert "**Partial: 5 of 8 trainings.**" in (tmp_path / "results.md").read_text()
+  _, auxiliary = lines(tmp_path).values()
+  assert auxiliary["gcs"] == ["61.0 ± 1.4", "-", "-"]
+
+
+def test_a_diverged_run_names_its_weights_below_zero(tmp_path):
+  weights = np.full((3, 2, 4), 0.1)
+  weights[1:, 1, 2] = [-0.03, -0.096]
+  found = {(MULTI_TASK, "auto_lambda"): outcome(0, failure="the loss is nan", weights=weights)}
+  summary = write(DIGITS, SINGLES | found, tmp_path)
+  assert summary["below_zero"] == [
+    {
+      **{"setting": MULTI_TASK, "name": "auto_lambda", "task": "task2"},
+      **{"weight": -0.096, "seed": 1, "epoch": 3.0},
+    }
+  ]
+  (warning,) = summary["conclusions"]
+  assert "weight below zero of task2 (-0.096 in seed 1, epoch 3). A loss with such" in warning
+
+
+def domains_single():
+  """Runs of two seeds by twenty domains, as one job has them."""
+  accuracy = np.array([40.0 + np.arange(20), 42.0 + np.arange(20)]).ravel()
+  row = {"epoch": 1, "step": 4, "seconds": 0.02, "losses": np.ones((40, 1)).tolist()}
+  values = {"accuracy": {"own domain": accuracy}}
+  return Outcome("single", ("own domain",), values, [row], 5.0, 1.0, 0.1, None, None)
+
+
+def test_the_papers_figures_stand_beside_the_domains(tmp_path):
+  found = {
+    (SINGLE, "all"): domains_single(),
+    (MULTI_TASK, "equal"): outcome(50, NAMES),
+    ("people", "gcs"): outcome(60, NAMES),
+  }
+  summary = write(DOMAINS, found, tmp_path)
+  one, equal, gcs = summary["results"]
+  assert one["values"]["accuracy"]["fish"] == [41, 43]
+  assert equal["paper"]["accuracy"]["people"] == 57.73
+  assert gcs["paper"] == {"accuracy": {"people": 56.45}}
+  main, auxiliary = lines(tmp_path).values()
+  assert main["method"][:6] == [*paper.HARDEST, "mean"]
+  assert main["equal, paper"][:6] == ["57.7", "73.6", "74.4", "74.6", "76.7", "82.5"]
+  # Table 3.2 has these for single tasks.
+  assert main["single task, paper"][:6] == ["55.4", "68.7", "72.8", "75.4", "75.8", "82.2"]
+  assert auxiliary["gcs, paper"][0] == "56.5"
+
+
+def colors(figure):
+  """Of each line that has a task's name, in all panels."""
+  found = {}
+  for axes in figure.axes:
+    for line in axes.get_lines():
+      if not line.get_label().startswith("_"):
+        look = matplotlib.colors.to_hex(line.get_color()), line.get_linestyle()
+        found.setdefault(line.get_label(), set()).add(str(look))
+  return found
+
+
+@pytest.mark.parametrize("config", [DIGITS, DOMAINS], ids=["four tasks", "twenty tasks"])
+def test_one_look_a_task_in_all_figures(config):
+  tasks = config.tasks
+  learned = {setting: outcome(50, tasks) for setting in (MULTI_TASK, tasks[1])}
+  near = outcome(50, tasks, weights=np.zeros((3, 2, len(tasks))))
+  drawn = figures.weights(config, learned)
+  difference = figures.difference(config, figures.gaps(learned[MULTI_TASK], near))
+  first, second = colors(drawn), colors(difference)
+  looks = [next(iter(found)) for found in first.values()]
+  assert all(len(found) == 1 for found in first.values())
+  assert len(set(looks)) == len(looks)  # no two tasks look alike
+  assert all(first[task] == found for task, found in second.items() if task in first)
+  assert [axes.get_title() for axes in drawn.axes] == [MULTI_TASK, f"primary: {tasks[1]}"]
+  shown = [text.get_text() for text in drawn.legends[0].get_texts()]
+  assert shown == [task for task in tasks if task in first]
+  assert tasks[1] in shown  # the primary task always
+  assert ("of 20 tasks" in drawn.get_suptitle()) == (len(tasks) == 20)
+  for figure in (drawn, difference):
+    for axes in figure.axes:
+      assert np.isfinite([axes.get_xlim(), axes.get_ylim()]).all()
+      assert len(axes.collections) == len([x for x in axes.get_lines() if x.get_label() in first])
+
+
+def test_relations_mark_weights_below_zero():
+  weights = np.full((3, 2, 4), 0.4)
+  weights[:, :, 3] = -0.2
+  figure = figures.relations(DIGITS, {"task0": outcome(50, weights=weights)})
+  axes, bar = figure.axes
+  (image,) = axes.get_images()
+  assert [label.get_text() for label in axes.get_xticklabels()] == list(TASKS)
+  assert [text.get_text() for text in axes.texts] == ["0.40"] * 3 + ["-0.20"]
+  red, _, blue = image.cmap(image.norm(-0.2))[:3]
+  assert red > blue
+  red, _, blue = image.cmap(image.norm(0.4))[:3]
+  assert red < blue
+  assert bar.get_ylabel() == "weight"
+
+
+def test_one_epoch_and_one_seed(tmp_path):
+  config = override(DIGITS, seeds=1)
+  one = outcome(50, weights=np.full((1, 1, 4), 0.1))
+  figure = figures.weights(config, {MULTI_TASK: one})
+  (axes,) = figure.axes
+  low, high = axes.get_xlim()
+  assert low == 0
+  assert high > 1
+  assert all(line.get_marker() == "o" for line in axes.get_lines() if line.get_label() in TASKS)
+  figures.draw(config, {}, figures.gaps(None, None), tmp_path)
+  assert not list(tmp_path.iterdir())
