@@ -8,7 +8,7 @@ import jax
 from jaxmtl.models.conv_transpose import ConvTranspose
 from jaxmtl.models.normalization import batch_norm, kernel_init
 
-_SIDES = (4, 8, 16, 32, 64)
+SIDES = (4, 8, 16, 32, 64)
 
 
 class DenseLabelDecoder(nn.Module):
@@ -59,8 +59,8 @@ class DenseLabelDecoder(nn.Module):
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Map features `[B, D]` to logits `[B, dim]`."""
     pixels = self.side**2
-    if self.side not in _SIDES:
-      raise ValueError(f"side must be one of {_SIDES}, got side={self.side}")
+    if self.side not in SIDES:
+      raise ValueError(f"side must be one of {SIDES}, got side={self.side}")
     if self.width < 1:
       raise ValueError(f"width must be at least 1, got width={self.width}")
     if not self.final_dense and self.dim != pixels:
@@ -68,7 +68,7 @@ class DenseLabelDecoder(nn.Module):
         f"dim must be {pixels} (the decoder's {self.side}x{self.side} map) without the last dense "
         f"layer, got dim={self.dim}; set final_dense=True for any other length"
       )
-    doublings = _SIDES.index(self.side)
+    doublings = SIDES.index(self.side)
     channels = [*(max(self.width >> i, 1) for i in range(doublings)), 1]
 
     def norm_relu(x: jax.Array, name: str) -> jax.Array:
