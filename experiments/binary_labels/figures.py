@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from experiments.problems.images import ImageTasks
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
 from jaxmtl.training import plots
+
+Curves = Mapping[Variant, np.ndarray]
 
 
 def draw(
@@ -25,32 +28,39 @@ def draw(
   """Writes all figures that these outcomes give."""
   if not is_main():
     return
-  seeds = f"mean of {config.run.seeds} seed(s)" + ("; bands: range" if config.run.seeds > 1 else "")
-  curves, part = {}, "training"
-  for variant, outcome in finished.items():
-    values = outcome.curve("validation", "accuracy", MAIN)
-    if values.size:
-      curves[variant.name], part = values, "validation"
-    else:
-      curves[variant.name] = 100 * outcome.curve("train_accuracy")[..., 0]
-  if curves:
-    plots.plot_curves(
-      folder / "curves.png",
-      curves,
-      xlabel="epoch",
-      ylabel=f"{part} accuracy (%)",
-      title=f"main task: the class; {seeds}",
-    )
-  cosines = {v.name: cosine(outcome) for v, outcome in finished.items() if v.kind != "none"}
-  if cosines:
-    plots.plot_curves(
-      folder / "cosine.png",
-      cosines,
-      xlabel="epoch",
-      ylabel="cosine of the two tasks' gradients",
-      title=f"shared parameters; {seeds}",
-      baseline=0.0,
-    )
+  spread = "; bands: lowest to highest" if config.run.seeds > 1 else ""
+  seeds = f"mean of {config.run.seeds} seed(s){spread}"
+  # A variant keeps its colour in all figures, whichever are finished.
+  colors = plots.colors_of([variant.name for variant in config.labels.check()])
+
+  def lines(file: str, part: str, values: Curves, ylabel: str, title: str, **options: Any) -> None:
+    if values:
+      plots.plot_curves(
+        folder / file,
+        {variant.name: curve for variant, curve in values.items()},
+        xlabel="epoch",
+        ylabel=ylabel,
+        title=f"{title}; {seeds}",
+        colors=colors,
+        epochs={v.name: _epochs(finished[v], part) for v in values},
+        **options,
+      )
+
+  if "validation" in images.parts:
+    part, curves = "validation", {v: _validation(o) for v, o in finished.items()}
+  else:
+    part, curves = "train_accuracy", {v: training_accuracy(o) for v, o in finished.items()}
+  label = "validation" if part == "validation" else "training"
+  lines("curves.png", part, curves, f"{label} accuracy (%)", "main task: the class")
+  cosines = {v: cosine(o) for v, o in finished.items() if v.kind != "none"}
+  lines(
+    "cosine.png",
+    "cosine",
+    cosines,
+    "cosine of the two tasks' gradients",
+    "shared parameters",
+    baseline=0.0,
+  )
   task = images.tasks[MAIN]
   names = list(task.names or map(str, range(task.classes)))
   shown = {"main task, one-hot": np.eye(task.classes)}
@@ -65,3 +75,17 @@ def draw(
 def cosine(outcome: Outcome) -> np.ndarray:
   """Of the two tasks' gradients, `[runs, rows]`."""
   return outcome.curve("cosine")[..., 0, 1]
+
+
+def training_accuracy(outcome: Outcome) -> np.ndarray:
+  """Of the main task in per cent, `[runs, rows]`."""
+  return 100 * outcome.curve("train_accuracy")[..., 0]
+
+
+def _validation(outcome: Outcome) -> np.ndarray:
+  return outcome.curve("validation", "accuracy", MAIN)
+
+
+def _epochs(outcome: Outcome, part: str) -> np.ndarray:
+  """Of the rows that have a part."""
+  return np.array([row["epoch"] for row in outcome.history if part in row])

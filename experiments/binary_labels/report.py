@@ -49,7 +49,7 @@ def write(
 def _row(config: Config, variant: Variant, outcome: Outcome) -> Row:
   further: dict[str, Any] = {}
   if not outcome.failure:
-    further["train_accuracy"] = {MAIN: 100 * outcome.curve("train_accuracy")[:, -1, 0]}
+    further["train_accuracy"] = {MAIN: figures.training_accuracy(outcome)[:, -1]}
     validation = outcome.curve("validation", "accuracy", MAIN)
     if validation.size:
       further["validation_accuracy"] = {MAIN: validation[:, -1]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import matplotlib.figure
@@ -22,6 +22,8 @@ def plot_curves(
   ylabel: str,
   title: str = "",
   baseline: float | None = None,
+  colors: Mapping[str, str] | None = None,
+  epochs: Mapping[str, np.ndarray] | None = None,
 ) -> None:
   """Draws one line a method: its mean over seeds, in a band from the lowest to the highest seed.
 
@@ -32,6 +34,8 @@ def plot_curves(
     ylabel: label of the vertical axis.
     title: above the figure.
     baseline: height of a thin horizontal line.
+    colors: by method, where other figures show some of the same methods.
+    epochs: by method, where not every epoch has a value.
 
   Example:
     >>> import tempfile, numpy as np
@@ -41,13 +45,14 @@ def plot_curves(
   """
   figure = matplotlib.figure.Figure(figsize=(6.4, 4), layout="constrained")
   axes = figure.subplots()
-  for color, (name, values) in zip(_colors(len(curves)), curves.items(), strict=True):
-    values = np.atleast_2d(values)
-    epochs = np.arange(1, values.shape[1] + 1)
+  chosen = colors or colors_of(list(curves))
+  for name, values in curves.items():
+    values, color = np.atleast_2d(values), chosen[name]
+    places = np.arange(1, values.shape[1] + 1) if epochs is None else epochs[name]
     marker = "o" if values.shape[1] == 1 else None
-    axes.plot(epochs, values.mean(0), color=color, label=name, marker=marker)
+    axes.plot(places, values.mean(0), color=color, label=name, marker=marker)
     if len(values) > 1:
-      axes.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
+      axes.fill_between(places, values.min(0), values.max(0), color=color, alpha=0.15, lw=0)
   if baseline is not None:
     axes.axhline(baseline, color="0.5", lw=0.8)
   axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
@@ -95,6 +100,17 @@ def plot_labels(
     )
   axes.set_xlabel("label dimension")
   figure.savefig(path, dpi=150)
+
+
+def colors_of(names: Sequence[str]) -> dict[str, str]:
+  """A colour a name, the same in all figures that are given them.
+
+  Example:
+    >>> from jaxmtl.training.plots import colors_of
+    >>> colors_of(["a", "b"])
+    {'a': '#0072B2', 'b': '#D55E00'}
+  """
+  return dict(zip(names, _colors(len(names)), strict=True))
 
 
 def _colors(count: int) -> list:
