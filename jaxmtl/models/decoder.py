@@ -8,7 +8,7 @@ import jax
 from jaxmtl.models.conv_transpose import ConvTranspose
 from jaxmtl.models.normalization import batch_norm, kernel_init
 
-_PIXELS = 64 * 64
+SIDES = (4, 8, 16, 32, 64)
 
 
 class DenseLabelDecoder(nn.Module):
@@ -19,9 +19,14 @@ class DenseLabelDecoder(nn.Module):
   normalization and leaky ReLU; the 4096 pixels pass a last dense layer. The output has no
   nonlinearity: take the sigmoid inside the loss.
 
+  The last dense layer has `side^2 dim` weights, 17 million in the paper. Beside a small backbone
+  such a head is most of what is trained; a smaller `side` and `width` keep it in proportion.
+
   Args:
     dim: Length of the label vectors.
-    final_dense: Whether the last dense layer is there; without it `dim` must be 4096.
+    final_dense: Whether the last dense layer is there; without it `dim` must be `side^2`.
+    side: Of the last map, 4, 8, 16, 32 or 64: as many transposed convolutions as it takes.
+    width: Channels of the first maps, halved with each doubling of the side.
     dtype: Compute dtype; parameters and running statistics stay in float32.
     axis_name: Mapped axis over which batch statistics are averaged while training.
 
@@ -29,7 +34,8 @@ class DenseLabelDecoder(nn.Module):
     When called with features `[B, D]`, logits `[B, dim]`.
 
   Raises:
-    ValueError: When called, if `dim` is not 4096 and `final_dense` is False.
+    ValueError: When called, if `dim` is not `side^2` and `final_dense` is False, or the side or
+      width is none of these.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -42,30 +48,39 @@ class DenseLabelDecoder(nn.Module):
   section on binary labels.
   """
 
-  dim: int = _PIXELS
+  dim: int = 64 * 64
   final_dense: bool = True
+  side: int = 64
+  width: int = 64
   dtype: Any = None
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, features: jax.Array, train: bool = False) -> jax.Array:
     """Map features `[B, D]` to logits `[B, dim]`."""
-    if not self.final_dense and self.dim != _PIXELS:
+    pixels = self.side**2
+    if self.side not in SIDES:
+      raise ValueError(f"side must be one of {SIDES}, got side={self.side}")
+    if self.width < 1:
+      raise ValueError(f"width must be at least 1, got width={self.width}")
+    if not self.final_dense and self.dim != pixels:
       raise ValueError(
-        f"dim must be {_PIXELS} (the decoder's 64x64 map) without the last dense layer, got"
-        f" dim={self.dim}; set final_dense=True for any other length"
+        f"dim must be {pixels} (the decoder's {self.side}x{self.side} map) without the last dense "
+        f"layer, got dim={self.dim}; set final_dense=True for any other length"
       )
+    doublings = SIDES.index(self.side)
+    channels = [*(max(self.width >> i, 1) for i in range(doublings)), 1]
 
     def norm_relu(x: jax.Array, name: str) -> jax.Array:
       x = batch_norm(train, self.dtype, self.axis_name, name)(x)
       return nn.leaky_relu(x, 0.01)
 
     x = norm_relu(features, "norm_in")
-    x = nn.Dense(64, dtype=self.dtype, name="dense_in")(x)[:, None, None, :]
-    for i, channels in enumerate((64, 32, 16, 8, 1)):
-      last = channels == 1
+    x = nn.Dense(self.width, dtype=self.dtype, name="dense_in")(x)[:, None, None, :]
+    for i, count in enumerate(channels):
+      last = i == doublings
       x = ConvTranspose(
-        channels,
+        count,
         (4, 4),
         stride=1 if i == 0 else 2,
         padding=0 if i == 0 else 1,
@@ -76,5 +91,5 @@ class DenseLabelDecoder(nn.Module):
       )(x)
       if not last:
         x = norm_relu(x, f"norm{i}")
-    x = x.reshape(x.shape[0], _PIXELS)
+    x = x.reshape(x.shape[0], pixels)
     return nn.Dense(self.dim, dtype=self.dtype, name="dense_out")(x) if self.final_dense else x

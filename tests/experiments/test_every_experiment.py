@@ -22,6 +22,7 @@ class Case(NamedTuple):
     rows: names of the rows.
     bad: options that do not fit, with what the error says.
     option: one that its help must show.
+    wrong: arguments that do not fit, with what the error says.
   """
 
   small: dict[str, Any]
@@ -29,6 +30,7 @@ class Case(NamedTuple):
   rows: tuple[str, ...]
   bad: tuple[tuple[dict[str, Any], str], ...]
   option: str
+  wrong: tuple[list[str], str] = (["--seeds", "0"], "seeds must be at least 1")
 
 
 DIGITS = {
@@ -83,6 +85,49 @@ EXPERIMENTS = {
       ({"dataset": "mnist", "data_dir": "/nowhere"}, "nowhere"),
     ),
     option="--weight-learning-rate",
+  ),
+  "binary_labels": Case(
+    small={
+      "label_kinds": ("none", "binary"),
+      "task_weights": ("0.5,0.5",),
+      **{"dim": 24, "decoder_side": 8, "decoder_width": 4, "aggregator": "metabalance"},
+      **{"fraction": 0.1, "width": 2, "epochs": 2, "batch_size": 54, "seeds": 2},
+    },
+    files=("curves.png", "cosine.png", "labels.png"),
+    rows=("class alone", "class + binary code, 0.5 : 0.5"),
+    bad=(
+      ({"dataset": "digit"}, "digits"),
+      ({"aggregator": "pcgrat"}, "known ones: .*pcgrad"),
+      ({"backbone": "resnet33"}, "known: .*resnet32"),
+      ({"fraction": 0.001}, "0.001"),
+      ({"task_weights": ("0.5",)}, "0.5,0.5"),
+      ({"task_weights": ("0.5,0.6",)}, "sum to 1"),
+      ({"label_kinds": ()}, "label_kinds must name at least one"),
+      ({"decoder_side": 12}, "decoder_side must be one of .*got 12"),
+      ({"milestones": (0.5, 1.0)}, "milestones must be shares between 0 and 1"),
+      ({"crop_padding": -1}, "crop_padding must not be negative"),
+      ({"epochs": 0}, "epochs must be at least 1"),
+      ({"pretrained": "/nowhere.pth"}, "there is no /nowhere.pth"),
+      ({"dataset": "cifar100", "data_dir": "/nowhere"}, "/nowhere"),
+    ),
+    option="--task-weights",
+  ),
+  "toy": Case(
+    small={
+      **{"methods": ("equal", "gls", "mean_tasks"), "learning_rate": 0.1},
+      **{"steps": 20, "records": 5},
+    },
+    files=("trajectories.png", "paths/equal.npz"),
+    rows=("equal", "mean_tasks"),
+    bad=(
+      ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known; known ones: .*pcgrad"),
+      ({"methods": ("gls",)}, "none of .*'gls'.* can take part"),
+      ({"steps": 21}, "steps must be a multiple of records"),
+      ({"scale_first": 0.0}, "scale_first must be positive"),
+      ({"learning_rate": 0.0}, "learning_rate must be positive"),
+    ),
+    option="--scale-first",
+    wrong=(["--records", "0"], "records must be at least 1"),
   ),
 }
 
@@ -173,9 +218,10 @@ def test_the_command_line(name, capsys):
   with pytest.raises(SystemExit):
     module.main(["--help"])
   assert EXPERIMENTS[name].option in capsys.readouterr().out
+  arguments, message = EXPERIMENTS[name].wrong
   with pytest.raises(SystemExit) as stop:
-    module.main(["--seeds", "0"])
-  assert "error: seeds must be at least 1" in str(stop.value)
+    module.main(arguments)
+  assert f"error: {message}" in str(stop.value)
   for preset, config in module.PRESETS.items():
     assert config.preset == preset
     assert dataclasses.is_dataclass(config)

@@ -1,5 +1,6 @@
+"""Toy's own: the problem, its front, the paths, the figure."""
+
 import dataclasses
-import json
 import math
 
 import jax
@@ -7,10 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import toy
-from experiments.toy_problem import STARTS, distance_to_front, losses_fn, pareto_front
+from experiments.toy import figures, paths, report
+from experiments.toy.config import NEED_POSITIVE, Config
+from experiments.toy.problem import STARTS, distance_to_front, losses_fn, pareto_front
+from experiments.toy.run import run
+from jaxmtl import training
 
-SMALL = toy.Config(methods=("equal", "gls", "mean_tasks"), steps=20, records=5, learning_rate=0.1)
+SMALL = Config(methods=("equal", "gls", "mean_tasks"), steps=20, records=5, learning_rate=0.1)
 
 
 def by_hand(x, y):
@@ -64,21 +68,65 @@ def test_the_distance_is_that_to_the_nearest_part():
   np.testing.assert_allclose(distance_to_front(points, front), [5, sideways, 0], atol=1e-12)
 
 
-def test_it_writes_results_and_the_figure(tmp_path, capsys):
-  outcome = toy.run(SMALL, tmp_path)
+def test_results_are_by_start_and_name_what_is_left_out(tmp_path, capsys):
+  summary = run(SMALL, tmp_path)
   assert "gls is left out: the geometric mean" in capsys.readouterr().out
-  assert list(outcome["left_out"]) == ["gls"]
-  assert json.loads((tmp_path / "results.json").read_text()) == json.loads(json.dumps(outcome))
-  assert (tmp_path / "trajectories.png").stat().st_size
-  assert "| mean_tasks |" in (tmp_path / "results.md").read_text()
-  for row in outcome["results"]:
-    expected = [by_hand(*end) for end in row["end"]]
-    np.testing.assert_allclose(row["losses"], expected, rtol=1e-3, atol=1e-3)
-    assert len(row["distance"]) == len(STARTS)
+  assert list(summary["left_out"]) == ["gls"]
+  assert summary["starts"] == [list(start) for start in STARTS]
+  assert summary["conclusions"] == [
+    "Within 0.1 of the front from 0 of 5 starts: equal, mean_tasks."
+  ]
+  for row in summary["results"]:
+    values = row["values"]
+    ends = zip(values["end"]["theta_1"], values["end"]["theta_2"], strict=True)
+    found = zip(values["loss"]["first"], values["loss"]["second"], strict=True)
+    np.testing.assert_allclose(list(found), [by_hand(*e) for e in ends], rtol=1e-3, atol=1e-3)
+    assert len(values["distance"]["front"]) == len(STARTS)
+
+
+def test_a_stop_between_methods_loses_none(tmp_path, monkeypatch):
+  asked = iter([0, 15])
+  monkeypatch.setattr(training, "stop_requested", lambda: next(asked))
+  with pytest.raises(training.Stopped, match="after 1 of 2 methods"):
+    run(SMALL, tmp_path)
+  assert "**Partial: 1 of 2 methods.**" in (tmp_path / "results.md").read_text()
+  monkeypatch.setattr(training, "stop_requested", lambda: 0)
+  trained, train = [], paths.train
+  monkeypatch.setattr(
+    paths, "train", lambda config, name: trained.append(name) or train(config, name)
+  )
+  rows = run(SMALL, tmp_path)["results"]
+  assert trained == ["mean_tasks"]
+  assert [row["name"] for row in rows] == ["equal", "mean_tasks"]
+
+
+def test_a_path_that_stops_being_finite_is_a_row(tmp_path):
+  lost = paths.Path(np.full((5, 6, 2), np.nan), 1.0, 2.0)
+  front = pareto_front(points=(881, 56))
+  summary = report.write(SMALL, {"equal": lost}, {}, front, tmp_path, "1 of 2 methods")
+  assert summary["results"][0]["values"] == {}
+  assert "| equal | - | - | - | - | - | diverged |" in (tmp_path / "results.md").read_text()
+
+
+def test_the_figure_has_labels_and_a_path_from_each_start(tmp_path):
+  points = {f"method {i}": paths.train(SMALL, "equal").points for i in range(4)}
+  figure = figures.draw(SMALL, points, pareto_front(points=(881, 56))[0], 0.1, tmp_path)
+  assert (tmp_path / "trajectories.png").exists()
+  panels = [axes for axes in figure.axes if axes.get_title()]
+  assert [axes.get_title() for axes in panels] == list(points)
+  # Three columns: the fourth panel stands below the first.
+  assert [bool(axes.get_xlabel()) for axes in panels] == [False, True, True, True]
+  assert [bool(axes.get_ylabel()) for axes in panels] == [True, False, False, True]
+  for axes in panels:
+    drawn = {tuple(map(tuple, line.get_xydata())) for line in axes.get_lines()}
+    assert {tuple(map(tuple, path)) for path in points["method 0"].astype(float)} <= drawn
+  assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+    *("Pareto front", "path", "start", "end")
+  ]
 
 
 def test_a_path_is_adams_on_the_sum_of_the_losses():
-  path = toy.train(dataclasses.replace(SMALL, steps=10, scale_first=0.1), "equal")
+  path = paths.train(dataclasses.replace(SMALL, steps=10, scale_first=0.1), "equal").points
   assert path.shape == (5, 6, 2)
   np.testing.assert_array_equal(path[:, 0], STARTS)
   theta, (mean, square) = jnp.array(STARTS[0]), (0, 0)
@@ -89,22 +137,7 @@ def test_a_path_is_adams_on_the_sum_of_the_losses():
   np.testing.assert_allclose(path[0, -1], theta, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-  ("change", "message"),
-  [
-    ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known; known ones: .*pcgrad"),
-    ({"steps": 21}, "steps must be a multiple of records"),
-    ({"scale_first": 0.0}, "scale_first must be positive"),
-  ],
-)
-def test_bad_input_raises_before_anything_is_written(change, message, tmp_path):
-  with pytest.raises(ValueError, match=message):
-    toy.run(dataclasses.replace(SMALL, **change), tmp_path / "runs")
-  assert not (tmp_path / "runs").exists()
-
-
 def test_with_an_offset_every_loss_is_positive_and_every_method_takes_part():
-  config = toy.Config(offset=25.0)
-  left_out = toy._left_out(config)
-  assert not set(left_out) & set(toy.NEED_POSITIVE)
-  assert set(toy._left_out(toy.Config())) - set(left_out) == set(toy.NEED_POSITIVE)
+  left_out = Config(offset=25.0).check()
+  assert not set(left_out) & set(NEED_POSITIVE)
+  assert set(Config().check()) - set(left_out) == set(NEED_POSITIVE)

@@ -172,6 +172,21 @@ def test_decoder_has_the_described_layers():
     _shapes(models.DenseLabelDecoder(dim=100, final_dense=False), 2, 64)
 
 
+def test_a_small_decoder_has_fewer_layers_and_weights():
+  output, variables = _shapes(models.DenseLabelDecoder(50, side=8, width=12), 2, 30)
+  assert output.shape == (2, 50)
+  deconvs = 16 * (12 * 12 + 12 * 1) + 1
+  assert _count(variables) == 31 * 12 + deconvs + 2 * (30 + 12) + 65 * 50
+  smallest = models.DenseLabelDecoder(16, final_dense=False, side=4, width=1)
+  assert _shapes(smallest, 2, 30)[0].shape == (2, 16)
+  with pytest.raises(ValueError, match="dim must be 64 .the decoder's 8x8 map.*got dim=63"):
+    _shapes(models.DenseLabelDecoder(63, final_dense=False, side=8), 2, 64)
+  with pytest.raises(ValueError, match="side=12"):
+    _shapes(models.DenseLabelDecoder(side=12), 2, 64)
+  with pytest.raises(ValueError, match="width=0"):
+    _shapes(models.DenseLabelDecoder(width=0), 2, 64)
+
+
 def test_create_names_unknown_backbones_and_options():
   with pytest.raises(ValueError, match=r"'vgg11'.*vgg16"):
     models.create("vgg11")

@@ -1,4 +1,4 @@
-"""Two losses of two parameters, and their Pareto front: the problem of `experiments.toy`."""
+"""Two losses of two parameters, and their Pareto front."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def losses_fn(theta: jax.Array, scale_first: Any = 1.0) -> jax.Array:
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from experiments.toy_problem import losses_fn
+    >>> from experiments.toy.problem import losses_fn
     >>> [round(float(loss), 2) for loss in losses_fn(jnp.array([0.0, -4.0]))]
     [-14.4, -14.4]
   """
@@ -64,7 +64,7 @@ def pareto_front(
     order of the first loss.
 
   Example:
-    >>> from experiments.toy_problem import pareto_front
+    >>> from experiments.toy.problem import pareto_front
     >>> thetas, losses = pareto_front(points=(881, 56))
     >>> bool((losses[1:, 1] < losses[:-1, 1]).all())
     True
@@ -83,7 +83,7 @@ def distance_to_front(losses: np.ndarray, front: np.ndarray) -> np.ndarray:
 
   Example:
     >>> import numpy as np
-    >>> from experiments.toy_problem import distance_to_front
+    >>> from experiments.toy.problem import distance_to_front
     >>> distance_to_front(np.array([[2.0, 2.0]]), np.array([[0.0, 1.0], [3.0, 1.0]])).tolist()
     [1.0]
   """

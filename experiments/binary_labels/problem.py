@@ -1,0 +1,131 @@
+"""The class of an image, and as an auxiliary task another label of the same class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.binary_labels.config import Config, LabelKind
+from experiments.problems.images import ImageTasks, Task, image_problem
+from experiments.runner.job import Problem
+from jaxmtl import data, labels, losses, models, training
+
+MAIN, AUX = "main", "auxiliary"
+CODES = "codes"
+
+
+def load(config: Config) -> ImageTasks:
+  """The images, all of them, whichever have labels."""
+  options = config.images
+  splits = data.load(
+    options.dataset,
+    data_dir=options.data_dir,
+    image_size=options.image_size,
+    validation=options.validation,
+    seed=config.run.seed,
+    label_key=options.label_key,
+  )
+  named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+  return ImageTasks(
+    parts={
+      name: {"image": part.images, MAIN: part.labels}
+      for name, part in named.items()
+      if part is not None
+    },
+    tasks={MAIN: Task(splits.train.num_classes, tuple(splits.train.class_names or ()))},
+    statistics=data.channel_statistics(splits.train.images),
+  )
+
+
+def labelled(config: Config, images: ImageTasks) -> np.ndarray:
+  """The training images with labels, int `[seeds, n]`, another choice for each seed."""
+  options = config.images
+  classes = images.parts["train"][MAIN]
+  return np.stack(
+    [
+      data.labelled_fraction(classes, options.fraction, seed=seed, of=options.fraction_of)
+      for seed in config.run.all_seeds
+    ]
+  )
+
+
+def draw_codes(config: Config, kind: LabelKind, num_classes: int) -> np.ndarray:
+  """The labels of a kind, float `[seeds, num_classes, dim]`, drawn from each run's key.
+
+  On the host: binary labels are NumPy's and cannot be drawn within a compiled `Problem.init`, which
+  gets them as the run's setting.
+  """
+  keys = [jax.random.key(seed) for seed in config.run.all_seeds]
+  if kind == "none":
+    return np.stack([np.eye(num_classes, dtype=np.float32) for _ in keys])
+  draw = labels.binary_labels if kind == "binary" else labels.uniform_labels
+  return np.stack([np.asarray(draw(key, num_classes, config.labels.dim)) for key in keys])
+
+
+def class_problem(config: Config, images: ImageTasks) -> Problem:
+  """The main task alone: the baseline, and what is left of the others after training."""
+  options, network = config.schedule, config.network
+
+  def augment(key: jax.Array, image: jax.Array) -> jax.Array:
+    crop_key, flip_key = jax.random.split(key)
+    if options.crop_padding:
+      image = data.random_crop(crop_key, image, options.crop_padding)
+    return data.random_flip(flip_key, image) if options.flip else image
+
+  return image_problem(
+    images,
+    (MAIN,),
+    network.build(),
+    augment=augment,
+    describe={"backbone": network.backbone, "width": network.width},
+  )
+
+
+def with_codes(problem: Problem, config: Config, images: ImageTasks, kind: LabelKind) -> Problem:
+  """The class problem with an auxiliary head that learns a code of the class.
+
+  Codes, `[num_classes, dim]`, are a run's setting and go into the model's state. What is predicted
+  and measured stays that of the class alone, see `without_codes`.
+  """
+  head = models.DenseLabelDecoder(
+    config.labels.dim, side=config.labels.decoder_side, width=config.labels.decoder_width
+  )
+  heads: dict[str, nn.Module] = {MAIN: nn.Dense(images.tasks[MAIN].classes), AUX: head}
+  model = models.MultiHead(config.network.build(), heads)
+  code_loss = losses.binary_cross_entropy if kind == "binary" else losses.smooth_l1
+
+  def init(key: jax.Array, codes: jax.Array) -> Any:
+    return {**model.init(key, jnp.zeros((2, *images.shape))), CODES: codes}
+
+  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+    network = {name: v for name, v in model_state.items() if name != CODES}
+    outputs: Any
+    outputs, updated = model.apply(
+      {"params": params, **network},
+      batch["image"],
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": key},
+    )
+    target = batch[MAIN]
+    found = [
+      losses.cross_entropy(outputs[MAIN], target),
+      code_loss(outputs[AUX], model_state[CODES][target]),
+    ]
+    right = jnp.mean(outputs[MAIN].argmax(-1) == target)
+    kept = {name: v for name, v in updated.items() if name in network}
+    # One number, of the task that counts.
+    aux = training.Aux({**model_state, **kept}, {"train_accuracy": right[None]})
+    return jnp.stack(found), aux
+
+  return problem._replace(tasks=(MAIN, AUX), init=init, losses_fn=losses_fn)
+
+
+def without_codes(state: Any) -> dict[str, Any]:
+  """The network as it is used after training: no codes, and no auxiliary head."""
+  variables = training.variables_of(state)
+  return models.drop_heads({k: v for k, v in variables.items() if k != CODES}, AUX)
