@@ -83,9 +83,9 @@ def weights(config: Config, learned: Mapping[str, Outcome]) -> matplotlib.figure
     if axes.xaxis.get_tick_params()["labelbottom"]:
       axes.set_xlabel("epoch", fontsize=8)
   figure.supylabel("task weight", fontsize=9)
-  start = f"grey: their start at {config.weights.weight_init:g}"
-  title = f"Auto-lambda's weights: mean and range of {config.run.seeds} seed(s); {start}"
-  figure.suptitle(title + _some(config, len(config.tasks) > _LINES), fontsize=10)
+  start = f"{config.weights.weight_init:g}"
+  title = f"Auto-lambda's weights, from {start} (grey line):\n{_seeds(config)}"
+  figure.suptitle(title + _some(config, " and the primary one"), fontsize=9)
   _legend(figure, config, shown)
   return figure
 
@@ -110,8 +110,8 @@ def relations(config: Config, learned: Mapping[str, Outcome]) -> matplotlib.figu
     color = "white" if abs(value) > 0.6 * limit else "black"
     axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=color, fontsize=8)
   figure.colorbar(image, label="weight", format="%.2g")
-  seeds = f"mean of {config.run.seeds} seed(s)"
-  figure.suptitle(f"last weight by primary task; {seeds}", fontsize=10)
+  title = f"last weight by primary task; mean of {config.run.seeds} seed(s)"
+  figure.suptitle(title, fontsize=10)
   return figure
 
 
@@ -124,8 +124,8 @@ def difference(config: Config, apart: Gaps) -> matplotlib.figure.Figure:
   axes.set(xlabel="epoch", ylabel="difference of weights")
   axes.set_ylim(bottom=0)
   names = config.compare.replace("_", " ")
-  title = f"exact against {names} gradients: mean and range of {config.run.seeds} seed(s)"
-  axes.set_title(title + _some(config, len(config.tasks) > _LINES), fontsize=10)
+  title = f"exact against {names} gradients: {_seeds(config)}"
+  axes.set_title(title + _some(config), fontsize=10)
   _legend(figure, config, shown)
   return figure
 
@@ -143,9 +143,15 @@ def _extremes(tasks: Sequence[str], values: Mapping[str, float], always: str) ->
   return [task for task in tasks if task in chosen]
 
 
-def _some(config: Config, only: bool) -> str:
+def _seeds(config: Config) -> str:
+  """What lines and bands are."""
+  return f"mean and range of {config.run.seeds} seed(s)" if config.run.seeds > 1 else "one seed"
+
+
+def _some(config: Config, others: str = "") -> str:
   """What a title adds where not all tasks are shown."""
-  return f"\nof {len(config.tasks)} tasks the three lowest and highest" if only else ""
+  count = len(config.tasks)
+  return "" if count <= _LINES else f"\nof {count} tasks the three lowest and highest{others}"
 
 
 def _lines(axes: Any, config: Config, epochs: np.ndarray, by_task: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Tables and figures of the Auto-lambda experiment, from results made up here."""
 
+import dataclasses
 import pathlib
 
 import matplotlib.colors
@@ -112,6 +113,21 @@ def test_a_diverged_run_names_its_weights_below_zero(tmp_path):
   ]
   (warning,) = summary["conclusions"]
   assert "weight below zero of task2 (-0.096 in seed 1, epoch 3). A loss with such" in warning
+
+
+def test_a_baseline_that_diverges_leaves_accuracies_without_a_change(tmp_path):
+  lost = single("task1", 0.0)
+  lost = dataclasses.replace(lost, values={}, failure="the loss is nan")
+  found = {(MULTI_TASK, n): outcome(50) for n in ("equal", "auto_lambda")}
+  found |= {("task0", "gcs"): outcome(60), ("task1", "gcs"): outcome(60)}
+  summary = write(DIGITS, SINGLES | {(SINGLE, "task1"): lost} | found, tmp_path)
+  assert summary["results"][0]["failure"] == "task1: the loss is nan"
+  assert summary["results"][1]["delta_mtl"] is None
+  main, auxiliary = lines(tmp_path).values()
+  assert main["single task"][0] == "diverged"
+  assert main["equal"][:1] + main["equal"][5:6] == ["51.0 ± 1.4", "-"]
+  assert auxiliary["gcs"] == ["61.0 ± 1.4", "62.0 ± 1.4", "-"]
+  assert summary["conclusions"] == []
 
 
 def domains_single():
