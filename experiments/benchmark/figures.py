@@ -20,25 +20,26 @@ def draw(
   single: Outcome,
   outcomes: Mapping[str, Outcome],
   folder: pathlib.Path,
+  metrics: Mapping[str, str],
 ) -> None:
-  """Writes all figures that the rows give."""
+  """Writes all figures that the rows give; `metrics` says what each task is judged by."""
   if not is_main():
     return
-  finished = [row for row in rows if not row["failure"]]
+  finished = [row for row in rows if known(row)]
   compared = finished[1:]  # without the baseline
   if compared:
-    changes = np.array(
-      [[np.mean(row["values"]["relative_change"][t]) for t in config.tasks] for row in compared]
-    )
+    by_task = [row["values"]["relative_change"] for row in compared]
+    # A task that is not counted may have no change: null in JSON.
+    changes = np.array([[np.mean(np.array(c[t], float)) for t in config.tasks] for c in by_task])
     counted = [t not in config.not_counted for t in config.tasks]
     comparison.plot_heat_map(
       folder / "heat_map.png",
       changes,
       [row["name"] for row in compared],
       [t if c else f"{t}*" for t, c in zip(config.tasks, counted, strict=True)],
-      title="accuracy against single-task training,\nrelative change (%)"
+      title=f"{_measured(metrics)} against single-task training,\nrelative change (%)"
       + ("" if all(counted) else "; * not in Delta_MTL"),
-      limit=max(float(np.abs(changes[:, counted]).max()), 1e-3),
+      limit=max(float(np.nanmax(np.abs(changes[:, counted]), initial=0)), 1e-3),
     )
   comparison.plot_trade_off(
     folder / "cost.png",
@@ -50,26 +51,49 @@ def draw(
   )
   if len(config.tasks) > 1:
     first, second = config.tasks[:2]
-    accuracies = {row["name"]: row["values"]["accuracy"] for row in finished}
+    values = {
+      row["name"]: [row["values"][metrics[t]][t] for t in (first, second)] for row in finished
+    }
     comparison.plot_trade_off(
       folder / "trade_off.png",
-      {name: (values[first], values[second]) for name, values in accuracies.items()},
-      xlabel=f"{first}: test accuracy (%)",
-      ylabel=f"{second}: test accuracy (%)",
+      {name: (mine[0], mine[1]) for name, mine in values.items()},
+      xlabel=f"{first}: test {_measured(metrics, first)}",
+      ylabel=f"{second}: test {_measured(metrics, second)}",
       title="trade-off between two tasks",
       reference=SINGLE,
     )
-  curves = {
-    name: outcome.by_task("validation", "accuracy")
-    for name, outcome in outcomes.items()
-    if not outcome.failure
-  }
-  alone = single.by_task("validation", "accuracy")
-  comparison.plot_panels(
-    folder / "curves.png",
-    curves or {SINGLE: alone},
-    xlabel="epoch",
-    ylabel="validation accuracy (%)",
-    title="mean over seeds; dotted: single-task training",
-    reference=alone,
-  )
+  for metric in dict.fromkeys(metrics.values()):
+    curves = {
+      name: lines
+      for name, outcome in outcomes.items()
+      if not outcome.failure and (lines := outcome.by_task("validation", metric))
+    }
+    alone = single.by_task("validation", metric)
+    if not alone:
+      continue  # one's own data may have no validation part
+    several = "" if len(set(metrics.values())) == 1 else f"_{metric}"
+    comparison.plot_panels(
+      folder / f"curves{several}.png",
+      curves or {SINGLE: alone},
+      xlabel="epoch",
+      ylabel=f"validation {_NAMES[metric]}",
+      title="mean over seeds; dotted: single-task training",
+      reference=alone,
+    )
+
+
+_NAMES = {"accuracy": "accuracy (%)", "mae": "mean absolute error"}
+
+
+def _measured(metrics: Mapping[str, str], task: str | None = None) -> str:
+  """What is on an axis or in a title."""
+  if task is not None:
+    return _NAMES[metrics[task]]
+  kinds = sorted({_NAMES[metric].removesuffix(" (%)") for metric in metrics.values()})
+  return " or ".join(kinds)
+
+
+def known(row: Row) -> bool:
+  """Whether a row has a Delta_MTL."""
+  delta = row["delta_mtl"]
+  return not row["failure"] and delta is not None and None not in delta
