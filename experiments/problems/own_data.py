@@ -41,13 +41,15 @@ class OwnDataOptions:
 def is_own(dataset: str) -> bool:
   """Whether a data set is a table or an image folder, by its path, and no name.
 
-  A folder of the current directory that TFDS prepared is none.
+  Names may have a slash too, and a folder that TFDS prepared is none of one's own.
   """
   path = pathlib.Path(dataset).expanduser()
-  if path.suffix.lower() in MANIFEST_SUFFIXES or (os.sep in dataset and path.suffix != ".npz"):
+  if path.suffix.lower() in MANIFEST_SUFFIXES:
     return True
-  if dataset == "digits" or not path.is_dir():
+  if path.suffix == ".npz" or dataset == "digits":
     return False
+  if not path.is_dir():
+    return dataset.startswith((".", "~", os.sep)) or dataset.endswith(os.sep)
   return not any(any(path.glob(f"{depth}dataset_info.json")) for depth in ("*/", "*/*/"))
 
 

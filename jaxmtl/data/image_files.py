@@ -112,6 +112,14 @@ def read_image(path: pathlib.Path, form: Form, row: str = "") -> np.ndarray:
   Raises:
     ValueError: Naming row and file, if it is no image, has transparent pixels, or a mode without a
       range; 16-bit images are scaled.
+
+  Example:
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   Image.new("RGB", (30, 20), "red").save(f"{folder}/a.png")
+    ...   image = read_image(pathlib.Path(folder) / "a.png", Form(3, 8))
+    >>> image.shape, image[0, 0].tolist()
+    ((8, 8, 3), [255, 0, 0])
   """
 
   def read(image: Image.Image) -> np.ndarray:

@@ -40,7 +40,7 @@ def load_files(
   image_size: int | None = None,
   seed: int = 0,
 ) -> FileSplits:
-  """Open images of one's own: a folder with a sub-folder a class, or a table with a column a task.
+  r"""Open images of one's own: a folder with a sub-folder a class, or a table with a column a task.
 
   The heads of all files are looked at here; pixels are read where an example is asked for, or all
   at once by `ImageFiles.load`. Images have one channel where none of them has colours, else 3;
@@ -65,9 +65,19 @@ def load_files(
     ValueError: If something does not fit; it names file and row.
 
   Example:
-    >>> splits = load_files("photos/labels.csv", image_size=64)  # doctest: +SKIP
-    >>> splits.train.load()["image"].shape, splits.classes  # doctest: +SKIP
-    ((600, 64, 64, 3), {'kind': ('cat', 'dog'), 'age': ()})
+    >>> import pathlib, tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   table = pathlib.Path(folder) / "labels.csv"
+    ...   rows = ["path,kind,age"]
+    ...   for i in range(10):
+    ...     Image.new("RGB", (30, 20)).save(f"{folder}/{i}.png")
+    ...     rows.append(f"{i}.png,{('cat', 'dog')[i % 2]},{i / 2}")
+    ...   _ = table.write_text("\n".join(rows))
+    ...   splits = load_files(table, image_size=16)
+    ...   arrays = splits.train.load()
+    >>> arrays["image"].shape, splits.classes
+    ((6, 16, 16, 3), {'kind': ('cat', 'dog'), 'age': ()})
   """
   file = pathlib.Path(path).expanduser()
   if file.suffix.lower() in MANIFEST_SUFFIXES:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments.problems.images import image_problem
-from experiments.problems.own_data import load_images, train_feed
+from experiments.problems.own_data import is_own, load_images, train_feed
 from experiments.runner.feeds import Call, DeviceFeed, DomainFeed, HostFeed, Rows, Zip
 from experiments.runner.job import Job, Recipe
 from experiments.runner.mesh import Layout
@@ -237,3 +237,15 @@ def test_files_in_memory_and_from_the_host_are_the_same_images(table):
   one, other = (ids(train_feed(images, 4, "host", 1)) for images in (lazy, loaded))
   for leaf, same in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
     np.testing.assert_array_equal(leaf, same)
+
+
+def test_a_path_is_told_from_a_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "photos" / "cats").mkdir(parents=True)
+  (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
+  (tmp_path / "mnist" / "3.0.1" / "dataset_info.json").touch()
+  own = ("photos", "photos/", "./photos", "labels.csv", "a/b.Parquet", "./gone")
+  for path in (*own, str(tmp_path / "photos")):
+    assert is_own(path), path
+  for name in ("digits", "mnist", "cifar100", "mnist_corrupted/shot_noise", "a/b.npz"):
+    assert not is_own(name), name
