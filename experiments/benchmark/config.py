@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 from experiments.problems.multi_digits import TASKS, DigitsOptions
+from experiments.problems.own_data import OwnDataOptions, is_own
 from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
 from experiments.runner.methods import WEIGHTINGS, Method
 from jaxmtl import models
@@ -24,32 +26,52 @@ class Config:
     *("upgrad", "gradvac", "db_mtl", "dwa+pcgrad"),
   )
   """Weightings, aggregators, or weighting+aggregator."""
-  tasks: tuple[str, ...] = TASKS
-  """Tasks of multi-digits: left, right, sum, parity and noise, or some of them."""
+  tasks: tuple[str, ...] = ()
+  """Tasks of multi-digits: left, right, sum, parity and noise; or columns of a table of one's own.
+  All where none is named."""
   not_counted: tuple[str, ...] = ("noise",)
   """Tasks left out of Delta_MTL: near chance, a relative change says nothing."""
   architecture: str = "hps"
   """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
   digits: DigitsOptions = DigitsOptions()
+  own_data: OwnDataOptions = OwnDataOptions()
   network: NetworkOptions = NetworkOptions()
   training: TrainingOptions = TrainingOptions()
   run: RunOptions = RunOptions(workdir="runs/benchmark")
 
-  def check(self) -> dict[str, Method]:
-    """The methods; raises ValueError, naming the option, where one does not fit."""
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit, whatever the data hold."""
     for part in (self.digits, self.network, self.training, self.run):
       part.check()
+    self.own_data.check(self.digits.dataset)
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
-    if unknown := [task for task in self.tasks if task not in TASKS]:
-      raise ValueError(f"tasks {unknown} are not known; multi-digits has {', '.join(TASKS)}.")
-    if not self.counted:
-      raise ValueError(f"Delta_MTL needs a task that counts; of tasks {self.tasks} none does.")
-    methods = {name: Method.parse(name) for name in self.methods}
-    for method in methods.values():
-      method.build(len(self.tasks), 1)  # raises where a method does not take so many tasks
-    return methods
+    for name in self.methods:
+      Method.parse(name)
+    if not self.own:
+      self.of(TASKS)
+
+  def of(self, known: Sequence[str]) -> Config:
+    """The same with the tasks that are learned; raises ValueError where the data do not have them.
+
+    Args:
+      known: tasks of the data.
+    """
+    if unknown := [task for task in self.tasks if task not in known]:
+      raise ValueError(f"tasks {unknown} are not known; the data have {', '.join(known)}.")
+    config = dataclasses.replace(self, tasks=self.tasks or tuple(known))
+    if not config.counted:
+      raise ValueError(f"Delta_MTL needs a task that counts; of tasks {config.tasks} none does.")
+    for name in self.methods:
+      # Raises where a method does not take so many tasks.
+      Method.parse(name).build(len(config.tasks), 1)
+    return config
+
+  @property
+  def own(self) -> bool:
+    """Whether the images are a folder or a table of one's own."""
+    return is_own(self.digits.dataset)
 
   @property
   def counted(self) -> list[str]:

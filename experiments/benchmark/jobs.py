@@ -6,22 +6,24 @@ import optax
 
 from experiments.benchmark.config import Config
 from experiments.problems.images import ImageTasks, image_problem
+from experiments.problems.own_data import train_feed
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
-from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Recipe
 from experiments.runner.methods import Method, update_of
 
 
-def plan(config: Config, images: ImageTasks, methods: dict[str, Method]) -> list[Job]:
+def plan(config: Config, images: ImageTasks) -> list[Job]:
   """Single tasks first, then methods; all of one network start at the same parameters."""
   rate = config.training.learning_rate
   recipe = Recipe(
     lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps)), config.training.epochs
   )
-  feed = DeviceFeed(images.parts["train"], config.training.batch_size)
-  given = identity_of(config.digits, config.training, without=("epochs",))
-  given |= config.network.identity | {"data_seed": config.run.seed}
+  seed, kind = config.run.seed, config.own_data.feed
+  feed = train_feed(images, config.training.batch_size, kind, seed)
+  given = {} if config.own else identity_of(config.digits)
+  given |= identity_of(config.training, without=("epochs",)) | config.network.identity
+  given |= {"data_seed": seed, "feed": kind, **images.identity}
 
   def jobs(tasks: tuple[str, ...], named: dict[str, Method]) -> list[Job]:
     architecture = config.architecture if len(tasks) > 1 else "hps"
@@ -49,4 +51,4 @@ def plan(config: Config, images: ImageTasks, methods: dict[str, Method]) -> list
     ]
 
   singles = [job for task in config.tasks for job in jobs((task,), {f"single_{task}": Method()})]
-  return singles + jobs(config.tasks, methods)
+  return singles + jobs(config.tasks, {name: Method.parse(name) for name in config.methods})

@@ -11,83 +11,112 @@ import numpy as np
 
 from experiments.benchmark import figures
 from experiments.benchmark.config import Config
+from experiments.benchmark.figures import known
+from experiments.problems.images import LOWER_IS_BETTER
 from experiments.runner import report
 from experiments.runner.job import Outcome
 from experiments.runner.report import SINGLE, Row, cell
-from jaxmtl.training.results import Table, relative_change
+from jaxmtl.training.results import Table
+
+_NAMES = {"accuracy": "accuracy", "mae": "mean absolute error"}
+_UNITS = {"accuracy": " (%)", "mae": ""}
 
 
 def write(
-  config: Config, outcomes: Mapping[str, Outcome], folder: pathlib.Path, partial: str | None = None
+  config: Config,
+  outcomes: Mapping[str, Outcome],
+  folder: pathlib.Path,
+  partial: str | None = None,
+  metrics: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-  """Writes table, figures and results of what there is so far; nothing before the baselines."""
+  """Writes table, figures and results of what there is so far; nothing before the baselines.
+
+  Args:
+    config: the options.
+    outcomes: by name of the job.
+    folder: where files go.
+    partial: what there is so far, or None when all is there.
+    metrics: what each task is judged by; accuracy where None.
+  """
+  metrics = metrics or dict.fromkeys(config.tasks, "accuracy")
   singles = {t: outcomes[f"single_{t}"] for t in config.tasks if f"single_{t}" in outcomes}
   if len(singles) < len(config.tasks):
     return {}
   single = report.together(SINGLE, singles)
   methods = {name: outcomes[name] for name in config.methods if name in outcomes}
-  rows = [_row(config, name, o, single) for name, o in {SINGLE: single, **methods}.items()]
+  rows = [_row(config, name, o, single, metrics) for name, o in {SINGLE: single, **methods}.items()]
   summary = report.write_report(
     folder,
     "benchmark",
     dataclasses.asdict(config),
     rows,
-    [Table(_title(config), _header(config), [_cells(config, row) for row in rows])],
+    [_table(config, rows, metrics)],
     conclusions=_conclusions(config, rows),
     partial=partial,
   )
-  figures.draw(config, rows, single, methods, folder)
+  figures.draw(config, rows, single, methods, folder, metrics)
   return summary
 
 
-def _row(config: Config, name: str, outcome: Outcome, single: Outcome) -> Row:
+def _row(
+  config: Config, name: str, outcome: Outcome, single: Outcome, metrics: Mapping[str, str]
+) -> Row:
   further: dict[str, Any] = {}
-  if not outcome.failure:
-    everything = report.against(outcome, single, config.tasks)
-    mine, alone = (
-      np.stack([o.values["accuracy"][t] for t in config.tasks], -1) for o in (outcome, single)
-    )
-    changes = relative_change(mine, alone)
+  changes = report.changes(outcome, single, config.tasks, metrics, LOWER_IS_BETTER)
+  if changes is not None:
     further = {
       "relative_change": {t: changes[:, i] for i, t in enumerate(config.tasks)},
-      "delta_mtl_all_tasks": {"all": everything},
+      "delta_mtl_all_tasks": {"all": changes.mean(-1)},
     }
-  delta = report.against(outcome, single, config.counted)
+  delta = report.against(outcome, single, config.counted, metrics, LOWER_IS_BETTER)
   return report.row(name, outcome, further=further, delta=delta)
 
 
-def _title(config: Config) -> str:
+def _table(config: Config, rows: list[Row], metrics: Mapping[str, str]) -> Table:
+  header = _header(config, metrics)
+  return Table(_title(config, metrics), header, [_cells(config, row, metrics) for row in rows])
+
+
+def _title(config: Config, metrics: Mapping[str, str]) -> str:
   architecture = "" if config.architecture == "hps" else f"{config.architecture} of "
+  data = f"Images of {config.digits.dataset}" if config.own else config.digits.describe()
+  kinds = sorted(set(metrics.values()))
+  measured = " or ".join(f"{_NAMES[kind]}{_UNITS[kind]}" for kind in kinds)
   return (
-    f"{config.digits.describe()}, {architecture}{config.network.describe()}, "
-    f"{config.training.epochs} epochs, {config.run.seeds} seed(s): test accuracy (%) after the "
+    f"{data}, {architecture}{config.network.describe()}, "
+    f"{config.training.epochs} epochs, {config.run.seeds} seed(s): test {measured} after the "
     f"last epoch, Delta_MTL over {', '.join(config.counted)}; Adam, learning rate "
     f"{config.training.learning_rate:g} for every method"
   )
 
 
-def _header(config: Config) -> list[str]:
+def _header(config: Config, metrics: Mapping[str, str]) -> list[str]:
   uncounted = [t for t in config.tasks if t in config.not_counted]
   with_all = [f"Delta_MTL with {', '.join(uncounted)} (%)"] if uncounted else []
   steps = f"ms a step, {config.run.seeds} seed(s)"
-  return ["method", *config.tasks, "Delta_MTL (%)", *with_all, steps]
+  mixed = len(set(metrics.values())) > 1
+  tasks = [f"{t}: {_NAMES[metrics[t]]}{_UNITS[metrics[t]]}" if mixed else t for t in config.tasks]
+  return ["method", *tasks, "Delta_MTL (%)", *with_all, steps]
 
 
-def _cells(config: Config, row: Row) -> list[str]:
-  columns = len(_header(config))
+def _cells(config: Config, row: Row, metrics: Mapping[str, str]) -> list[str]:
+  columns = len(_header(config, metrics))
   if row["failure"]:
     return [row["name"], "diverged", *["-"] * (columns - 2)]
-  accuracy = [cell(row["values"]["accuracy"][t]) for t in config.tasks]
+  values = [
+    cell(row["values"][metrics[t]][t], 3 if metrics[t] in LOWER_IS_BETTER else 1)
+    for t in config.tasks
+  ]
   deltas = [row["delta_mtl"]]
   if len(config.counted) < len(config.tasks):
     deltas.append(row["values"]["delta_mtl_all_tasks"]["all"])
-  texts = ["0" if row["name"] == SINGLE else cell(values) for values in deltas]
-  return [row["name"], *accuracy, *texts, f"{row['ms_per_step']:.1f}"]
+  texts = ["0" if row["name"] == SINGLE else cell(delta) for delta in deltas]
+  return [row["name"], *values, *texts, f"{row['ms_per_step']:.1f}"]
 
 
 def _conclusions(config: Config, rows: list[Row]) -> list[str]:
   """The method with the highest Delta_MTL against equal weights, where both are there."""
-  finished = {row["name"]: row["delta_mtl"] for row in rows[1:] if not row["failure"]}
+  finished = {row["name"]: row["delta_mtl"] for row in rows[1:] if known(row)}
   others = [name for name in finished if name != "equal"]
   if "equal" not in finished or not others:
     return []

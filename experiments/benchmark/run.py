@@ -9,6 +9,8 @@ from experiments.benchmark import report
 from experiments.benchmark.config import PRESETS, Config
 from experiments.benchmark.jobs import plan
 from experiments.problems import multi_digits
+from experiments.problems.images import ImageTasks, metric_of
+from experiments.problems.own_data import describe, load_images
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -30,19 +32,40 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     ValueError: for options that do not fit, before anything is compiled or written, or a baseline
       that diverges: nothing could be compared with it.
   """
-  methods = config.check()
-  jobs = plan(config, multi_digits.load(config.digits, config.run.seed), methods)
+  config.check()
+  images = load(config)
+  config = config.of(tuple(images.tasks))
+  jobs = plan(config, images)
+  metrics = {task: metric_of(images.tasks[task]) for task in config.tasks}
   root = pathlib.Path(workdir or config.run.workdir)
   runner = config.run.runner(root)
   folder = report_folder(config, root)
 
   def so_far(outcomes: dict[str, Outcome]) -> None:
-    report.write(config, outcomes, folder, f"{len(outcomes)} of {len(jobs)} trainings")
+    report.write(config, outcomes, folder, f"{len(outcomes)} of {len(jobs)} trainings", metrics)
 
   outcomes = runner.run_all(jobs, after_each=so_far)
-  summary = report.write(config, outcomes, folder)
+  summary = report.write(config, outcomes, folder, metrics=metrics)
   say(f"Results and figures are in {folder}.")
   return summary
+
+
+def load(config: Config) -> ImageTasks:
+  """The images: multi-digits, or one's own."""
+  digits, own, seed = config.digits, config.own_data, config.run.seed
+  if not config.own:
+    return multi_digits.load(digits, seed)
+  images = load_images(
+    digits.dataset,
+    image_size=digits.image_size,
+    seed=seed,
+    tasks=config.tasks,
+    regression=own.regression,
+    classification=own.classification,
+    in_memory=own.feed == "device",
+  )
+  say(describe(digits.dataset, images))
+  return images
 
 
 def main(args: list[str] | None = None) -> None:

@@ -47,11 +47,13 @@ class ImageTasks(NamedTuple):
       missing; or sources of such examples.
     tasks: by name.
     statistics: mean and deviation of the training images' channels.
+    identity: what tells these images from others, for a job's; empty where options say it.
   """
 
   parts: dict[str, Any]
   tasks: dict[str, Task]
   statistics: tuple[Any, Any]
+  identity: Mapping[str, Any] = {}
 
   @property
   def shape(self) -> tuple[int, ...]:
@@ -67,10 +69,11 @@ class ImageTasks(NamedTuple):
   def labels_missing(self) -> bool:
     """Whether a training label is missing."""
     train = self.parts["train"]
-    if not isinstance(train, Mapping):
+    labels = train if isinstance(train, Mapping) else getattr(train, "labels", None)
+    if labels is None:
       return True  # nobody knows without reading all
     return any(
-      (train[t] < 0).any() if task.classes else np.isnan(train[t]).any()
+      (labels[t] < 0).any() if task.classes else np.isnan(labels[t]).any()
       for t, task in self.tasks.items()
     )
 
@@ -83,6 +86,14 @@ def of_splits(splits: Any) -> ImageTasks:
   }
   tasks = {task: Task(count) for task, count in splits.num_classes.items()}
   return ImageTasks(found, tasks, data.channel_statistics(splits.train.images))
+
+
+def metric_of(task: Task) -> str:
+  """The metric that a task is judged by."""
+  return "accuracy" if task.classes else "mae"
+
+
+LOWER_IS_BETTER = ("mae",)
 
 
 def image_problem(
@@ -110,6 +121,7 @@ def image_problem(
     describe: the backbone's name and options, so that the network can be rebuilt from its weights.
   """
   kinds = {t: images.tasks[t] for t in tasks}
+  linear = heads is None
   heads = heads or {t: nn.Dense(kind.outputs) for t, kind in kinds.items()}
   name = architecture if len(tasks) > 1 else "hps"
   options = {"anneal_steps": anneal_steps} if name == "ltb" else {}
@@ -134,7 +146,7 @@ def image_problem(
   if numbers:
     metrics["mae"] = mean_absolute_error(numbers, {t: kinds[t].scale for t in numbers})
   described = {}
-  if describe is not None and architecture in ("hps", name):
+  if describe is not None and linear:
     described = {
       **describe,
       "architecture": name,

@@ -16,12 +16,16 @@ class DigitsOptions:
   """The images."""
 
   dataset: str = "digits"
-  """What is overlaid: digits, a .npz file, or the name of a prepared TFDS set, such as mnist."""
+  """What is overlaid: digits, a .npz file, or the name of a prepared TFDS set, such as mnist. Or
+  images of one's own, as they are: a folder with a sub-folder a class, or a .csv or .parquet table
+  with a column path and one a task."""
   data_dir: str | None = None
   """Folder of the TFDS sets."""
   train_images: int = 4000
+  """That are made of digits."""
   image_size: int | None = None
-  """Side in pixels, 1.25 to 2 times the digits' (10 to 16); on smaller images they overlap more."""
+  """Side in pixels. Of multi-digits 1.25 to 2 times the digits' (10 to 16): on smaller images they
+  overlap more. Images of one's own are scaled and their centre is cut out."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""

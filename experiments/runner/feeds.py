@@ -165,13 +165,28 @@ class DomainFeed:
     return jax.tree.map(lambda leaf: leaf[plan, jnp.arange(self._domains)], chunk)
 
 
+class Rows:
+  """Arrays in memory as a source of examples, for `HostFeed`."""
+
+  def __init__(self, examples: Mapping[str, Any]):
+    """Takes arrays by name with the same leading axis."""
+    self._examples = dict(examples)
+
+  def __len__(self) -> int:
+    return len(next(iter(self._examples.values())))
+
+  def __getitem__(self, index: Any) -> dict[str, Any]:
+    return {name: values[index] for name, values in self._examples.items()}
+
+
 class HostFeed:
   """Data of any size on the host, read by Grain: a few batches at a time are on the device.
 
   All runs see the same batches. Every process reads its own share of each.
   """
 
-  most = 16
+  # Of a chunk, at most: steps, and bytes on this process.
+  _STEPS, _BYTES = 16, 2**28
 
   def __init__(self, source: Any, batch_size: int, seed: int = 0):
     """Says what is read.
@@ -181,6 +196,8 @@ class HostFeed:
       batch_size: examples a step, of all processes together.
       seed: of the order.
     """
+    one = source[0] if hasattr(source, "__getitem__") else source.images[0]
+    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(one))
     processes = jax.process_count()
     self._source, self._seed = source, seed
     self.batch_size = min(batch_size, len(source) // processes * processes)
@@ -191,6 +208,7 @@ class HostFeed:
         f"{batch_size} of {len(source)} examples."
       )
     self.steps = len(source) // processes // self._share
+    self.most = max(1, min(self._STEPS, self._BYTES // max(1, size * self._share)))
 
   @property
   def axes(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from experiments.runner import store
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main, say
-from jaxmtl.training.results import Table, delta_mtl, markdown_table, mean_spread, print_table
+from jaxmtl.training.results import Table, markdown_table, mean_spread, print_table, relative_change
 
 Row = dict[str, Any]
 SINGLE = "single task"
@@ -59,13 +59,43 @@ def row(
 
 
 def against(
-  outcome: Outcome, single: Outcome, tasks: Sequence[str], metric: str = "accuracy"
+  outcome: Outcome,
+  single: Outcome,
+  tasks: Sequence[str],
+  metric: str | Mapping[str, str] = "accuracy",
+  lower_is_better: Collection[str] = (),
 ) -> np.ndarray | None:
-  """Delta_MTL by seed over some tasks, of one metric; None where one diverged."""
+  """Delta_MTL by seed over some tasks; None where one diverged, NaN as in `changes`."""
+  found = changes(outcome, single, tasks, metric, lower_is_better)
+  return None if found is None else found.mean(-1)
+
+
+def changes(
+  outcome: Outcome,
+  single: Outcome,
+  tasks: Sequence[str],
+  metric: str | Mapping[str, str] = "accuracy",
+  lower_is_better: Collection[str] = (),
+) -> np.ndarray | None:
+  """Changes in per cent against single-task training, `[seeds, T]`.
+
+  Args:
+    outcome: what is compared.
+    single: single-task training.
+    tasks: which ones.
+    metric: of all tasks, or each task's own.
+    lower_is_better: the metrics that are errors.
+
+  Returns:
+    Them, NaN where single-task training has zero: no change is relative to it; or None where one
+    of both diverged.
+  """
   if outcome.failure or single.failure:
     return None
-  mine, alone = (np.stack([o.values[metric][t] for t in tasks], -1) for o in (outcome, single))
-  return delta_mtl(mine, alone)
+  of = {t: metric if isinstance(metric, str) else metric[t] for t in tasks}
+  mine, alone = (np.stack([o.values[of[t]][t] for t in tasks], -1) for o in (outcome, single))
+  alone = np.where(alone == 0, np.nan, alone)
+  return relative_change(mine, alone, [of[t] in lower_is_better for t in tasks])
 
 
 def together(name: str, outcomes: Mapping[str, Outcome]) -> Outcome:

@@ -13,8 +13,13 @@ from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, ar
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.hierarchies import class_levels
+from jaxmtl.data.image_files import Form, ImageFiles, common_form, find_images, read_image
+from jaxmtl.data.image_folder import read_image_folder
+from jaxmtl.data.labelled_files import LabelledFiles
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
+from jaxmtl.data.manifest import read_manifest
 from jaxmtl.data.multi_digits import multi_digits
+from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
@@ -29,7 +34,11 @@ __all__ = [
   "DomainImages",
   "EvalBatches",
   "FaceSplits",
+  "FileSplits",
+  "Form",
   "ImageDataset",
+  "ImageFiles",
+  "LabelledFiles",
   "PropertyImages",
   "PropertySplits",
   "Splits",
@@ -40,11 +49,14 @@ __all__ = [
   "by_domain",
   "channel_statistics",
   "class_levels",
+  "common_form",
   "digits_ink",
   "epoch_indices",
   "eval_batches",
+  "find_images",
   "labelled_fraction",
   "load",
+  "load_files",
   "load_steel",
   "load_tasks",
   "load_ucf101",
@@ -54,5 +66,8 @@ __all__ = [
   "random_crop",
   "random_dihedral",
   "random_flip",
+  "read_image",
+  "read_image_folder",
+  "read_manifest",
   "stratified_split",
 ]

@@ -5,13 +5,19 @@ import io
 import numpy as np
 from PIL import Image
 
+from jaxmtl.data.pixels import eight_bit
+
 
 def decode(encoded: bytes, channels: int, size: int | None = None) -> np.ndarray:
   """Decode a JPEG, PNG, ... file to uint8 ``[height, width, channels]``, 1 or 3 channels."""
   with Image.open(io.BytesIO(encoded)) as file:
-    image = file.convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(image if size is None else _square(image, size))
-  return pixels[..., None] if channels == 1 else pixels
+    return pixels_of(eight_bit(file, channels), size)
+
+
+def pixels_of(image: Image.Image, size: int | None = None) -> np.ndarray:
+  """An image of mode `L` or `RGB` as uint8 ``[height, width, channels]``, square where resized."""
+  pixels = np.asarray(image if size is None else _square(image, size))
+  return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def resize_all(images: np.ndarray, size: int) -> np.ndarray:

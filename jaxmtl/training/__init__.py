@@ -9,6 +9,7 @@ from jaxmtl.training.metrics import MetricsWriter
 from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
 from jaxmtl.training.stop import Stopped, stop_on_signal, stop_requested
+from jaxmtl.training.trained import Trained, load_trained
 from jaxmtl.training.weights import load_weights, save_weights
 
 __all__ = [
@@ -21,12 +22,14 @@ __all__ = [
   "Stopped",
   "TrainState",
   "TrainStep",
+  "Trained",
   "TrainingDiverged",
   "batches_of",
   "check_finite",
   "evaluator",
   "fit",
   "in_steps",
+  "load_trained",
   "load_weights",
   "predict",
   "save_weights",

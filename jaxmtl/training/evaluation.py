@@ -61,7 +61,9 @@ def batches_of(
       chosen = slice(rows.start, rows.stop)
       batch = {name: np.asarray(values[chosen]) for name, values in examples.items()}
     else:
-      found = [examples[i] for i in rows]
+      # Sources of files and of TFDS read several at once sooner.
+      several = getattr(examples, "__getitems__", None)
+      found = several(list(rows)) if several else [examples[i] for i in rows]
       batch = {name: np.stack([np.asarray(e[name]) for e in found]) for name in found[0]}
     missing = batch_size - len(rows)
     batch["valid"] = np.ones(len(rows), bool)

@@ -1,0 +1,144 @@
+"""A trained network from its folder alone: its description, its weights, its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmtl import data, models
+from jaxmtl.training.evaluation import predict
+from jaxmtl.training.weights import load_weights
+
+DESCRIPTION, WEIGHTS = "network.json", "weights.safetensors"
+# All else in a description is an option of the backbone.
+_KNOWN = ("backbone", "architecture", "shape", "statistics", "tasks")
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A network of images with tasks, of one or more training runs (seeds).
+
+  Attributes:
+    tasks: by name: names of the classes, or their numbers as text; none for a number.
+    shape: of an image, `[height, width, channels]`.
+    runs: how many seeds there are.
+  """
+
+  tasks: Mapping[str, tuple[str, ...]]
+  shape: tuple[int, int, int]
+  runs: int
+  _model: nn.Module
+  _variables: Any
+  _description: Mapping[str, Any]
+
+  def predict(self, images: Any, *, batch_size: int = 250) -> dict[str, np.ndarray]:
+    """What the network says, mean over its runs.
+
+    Args:
+      images: uint8 `[N, height, width, channels]`, or a source of examples with an `image`, such as
+        `data.ImageFiles`, of which a batch at a time is in memory.
+      batch_size: images at a time.
+
+    Returns:
+      By task: probabilities of the classes `[N, classes]`, the mean of the runs' probabilities; or
+      numbers `[N]` in the unit of the training data, the mean of the runs' numbers.
+
+    Raises:
+      ValueError: if images have another shape, or are not uint8.
+    """
+    one = images[0]["image"] if not hasattr(images, "dtype") else images[0]
+    if tuple(one.shape) != tuple(self.shape) or one.dtype != np.uint8:
+      raise ValueError(
+        f"images must be uint8 of shape {tuple(self.shape)}, got {one.dtype} of {one.shape}."
+      )
+    mean, std = (np.asarray(x, np.float32) for x in self._description["statistics"])
+
+    def answers(variables: Any, image: jax.Array) -> Any:
+      outputs: Any = self._model.apply(variables, data.normalize(image, mean, std))
+      return {task: self._answer(task, outputs[task]) for task in self.tasks}
+
+    def apply(variables: Any, batch: Any) -> Any:
+      found = jax.vmap(answers, (0, None))(variables, batch["image"])
+      return jax.tree.map(lambda x: x.mean(0), found)
+
+    examples = {"image": images} if hasattr(images, "dtype") else images
+    return predict(apply, self._variables, examples, batch_size=batch_size)
+
+  def _answer(self, task: str, output: jax.Array) -> jax.Array:
+    if self.tasks[task]:
+      return jax.nn.softmax(output, axis=-1)
+    kind = self._description["tasks"][task]
+    return output[..., 0] * kind["scale"] + kind["mean"]
+
+
+def load_trained(folder: str | pathlib.Path) -> Trained:
+  """Rebuilds a network that an experiment trained; no training data are needed.
+
+  Args:
+    folder: of a finished run, with `network.json` and `weights.safetensors`.
+
+  Returns:
+    The network.
+
+  Raises:
+    FileNotFoundError: if one of the files is not there.
+    ValueError: if they do not fit together; it names the folder.
+
+  Example:
+    >>> network = load_trained("runs/benchmark/equal")  # doctest: +SKIP
+    >>> images = data.ImageFiles(paths, {}, data.Form(3, 64))  # doctest: +SKIP
+    >>> network.predict(images)["kind"].argmax(-1)  # doctest: +SKIP
+  """
+  folder = pathlib.Path(folder)
+  for name in (DESCRIPTION, WEIGHTS):
+    if not (folder / name).is_file():
+      raise FileNotFoundError(
+        f"{folder} has no {name}: it is no finished run of a network that can be rebuilt."
+      )
+  try:
+    description = json.loads((folder / DESCRIPTION).read_text())
+    kinds = description["tasks"]
+    tasks = {t: _names(kind) for t, kind in kinds.items()}
+    options = {k: v for k, v in description.items() if k not in _KNOWN and v is not None}
+    # JSON and a command line have 16.0 for 16 channels.
+    whole = {k: int(v) for k, v in options.items() if isinstance(v, float) and v == int(v)}
+    backbone = models.create(description["backbone"], **{**options, **whole})
+    heads = {t: nn.Dense(kind["classes"] or 1) for t, kind in kinds.items()}
+    model = models.multi_task(description["architecture"], backbone, heads)
+    shape = tuple(description["shape"])
+  except (KeyError, TypeError, json.JSONDecodeError) as error:
+    raise ValueError(f"{folder / DESCRIPTION} does not describe a network ({error!r}).") from None
+  variables = load_weights(folder / WEIGHTS)
+  image = jnp.zeros((1, *shape), jnp.float32)
+  wanted = jax.eval_shape(model.init, jax.random.key(0), image)
+  _check(folder, wanted, variables)
+  runs = len(jax.tree.leaves(variables)[0])
+  return Trained(tasks, shape, runs, model, variables, description)
+
+
+def _names(kind: Mapping[str, Any]) -> tuple[str, ...]:
+  names: Sequence[str] = kind["names"] or [str(i) for i in range(kind["classes"])]
+  return tuple(names)
+
+
+def _check(folder: pathlib.Path, wanted: Any, found: Any) -> None:
+  """Raises ValueError where weights are missing or of another shape."""
+  flat = {jax.tree_util.keystr(k): x for k, x in jax.tree_util.tree_leaves_with_path(found)}
+  for key, leaf in jax.tree_util.tree_leaves_with_path(wanted):
+    name = jax.tree_util.keystr(key)
+    if models.PENALTIES in name:
+      continue
+    shape = flat[name].shape[1:] if name in flat else None
+    if shape != leaf.shape:
+      raise ValueError(
+        f"{folder}: the network of {DESCRIPTION} has {name} of shape {leaf.shape}, {WEIGHTS} has "
+        f"{'none' if shape is None else shape}."
+      )
