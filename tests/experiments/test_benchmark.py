@@ -80,7 +80,9 @@ def test_figures_have_one_colour_a_method_and_rows_where_they_were_measured(outc
   single = together("single task", singles)
   methods = {name: outcomes[name] for name in SMALL.methods}
   rows = report.write(SMALL, outcomes, tmp_path)["results"]
-  found = figures.draw(SMALL, rows, single, methods, tmp_path)
+  found = figures.draw(
+    SMALL, rows, single, methods, tmp_path, dict.fromkeys(SMALL.tasks, "accuracy")
+  )
   assert {path.name for path in tmp_path.glob("*.png")} == set(found)
   colors = plots.palette(["single task", *SMALL.methods])
   for file in ("cost.png", "trade_off.png"):
