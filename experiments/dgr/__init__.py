@@ -18,10 +18,10 @@ scikit-learn) learn each task from their features.
 
 Writes under `--workdir`: config.json, results.json, results.md (the tables), curves.png, cost.png
 (gain against time), sweep.png, probes.png, tsne.png and, for each training, a folder with
-metrics.jsonl, TensorBoard events, checkpoints, weights.safetensors, outcome.json and, once its
-encoder was measured, frozen.json. The same command goes on after a stop; what is there already is
-neither trained nor measured again. Tables and figures are written anew after each training. The
-last epoch is reported; nothing is chosen on the test set.
+metrics.jsonl, TensorBoard events, checkpoints, weights.safetensors and outcome.json, later
+frozen.json and tsne.json, what its encoder gave. The same command goes on after a stop; what is
+there already is neither trained nor measured again. Tables and figures are written anew after each
+training. The last epoch is reported; nothing is chosen on the test set.
 
 Reference: Shin, Do and Son, "Learning Representation for Multitask Learning through Self-Supervised
 Auxiliary Learning", 2024.

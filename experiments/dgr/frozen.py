@@ -13,7 +13,7 @@ from experiments.dgr.config import Config
 from experiments.dgr.jobs import heads_of
 from experiments.problems.images import ImageTasks, encoder
 from experiments.runner import embeddings, store
-from experiments.runner.job import Outcome
+from experiments.runner.job import WEIGHTS, Outcome
 from experiments.runner.mesh import is_main
 from jaxmtl import regularization
 
@@ -23,11 +23,11 @@ UNIVERSALITY = "universality"
 _HEADS, _KEY = 5, 1234
 # Test images in a map.
 _POINTS = 800
-_FILE = "frozen.json"
+_VALUES, _MAP = "frozen.json", "tsne.json"
 
 
 class Frozen:
-  """Measures the encoders of an experiment, each once: figures are kept beside its weights."""
+  """Measures the encoders of an experiment, each once: what it gave is kept beside its weights."""
 
   def __init__(self, config: Config, images: ImageTasks):
     """Takes training images to learn from, and test images."""
@@ -38,19 +38,17 @@ class Frozen:
     self._train = {name: values[: config.probe_images] for name, values in train.items()}
     self._test = test
     self._shown = {name: values[:_POINTS] for name, values in test.items()}
-    self._maps: dict[str, np.ndarray] = {}
 
   def values(self, outcome: Outcome) -> dict[str, dict[str, list[float]]]:
     """By seed, by what it is and by task: test accuracy in per cent of each probe, universality."""
     if not is_main():  # which alone writes what comes of it
       return {}
-    saved = store.read_json(outcome.folder / _FILE)
-    if saved is not None and saved["probe_images"] == self._config.probe_images:
-      return saved["values"]
-    values = store.plain(self._measure(outcome))
-    found = {"probe_images": self._config.probe_images, "values": values}
-    store.write_json(outcome.folder / _FILE, found)
-    return values
+    limit = self._config.probe_images
+    saved = _kept(outcome, _VALUES)
+    if saved is None or saved["probe_images"] != limit:
+      saved = store.plain({"probe_images": limit, "values": self._measure(outcome)})
+      store.write_json(outcome.folder / _VALUES, saved)
+    return saved["values"]
 
   def shown_labels(self, task: str) -> np.ndarray:
     """Classes of the examples in a map."""
@@ -63,12 +61,13 @@ class Frozen:
 
   def map(self, outcome: Outcome) -> np.ndarray:
     """Features of test images in the plane, of the first seed, `[N, 2]`."""
-    if outcome.name not in self._maps:
-      (features,) = embeddings.features(
-        self._encode, jax.tree.map(lambda leaf: leaf[:1], outcome.variables), self._shown
-      )
-      self._maps[outcome.name] = embeddings.tsne(features, name=outcome.name)
-    return self._maps[outcome.name]
+    points = _kept(outcome, _MAP)
+    if points is None:
+      first = jax.tree.map(lambda leaf: leaf[:1], outcome.variables)
+      (features,) = embeddings.features(self._encode, first, self._shown)
+      points = store.plain(embeddings.tsne(features, name=outcome.name))
+      store.write_json(outcome.folder / _MAP, points)
+    return np.array(points)
 
   def _measure(self, outcome: Outcome) -> dict[str, dict[str, list[float]]]:
     variables = outcome.variables
@@ -96,3 +95,11 @@ class Frozen:
       return jax.tree.map(jnp.mean, found)
 
     return measure
+
+
+def _kept(outcome: Outcome, name: str) -> Any:
+  """What a file beside the weights holds, None where they are newer."""
+  path, weights = outcome.folder / name, outcome.folder / WEIGHTS
+  if not path.exists() or path.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+    return None
+  return store.read_json(path)
