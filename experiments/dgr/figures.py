@@ -41,8 +41,13 @@ def draw(
     title="gain against cost",
     reference=SINGLE,
   )
-  alone = single.by_task("validation", "accuracy")
-  curves = {name: o.by_task("validation", "accuracy") for name, o in finished.items()}
+
+  def lines(outcome: Outcome) -> dict[str, np.ndarray]:
+    # In the order of the tasks, whichever a compiled function gave them.
+    return {t: outcome.curve("validation", "accuracy", t) for t in config.tasks}
+
+  alone = lines(single)
+  curves = {name: lines(outcome) for name, outcome in finished.items()}
   comparison.plot_panels(
     folder / "curves.png",
     curves or {SINGLE: alone},
