@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
-from jaxmtl.training.comparison import panel_grid
-from jaxmtl.training.plots import COLORS
 
 from experiments.auto_lambda.config import Config
 from experiments.auto_lambda.jobs import MULTI_TASK, Key
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
+from jaxmtl.plots import COLORS, panel_grid
 
 # Lines that a panel can show apart; of more tasks those with the largest and smallest values.
 _LINES = 7

@@ -15,6 +15,7 @@ from experiments.runner.measure import accuracy, mean_absolute_error
 from jaxmtl import data, losses, models, training
 
 Augment = Callable[[Any, jax.Array], jax.Array]
+OnFeatures = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 
 class Task(NamedTuple):
@@ -165,8 +166,23 @@ def image_problem(
   )
 
 
+def encoder(images: ImageTasks, backbone: nn.Module) -> Callable[[Any, Any], Any]:
+  """`(variables, batch) -> features` of a network with one backbone (hps), not in training."""
+
+  def encode(variables: Any, batch: Any) -> Any:
+    own = {name: tree["backbone"] for name, tree in variables.items() if "backbone" in tree}
+    return backbone.apply(own, data.normalize(batch["image"], *images.statistics))
+
+  return encode
+
+
 def losses_fn(model: nn.Module, kinds: Mapping[str, Task], missing: bool) -> Callable[..., Any]:
-  """Cross-entropy of classes, squared error of numbers; a task without labels has no part."""
+  """Cross-entropy of classes, squared error of numbers; a task without labels has no part.
+
+  What it returns takes, beside `train_step`'s arguments, `on_features`, where one backbone is
+  shared (hps): `(variables, features, batch, losses [T]) -> (losses [T], metrics)`, for terms of a
+  loss that look at the features.
+  """
 
   def valid(task: str, batch: Any) -> Any:
     if not missing:
@@ -179,19 +195,30 @@ def losses_fn(model: nn.Module, kinds: Mapping[str, Task], missing: bool) -> Cal
     return losses.mean_squared_error(output[..., 0], batch[task], valid(task, batch))
 
   def all_losses(
-    params: Any, model_state: Any, batch: Any, key: jax.Array, tasks: jax.Array | None = None
+    params: Any,
+    model_state: Any,
+    batch: Any,
+    key: jax.Array,
+    tasks: jax.Array | None = None,
+    on_features: OnFeatures | None = None,
   ) -> Any:
+    variables = {"params": params, **model_state}
+    options: Any = {
+      "train": True,
+      "mutable": ["batch_stats", models.PENALTIES],
+      "rngs": {"dropout": key},
+    }
     outputs: Any
-    outputs, updated = model.apply(
-      {"params": params, **model_state},
-      batch["image"],
-      train=True,
-      mutable=["batch_stats", models.PENALTIES],
-      rngs={"dropout": key},
-    )
+    if on_features is None:
+      outputs, updated = model.apply(variables, batch["image"], **options)
+    else:
+      features, updated = model.apply(variables, batch["image"], method="encode", **options)
+      outputs, updated = model.apply({**variables, **updated}, features, method="decode", **options)
     found = jnp.stack([loss(t, outputs[t], batch) for t in kinds])
     found += models.task_penalties(updated, tuple(kinds))
-    metrics = {}
+    metrics: dict[str, jax.Array] = {}
+    if on_features is not None:
+      found, metrics = on_features(variables, features, batch, found)
     if all(kind.classes for kind in kinds.values()) and not missing:
       right = [jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in kinds]
       metrics["train_accuracy"] = jnp.stack(right)

@@ -1,6 +1,5 @@
-"""The DGR experiment: what it writes, what chooses the weight, and its options."""
+"""The DGR experiment's own: what the sweep chooses, what depends on what, regularised problems."""
 
-import dataclasses
 import json
 
 import jax
@@ -8,13 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import dgr, dgr_training
-from experiments.dgr import PRESETS, run
-from experiments.dgr_tables import PAPER
-from jaxmtl import data
+from experiments.dgr import figures, report
+from experiments.dgr.config import PRESETS
+from experiments.dgr.images import DataOptions
+from experiments.dgr.jobs import SWEEP, Plan, best_weight
+from experiments.dgr.paper import PAPER
+from experiments.dgr.run import main, run
+from experiments.runner import embeddings
+from experiments.runner.config import override
+from experiments.runner.job import Outcome
+from experiments.runner.run import Runner
 
 pytestmark = pytest.mark.usefixtures("one_layer")
-SMALL = dataclasses.replace(
+SMALL = override(
   PRESETS["quick"],
   tasks=("parity",),
   methods=("equal",),
@@ -31,6 +36,7 @@ SMALL = dataclasses.replace(
   num_dummies=2,
   probe_images=30,
 )
+TWO = override(SMALL, tasks=("left", "parity"), compared=("sam", "pta"))
 
 
 @pytest.fixture(scope="module")
@@ -39,28 +45,69 @@ def workdir(tmp_path_factory):
   return folder, run(SMALL, folder)
 
 
-def test_it_writes_what_it_promises(workdir):
-  folder, outcome = workdir
-  figures = ("curves.png", "cost.png", "sweep.png", "probes.png", "tsne.png")
-  assert all((folder / name).stat().st_size for name in ("config.json", "results.md", *figures))
-  assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(outcome))
-  names = [row["method"] for row in outcome["results"]]
-  assert names == ["single task", "equal", "equal+dgr"]
-  for row in outcome["results"][1:]:
-    assert np.shape(row["probes"]["parity"]["SVM"]) == np.shape(row["delta_mtl"]) == (2,)
-    assert np.isfinite(row["universality"]["parity"]).all()
-  settings = [(row["weight"], row["num_dummies"]) for row in outcome["sweep"]]
+@pytest.fixture(scope="module")
+def images():
+  return SMALL.data.load(0).images
+
+
+def test_the_sweep_chooses_the_weight_on_validation(workdir):
+  folder, summary = workdir
+  settings = [(row["weight"], row["num_dummies"]) for row in summary["sweep"]]
   assert settings == [(0.1, 1), (0.1, 2), (1e-3, 1), (1e-3, 2)]
-  best = max(outcome["sweep"][1::2], key=lambda row: np.mean(row["validation_accuracy"]))
-  assert outcome["weight"] == best["weight"]
+  with_two = summary["sweep"][1::2]
+  best = max(with_two, key=lambda row: row["validation_accuracy"]["parity"])
+  assert summary["weight"] == best["weight"]
   table = (folder / "results.md").read_text()
   assert f"DGR with 2 dummies and weight {best['weight']:g}" in table
   assert "| weight | d = 1 | d = 2 |" in table
+  assert "Delta_MTL: equal+dgr" in table
+
+
+def test_the_best_weight_is_that_with_as_many_dummies_as_methods_have():
+  sweep = [
+    {"weight": weight, "num_dummies": count, "validation_accuracy": {"a": value, "b": 50.0}}
+    for weight, count, value in ((0.1, 1, 90.0), (0.1, 2, 60.0), (0.01, 1, 50.0), (0.01, 2, 70.0))
+  ]
+  assert best_weight(SMALL, sweep) == 0.01
+  assert best_weight(override(SMALL, num_dummies=1), sweep) == 0.1
+
+
+def test_frozen_encoders_are_measured_by_seed(workdir):
+  _, summary = workdir
+  single, *others = summary["results"]
+  assert set(single["values"]) == {"accuracy"}
+  for row in others:
+    probes = {f"probe_{name}" for name in embeddings.PROBES}
+    assert set(row["values"]) == {"accuracy", "universality", *probes}
+    for by_task in row["values"].values():
+      assert np.shape(by_task["parity"]) == np.shape(row["delta_mtl"]) == (2,)
+      assert np.isfinite(by_task["parity"]).all()
+
+
+def test_measured_encoders_are_not_measured_again(workdir, monkeypatch):
+  folder, summary = workdir
+  measured = []
+
+  def probes(*_, name, **__):
+    measured.append(name)
+    return {name: {"parity": [50.0, 60.0]} for name in embeddings.PROBES}
+
+  monkeypatch.setattr(embeddings, "probes", probes)
+  monkeypatch.setattr(embeddings, "tsne", None)  # nothing is mapped anew
+  assert run(SMALL, folder)["results"] == summary["results"]
+  assert measured == []
+  # What is trained would be written anew.
+  written = {path: path.stat().st_mtime_ns for path in folder.glob("*/weights.safetensors")}
+  other = run(override(SMALL, probe_images=20), folder)
+  assert measured == ["equal", "equal+dgr"]
+  assert written == {p: p.stat().st_mtime_ns for p in folder.glob("*/weights.safetensors")}
+  assert other["results"][1]["values"]["probe_SVM"]["parity"] == [50, 60]
+  assert (folder / "probe_images=20" / "results.json").exists()
 
 
 def test_settings_of_the_sweep_start_alike_and_weigh_differently(workdir):
   folder, _ = workdir
-  (line,) = (folder / "equal+dgr_0.1x1_0.1x2_0.001x1_0.001x2_of2" / "metrics.jsonl").open()
+  (line,) = (folder / SWEEP / "metrics.jsonl").open()
   norms = np.array(json.loads(line)["dummy_gradient_norm"])
   assert norms.shape == (4, 1)
   # One and two dummies differ from the start; weights only move the encoder apart.
@@ -68,59 +115,205 @@ def test_settings_of_the_sweep_start_alike_and_weigh_differently(workdir):
   assert 0 < abs(norms[0] - norms[2]) < abs(norms[0] - norms[1])
 
 
-@pytest.mark.parametrize("kind", ["sam", "pta"])
-def test_what_dgr_is_compared_with_trains_too(kind, tmp_path, monkeypatch):
+def test_a_job_depends_on_its_own_options_alone(images):
+  def identities(**changes):
+    config = override(TWO, methods=("equal", "cagrad"), **changes)
+    plan = Plan(config, images, config.check())
+    return {job.name: dict(job.identity) for job in [*plan.before(), *plan.with_dgr(0.1)]}
+
+  usual = identities()
+  dgr, everything = {"equal+dgr", "cagrad+dgr"}, set(usual)
+  assert everything == {
+    *("single_left", "single_parity", "equal", "equal+sam", "equal+pta", "cagrad", SWEEP, *dgr)
+  }
+  for changes, changed in (
+    ({"weights": (1.0, 2.0)}, {SWEEP}),
+    ({"dummy_counts": (2, 1)}, {SWEEP}),
+    ({"dummy_counts": (1, 2, 5)}, {SWEEP, *dgr}),  # five are drawn, so the first two are others
+    ({"num_dummies": 1}, {"equal+pta", *dgr}),
+    ({"estimator": "autodiff"}, {SWEEP, *dgr}),
+    ({"radius": 0.5}, {"equal+sam"}),
+    ({"probe_images": 7}, set()),
+    ({"data_dir": "elsewhere"}, set()),
+    ({"hidden": 4}, everything),
+    ({"flip": True}, everything),
+    ({"image_size": 12}, everything),
+    ({"learning_rate": 1.0}, everything),
+  ):
+    now = identities(**changes)
+    assert {name for name in usual if now[name] != usual[name]} == changed, changes
+  assert SWEEP not in identities(weight=0.5)
+  # Faces are the same whatever the seed, and however many digits there would be.
+  faces = DataOptions("utkface")
+  assert faces.identity(0) == faces.identity(1) == DataOptions("utkface", None, 7).identity(0)
+
+
+@pytest.mark.parametrize("name", ["equal+sam", "equal+pta", "equal+dgr"])
+@pytest.mark.parametrize("hidden", [0, 3])
+def test_regularised_problems_train(name, hidden, images):
   """By shapes alone: compiling would take ten times as long."""
+  config = override(TWO, hidden=hidden)
+  plan = Plan(config, images, config.check())
+  (job,) = [j for j in [*plan.before(), *plan.with_dgr(0.1)] if j.name == name]
+  batch = {"image": np.zeros((5, 10, 10, 1), np.uint8)} | {t: np.zeros(5, int) for t in TWO.tasks}
 
-  def shapes_only(init, first_seed, num_seeds, *args, repeat=1):
-    keys = jax.vmap(jax.random.key)(jax.numpy.arange(num_seeds * repeat))
-    return jax.eval_shape(jax.vmap(init), keys, *args)
+  def train(setting):
+    key = jax.random.key(0)
+    state = job.start(job.update, key, job.problem.init(key, setting))
+    return state, job.update.update(state, job.problem.prepare(key, batch))
 
-  monkeypatch.setattr(dgr_training, "init_seeds", shapes_only)
-  parts = data.multi_digits(num_examples=(40, 10, 10), size=10)
-  trainer = dgr_training.RegularizedTrainer(SMALL, parts, tmp_path)
-  network = trainer._network(("parity",), kind, [dgr_training.Setting(0.0, 1)])
-  step = trainer.step(network.losses_fn, 1, dgr_training.parse("equal", 1))
-  state = shapes_only(lambda key, v: dgr_training._start(step, key, v), 0, 2, network.variables)
-  batch = {"image": np.zeros((2, 5, 10, 10, 1), np.float32), "parity": np.zeros((2, 5), int)}
-  after, metrics = jax.eval_shape(jax.vmap(step.update), state, batch)
-  assert metrics["losses"].shape == metrics["train_accuracy"].shape == (2, 1)
+  setting = jax.tree.map(lambda leaf: leaf[0], job.settings)
+  state, (after, metrics) = jax.eval_shape(train, setting)
   assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert metrics["losses"].shape == metrics["train_accuracy"].shape == (2,)
+  assert ("dummy_gradient_norm" in metrics) == (name == "equal+dgr")
   decoders = jax.tree.leaves(after.params.get("decoders", {}))
-  assert [leaf.shape[:2] for leaf in decoders] == ([(2, 2)] * 2 if kind == "pta" else [])
-  assert set(dgr_training.network_variables({"params": after.params, **after.model_state})) == {
-    *("params", "batch_stats")
+  leaves = 2 * 2 * (2 if hidden else 1)  # kernel and bias, tasks, layers
+  assert [leaf.shape[0] for leaf in decoders] == ([2] * leaves if name == "equal+pta" else [])
+  variables = job.variables(after)
+  assert set(variables) == {"params", "batch_stats"}
+  assert set(variables["params"]) == {"backbone", "heads_left", "heads_parity"}
+
+
+def test_weights_on_disk_are_the_networks_alone(workdir):
+  folder, _ = workdir
+  alone, with_dgr = (
+    Outcome(n, (), {}, [], 0, 0, 0, None, folder / n).variables for n in ("equal", "equal+dgr")
+  )
+  assert jax.tree.structure(alone) == jax.tree.structure(with_dgr)
+
+
+class NothingMeasured:
+  """In place of `Frozen`."""
+
+  def values(self, outcome):
+    return {}
+
+  def map(self, outcome):
+    return np.arange(6.0).reshape(3, 2)
+
+  def shown_labels(self, task):
+    return np.array([0, 1, 1])
+
+  def class_names(self, task):
+    return ("even", "odd")
+
+
+def outcome(name, tasks, values, failure=None, folder=None):
+  row = {"epoch": 1, "step": 3, "seconds": 0.3}
+  row["validation"] = {"accuracy": {t: values for t in sorted(tasks)[::-1]}}
+  found = {} if failure else {"accuracy": {t: np.array(values) for t in tasks}}
+  return Outcome(name, tasks, found, [row], 100.0, 1.0, 0.1, failure, folder)
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+  home = tmp_path / "home"
+  return {
+    "single_left": outcome("single_left", ("left",), [50.0, 60.0], folder=home),
+    "single_parity": outcome("single_parity", ("parity",), [50.0, 60.0], folder=home),
+    "equal": outcome("equal", TWO.tasks, [55.0, 66.0], folder=home),
+    "equal+sam": outcome("equal+sam", TWO.tasks, [1.0, 2.0], "the loss is nan", home),
+    SWEEP: outcome(SWEEP, TWO.tasks, [56.0, 57.0, 58.0, 54.0], folder=home),
   }
 
 
-def test_options_that_do_not_fit_are_named(tmp_path):
-  for message, options in {
-    "must start with equal": {"methods": ("cagrad",)},
-    r"compared_on has \['dwa'\]": {"compared_on": ("dwa",)},
-    "dummy_counts with num_dummies=3": {"num_dummies": 3},
-    "one shared encoder.*got architecture='mmoe'": {"architecture": "mmoe"},
-    "hidden must not be negative": {"hidden": -1},
-    r"tasks \['age'\] are not among the data's: left": {"tasks": ("age",)},
-  }.items():
-    with pytest.raises(ValueError, match=message):
-      run(dataclasses.replace(SMALL, **options), tmp_path / "none")
-  assert not (tmp_path / "none").exists()
+def test_what_there_is_so_far_is_written_and_marked(outcomes, tmp_path):
+  few = {"single_left": outcomes["single_left"]}
+  assert report.write(TWO, few, NothingMeasured(), tmp_path, partial="1 of 7 trainings") == {}
+  summary = report.write(TWO, outcomes, NothingMeasured(), tmp_path, partial="5 of 7 trainings")
+  assert [row["name"] for row in summary["results"]] == ["single task", "equal", "equal+sam"]
+  np.testing.assert_allclose(summary["results"][1]["delta_mtl"], [10, 10])
+  assert summary["weight"] is None
+  table = (tmp_path / "results.md").read_text()
+  assert "**Partial: 5 of 7 trainings.**" in table
+  assert "a weight still to be chosen" in table
+  assert "| equal+sam | diverged | - | - | - |" in table
+  for name in ("curves.png", "cost.png", "sweep.png", "tsne.png"):
+    assert (tmp_path / name).exists(), name
+
+
+def test_figures_show_the_numbers(outcomes, tmp_path, monkeypatch):
+  drawn = {}
+
+  def keep(path, *args, **options):
+    drawn[path.name] = args, options
+
+  for name in ("plot_heat_map", "plot_trade_off", "plot_panels"):
+    monkeypatch.setattr(figures.comparison, name, keep)
+  monkeypatch.setattr(figures.pictures, "plot_embeddings", keep)
+  report.write(TWO, outcomes, NothingMeasured(), tmp_path)
+  (values, weights, counts), _ = drawn["sweep.png"]
+  # Against equal's first seed, 55.
+  np.testing.assert_allclose(values, [[3, -1], [1, 2]])
+  assert (weights, counts) == (["weight 0.001", "weight 0.1"], ["d = 1", "d = 2"])
+  (points,), _ = drawn["cost.png"]
+  assert list(points) == ["single task", "equal"]
+  assert points["single task"][0] == 200  # of both tasks' networks
+  (panels,), options = drawn["curves.png"]
+  assert set(panels) == {"equal"}
+  assert tuple(panels["equal"]) == tuple(options["reference"]) == TWO.tasks
+  (maps, classes), options = drawn["tsne.png"]
+  assert list(maps) == list(classes) == ["left: equal", "parity: equal"]
+  assert options["names"]["parity: equal"] == ("even", "odd")
+
+
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
+    (SWEEP, "the sweep diverged: the loss is nan; leave the largest weights out"),
+    ("single_parity", "the baseline of task 'parity' diverged: the loss is nan"),
+  ],
+)
+def test_nothing_rests_on_what_diverged(name, message, tmp_path, monkeypatch):
+  def run_all(self, jobs, **_):
+    failures = {name: "the loss is nan"}
+    return {j.name: outcome(j.name, j.problem.tasks, [0.0], failures.get(j.name)) for j in jobs}
+
+  monkeypatch.setattr(Runner, "run_all", run_all)
+  with pytest.raises(ValueError, match=message):
+    run(SMALL, tmp_path)
+
+
+def test_presets_hold_and_the_paper_has_their_rows():
   for preset in PRESETS.values():
     preset.check()
   assert {f"{m}{s}" for m in PRESETS["paper"].methods for s in ("", "+dgr")} <= set(PAPER)
-  with pytest.raises(SystemExit, match="no faces of UTKFace"):
-    dgr.main(["--preset", "utkface", "--data-dir", str(tmp_path)])
+  assert all(set(row["accuracy"]) == {"age", "gender", "ethnicity"} for row in PAPER.values())
+
+
+def test_published_figures_stand_beside_ours_task_by_task(tmp_path):
+  config = override(PRESETS["utkface"], tasks=("gender", "age"), methods=("equal",), seeds=1)
+  singles = {
+    f"single_{t}": outcome(f"single_{t}", (t,), [50.0], folder=tmp_path / "a") for t in config.tasks
+  }
+  found = {**singles, "equal": outcome("equal", config.tasks, [60.0])}
+  row = report.write(config, found, NothingMeasured(), tmp_path)["results"][1]
+  assert row["paper"]["accuracy"]["age"] == 53.91
+  assert (
+    "| equal | 60.0 | 60.0 | 20.0 | 91.5 | 53.9 | 2.7 |" in (tmp_path / "results.md").read_text()
+  )
 
 
 def test_faces_are_read_and_skipped_files_counted(tmp_path, capsys):
   for name in ("1_0_0_1.jpg", "25_1_2_1.jpg", "70_1_4_1.jpg", "3_1_1.jpg"):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / name)
-  config = dataclasses.replace(PRESETS["utkface"], data_dir=str(tmp_path), image_size=8)
+  options = DataOptions("utkface", str(tmp_path), image_size=8)
   with pytest.raises(ValueError, match="share must leave examples on both sides"):
-    dgr._load(config)
+    options.load(0)
   for age in range(10, 30):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / f"{age}_0_0_2.jpg")
-  parts, skipped = dgr._load(config)
+  images, skipped = options.load(0)
   assert skipped == ("3_1_1.jpg",)
   assert "1 file(s) skipped" in capsys.readouterr().out
-  assert jax.tree.map(len, parts.test.labels) == {"age": 5, "gender": 5, "ethnicity": 5}
+  assert options.describe(len(skipped)) == "UTKFace at 8 px, 1 file(s) skipped"
+  counts = {t: len(images.parts["test"][t]) for t in images.tasks}
+  assert counts == {"age": 5, "gender": 5, "ethnicity": 5}
+  assert images.tasks["gender"].names == ("male", "female")
+  assert images.shape == (8, 8, 3)
+
+
+def test_missing_faces_are_named_on_the_command_line(tmp_path):
+  with pytest.raises(SystemExit, match="no faces of UTKFace"):
+    main(["--preset", "utkface", "--data-dir", str(tmp_path), "--workdir", str(tmp_path / "none")])
+  assert not (tmp_path / "none").exists()

@@ -133,6 +133,37 @@ EXPERIMENTS = {
     option="--scale-first",
     wrong=(["--records", "0"], "records must be at least 1"),
   ),
+  "dgr": Case(
+    small={
+      **DIGITS,
+      "tasks": ("parity",),
+      "methods": ("equal",),
+      "compared": (),
+      "hidden": 0,
+      "weights": (0.1, 1e-3),
+      "dummy_counts": (1, 2),
+      "num_dummies": 2,
+      "probe_images": 30,
+    },
+    files=("curves.png", "cost.png", "sweep.png", "probes.png", "tsne.png"),
+    rows=("single task", "equal", "equal+dgr"),
+    bad=(
+      ({"methods": ("cagrad",)}, "must start with equal"),
+      ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known"),
+      ({"compared_on": ("dwa",)}, r"compared_on has \['dwa'\]"),
+      ({"num_dummies": 3}, "dummy_counts with num_dummies=3"),
+      ({"weight": None, "weights": ()}, r"the sweep needs weights, got \(\)"),
+      ({"dummy_counts": (0, 2)}, "dummy_counts must be at least 1 each"),
+      ({"estimator": "guess"}, "estimator must be one of exact, autodiff"),
+      ({"radius": 0.0}, "radius must be positive"),
+      ({"hidden": -1}, "hidden must not be negative"),
+      ({"probe_images": 0}, "probe_images must be at least 1"),
+      ({"tasks": ("age",)}, r"tasks \['age'\] are not among the data's: left"),
+      ({"tasks": ()}, "tasks must name at least one"),
+      ({"dataset": "utkface", "data_dir": "nowhere"}, "no faces of UTKFace"),
+    ),
+    option="--dummy-counts",
+  ),
 }
 
 

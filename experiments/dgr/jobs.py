@@ -1,0 +1,170 @@
+"""The trainings of the DGR experiment: single tasks, methods, what is put on them, the sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.dgr import regularize
+from experiments.dgr.config import Config
+from experiments.problems.images import ImageTasks, encoder, image_problem
+from experiments.problems.pretrained import first_weights
+from experiments.runner.config import identity_of
+from experiments.runner.feeds import DeviceFeed
+from experiments.runner.job import Job, Outcome, Problem, Recipe
+from experiments.runner.methods import Method, update_of
+from jaxmtl import data
+
+SWEEP = "sweep"
+
+
+def heads_of(config: Config, images: ImageTasks, tasks: tuple[str, ...]) -> dict[str, nn.Module]:
+  """One head a task, of one or two layers."""
+
+  def head(outputs: int) -> nn.Module:
+    if not config.hidden:
+      return nn.Dense(outputs)
+    return nn.Sequential([nn.Dense(config.hidden), nn.relu, nn.Dense(outputs)])
+
+  return {t: head(images.tasks[t].outputs) for t in tasks}
+
+
+class Plan:
+  """The jobs of a configuration: those that the sweep chooses for, and those before."""
+
+  def __init__(self, config: Config, images: ImageTasks, methods: dict[str, Method]):
+    """Makes what they share."""
+    self._config, self._images, self._methods = config, images, methods
+    rate = config.training.learning_rate
+    self._recipe = Recipe(
+      lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps)), config.training.epochs
+    )
+    self._feed = DeviceFeed(images.parts["train"], config.training.batch_size)
+    self._weights = first_weights(config.network)
+    self._given = {
+      **config.data.identity(config.run.seed),
+      **config.network.identity,
+      **identity_of(config.training, without=("epochs",)),
+      "hidden": config.hidden,
+      "flip": config.flip,
+    }
+    self._plain = self._problem(config.tasks)
+    penalty = config.penalty
+    encode = encoder(images, config.network.build())
+    some = {"image": jnp.zeros((2, *images.shape), jnp.uint8)}
+    heads = regularize.Heads(
+      heads_of(config, images, config.tasks), lambda variables: encode(variables, some)
+    )
+    self._dgr = regularize.dgr(self._plain, heads, penalty.num_drawn, penalty.estimator)
+    self._compared: dict[str, tuple[Problem, dict[str, Any]]] = {
+      "sam": (regularize.sam(self._plain, penalty.radius), {"radius": penalty.radius}),
+      "pta": (
+        regularize.pta(self._plain, heads, penalty.num_dummies),
+        {"num_decoders": penalty.num_dummies},
+      ),
+    }
+
+  def before(self) -> list[Job]:
+    """What does not depend on the penalty's weight, and the sweep, where there is one."""
+    config = self._config
+    jobs = [
+      self._job(f"single_{t}", self._problem((t,)), Method(), tasks=(t,)) for t in config.tasks
+    ]
+    for name, method in self._methods.items():
+      jobs.append(self._job(name, self._plain, method))
+      for kind in config.regularized[name][1:]:
+        problem, options = self._compared[kind]
+        identity = {"regularization": kind, **options}
+        jobs.append(self._job(f"{name}+{kind}", problem, method, **identity))
+    return jobs + self._sweep()
+
+  def with_dgr(self, weight: float) -> list[Job]:
+    """Each method with DGR of a weight."""
+    config = self._config
+    count, runs = config.penalty.num_dummies, config.run.seeds
+    settings = regularize.Penalty(np.full(runs, weight), np.full(runs, count))
+    options = {"weight": weight, "num_dummies": count, **self._dgr_identity}
+    return [
+      self._job(f"{name}+dgr", self._dgr, method, settings=settings, **options)
+      for name, method in self._methods.items()
+    ]
+
+  def _sweep(self) -> list[Job]:
+    """Equal weights with DGR, a run a setting, all of the first seed."""
+    tried = self._config.penalty.settings
+    if not tried:
+      return []
+    settings = regularize.Penalty(*(np.array(values) for values in zip(*tried, strict=True)))
+    seeds = [self._config.run.seed] * len(tried)
+    options = {"tried": tried, **self._dgr_identity}
+    method = self._methods["equal"]
+    return [self._job(SWEEP, self._dgr, method, seeds=seeds, settings=settings, **options)]
+
+  @property
+  def _dgr_identity(self) -> dict[str, Any]:
+    # How many are drawn decides which ones the first are.
+    penalty = self._config.penalty
+    return {
+      "regularization": "dgr",
+      "num_drawn": penalty.num_drawn,
+      "estimator": penalty.estimator,
+    }
+
+  def _problem(self, tasks: tuple[str, ...]) -> Problem:
+    config, network = self._config, self._config.network
+    return image_problem(
+      self._images,
+      tasks,
+      network.build(),
+      heads=heads_of(config, self._images, tasks),
+      augment=data.random_flip if config.flip else None,
+      describe={"backbone": network.backbone, "width": network.width, "hidden": config.hidden},
+    )
+
+  def _job(
+    self,
+    name: str,
+    problem: Problem,
+    method: Method,
+    *,
+    seeds: list[int] | None = None,
+    settings: regularize.Penalty | None = None,
+    **identity: Any,
+  ) -> Job:
+    return Job(
+      name=name,
+      problem=problem,
+      update=update_of(method, problem, self._recipe, self._feed.steps),
+      feed=self._feed,
+      recipe=self._recipe,
+      identity={**self._given, "tasks": problem.tasks, **method.identity, **identity},
+      parts=self._images.measured,
+      seeds=self._config.run.all_seeds if seeds is None else seeds,
+      settings=settings,
+      weights=self._weights,
+      variables=regularize.network_of,
+    )
+
+
+def swept(config: Config, outcome: Outcome) -> list[dict[str, Any]]:
+  """What each of the sweep's settings gave: validation accuracy in per cent by task."""
+  last = outcome.history[-1]["validation"]["accuracy"]
+  return [
+    {
+      "weight": weight,
+      "num_dummies": count,
+      "validation_accuracy": {t: last[t][run] for t in config.tasks},
+    }
+    for run, (weight, count) in enumerate(config.penalty.settings)
+  ]
+
+
+def best_weight(config: Config, sweep: list[dict[str, Any]]) -> float:
+  """The weight of the highest mean validation accuracy, with as many dummies as methods have."""
+  mine = [row for row in sweep if row["num_dummies"] == config.penalty.num_dummies]
+  best = max(mine, key=lambda row: np.mean(list(row["validation_accuracy"].values())))
+  return best["weight"]
