@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from experiments.problems.property_options import PropertyData, ScheduleOptions
+from experiments.problems.property_options import PropertyData, StepOptions
 from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
@@ -58,14 +58,14 @@ class Config:
   images: PropertyData = PropertyData()
   network: NetworkOptions = NetworkOptions(width=None)
   training: TrainingOptions = TrainingOptions(epochs=100, batch_size=32, learning_rate=1e-3)
-  schedule: ScheduleOptions = ScheduleOptions()
+  step: StepOptions = StepOptions()
   run: RunOptions = RunOptions(checkpoint_every="5", workdir="runs/fastcar")
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     for part in (self.labels, self.network, self.training, self.run):
       part.check()
-    self.schedule.check(self.run)
+    self.step.check(self.run)
     unknown = [name for name in self.approaches if name not in NAMES]
     twice = len(set(self.approaches)) < len(self.approaches)
     if not self.approaches or unknown or twice:
@@ -80,7 +80,7 @@ PRESETS = {
     width=16,
     epochs=30,
     learning_rate=0.01,
-    schedule=ScheduleOptions(schedule="cosine"),
+    schedule="cosine",
     adjust="scale",
     max_trials=12,
     checkpoint_every="10",
@@ -101,7 +101,8 @@ PRESETS = {
     image_size=96,
     backbone="resnet18",
     epochs=20,
-    schedule=ScheduleOptions(schedule="cosine", augment=True),
+    schedule="cosine",
+    augment=True,
     scale=400.0,
     seeds=2,
     checkpoint_every="2",

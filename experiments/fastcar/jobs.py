@@ -49,9 +49,9 @@ class Hybrid(NamedTuple):
 
 def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
   """`(name, targets, identity) -> job`: all jobs have one network, recipe and order of images."""
-  network, recipe_options = config.network, (config.training, config.schedule)
+  network, recipe_options = config.network, (config.training, config.step)
   given = property_options.common_identity(config.images, network, *recipe_options)
-  observe = property_options.observer(config.schedule, layout)
+  observe = property_options.observer(config.step, layout)
   image = jnp.asarray(parts.train.images)  # on the device once, whatever is learned of it
   # Targets with the same heads have the same losses: what does not decode them is compiled once.
   alike: dict[tuple[str, ...], tuple[Problem, Gradient]] = {}
@@ -59,7 +59,7 @@ def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
   def make(name: str, targets: Targets, identity: Mapping[str, Any]) -> Job:
     heads: dict[str, nn.Module] = {h: nn.Dense(size) for h, size in targets.heads.items()}
     model = models.MultiHead(network.build(), heads)
-    own = property_problem(parts, targets, model, augment=config.schedule.augment)
+    own = property_problem(parts, targets, model, augment=config.step.augment)
     feed = DeviceFeed(
       {**examples_of(parts.train, targets), "image": image}, config.training.batch_size
     )

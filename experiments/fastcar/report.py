@@ -64,7 +64,7 @@ def _title(config: Config, parts: data.PropertySplits) -> str:
   size = parts.train.images.shape[1]
   return (
     f"FastCAR: {parts.name}, {parts.property_name}, {len(parts.train)} images of {size} px, "
-    f"{config.network.describe()}, {config.training.epochs} epochs, {config.schedule.schedule} "
+    f"{config.network.describe()}, {config.training.epochs} epochs, {config.step.schedule} "
     f"schedule, {config.run.seeds} seed(s): test set after the last epoch; ± is the deviation over "
     "seeds"
   )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from experiments.grid.models import METHODS, Cell, network
 from experiments.problems.properties import CLASS, VALUE
-from experiments.problems.property_options import PropertyData, ScheduleOptions
+from experiments.problems.property_options import PropertyData, StepOptions
 from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
@@ -36,14 +36,14 @@ class Config:
   images: PropertyData = PropertyData()
   network: NetworkOptions = NetworkOptions(width=None)
   training: TrainingOptions = TrainingOptions(epochs=100, batch_size=32, learning_rate=1e-3)
-  schedule: ScheduleOptions = ScheduleOptions()
+  step: StepOptions = StepOptions()
   run: RunOptions = RunOptions(seeds=1, checkpoint_every="5", workdir="runs/grid")
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     for part in (self.network, self.training, self.run):
       part.check()
-    self.schedule.check(self.run)
+    self.step.check(self.run)
     check_positive(self, "num_experts")
     for name in ("architectures", "methods", "decoders"):
       values = getattr(self, name)
@@ -77,7 +77,7 @@ PRESETS = {
     width=16,
     epochs=8,
     learning_rate=0.003,
-    schedule=ScheduleOptions(schedule="cosine"),
+    schedule="cosine",
     checkpoint_every="4",
   ),
   "slice": override(
@@ -93,7 +93,7 @@ PRESETS = {
     decoders=(1,),
     epochs=4,
     learning_rate=0.003,
-    schedule=ScheduleOptions(schedule="cosine"),
+    schedule="cosine",
     checkpoint_every="2",
     workdir="runs/grid_slice",
   ),

@@ -18,21 +18,21 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
   """Jobs by model; those that differ in the method alone share a problem."""
   targets = pair_of(parts, standardise=config.standardise)
   feed = DeviceFeed(examples_of(parts.train, targets), config.training.batch_size)
-  recipe = property_options.recipe_of(config.training, config.schedule, feed.steps)
+  recipe = property_options.recipe_of(config.training, config.step, feed.steps)
   given = property_options.common_identity(
-    config.images, config.network, config.training, config.schedule
+    config.images, config.network, config.training, config.step
   ) | {"standardise": config.standardise}
   measured = {
     "validation": measured_of(parts.validation, targets),
     "test": measured_of(parts.test, targets),
   }
-  observe = property_options.observer(config.schedule, layout)
+  observe = property_options.observer(config.step, layout)
   steps = recipe.epochs * feed.steps
 
   def problem_of(architecture: str, decoder: int) -> Problem:
     backbone = config.network.build()
     model = network(architecture, decoder, backbone, targets.heads, config.num_experts, steps)
-    return property_problem(parts, targets, model, augment=config.schedule.augment)
+    return property_problem(parts, targets, model, augment=config.step.augment)
 
   problems = {(a, d): problem_of(a, d) for d in config.decoders for a in config.architectures}
 

@@ -64,7 +64,7 @@ def _title(config: Config, parts: data.PropertySplits) -> str:
   return (
     f"Grid: {parts.name}, {parts.property_name}{', standardised' if config.standardise else ''}, "
     f"{len(parts.train)} images of {size} px, {config.network.describe()}, "
-    f"{config.training.epochs} epochs, {config.schedule.schedule} schedule, {config.run.seeds} "
+    f"{config.training.epochs} epochs, {config.step.schedule} schedule, {config.run.seeds} "
     "seed(s): test set after the last epoch"
   )
 

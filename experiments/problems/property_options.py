@@ -48,7 +48,7 @@ class PropertyData:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScheduleOptions:
+class StepOptions:
   """What else there is to a step."""
 
   weight_decay: float = 1e-4
@@ -75,36 +75,36 @@ class ScheduleOptions:
 
   @property
   def identity(self) -> dict[str, Any]:
-    """What a job with this schedule depends on."""
+    """What a job with these options depends on."""
     return identity_of(self, without=() if self.schedule == "plateau" else ("patience",))
 
 
 def common_identity(
-  images: PropertyData, network: NetworkOptions, train: TrainingOptions, schedule: ScheduleOptions
+  images: PropertyData, network: NetworkOptions, train: TrainingOptions, step: StepOptions
 ) -> dict[str, Any]:
   """What every job depends on, whatever it learns."""
   given = identity_of(images, train, without=("epochs",))
-  return given | network.identity | schedule.identity
+  return given | network.identity | step.identity
 
 
-def recipe_of(train: TrainingOptions, schedule: ScheduleOptions, steps_per_epoch: int) -> Recipe:
+def recipe_of(train: TrainingOptions, step: StepOptions, steps_per_epoch: int) -> Recipe:
   """Adam with weight decay as PyTorch's, and a learning rate that falls."""
-  decay, rate = optax.add_decayed_weights(schedule.weight_decay), train.learning_rate
+  decay, rate = optax.add_decayed_weights(step.weight_decay), train.learning_rate
 
   def optimizer(steps: int) -> optax.GradientTransformation:
-    if schedule.schedule == "plateau":
-      return optax.chain(decay, optax.adam(rate), _held(_plateau(schedule)))
+    if step.schedule == "plateau":
+      return optax.chain(decay, optax.adam(rate), _held(_plateau(step)))
     total = max(steps, 2)
     falling = optax.warmup_cosine_decay_schedule(0.0, rate, min(steps_per_epoch, total - 1), total)
     return optax.chain(decay, optax.adam(falling))
 
   # A plateau does not know how many epochs follow.
-  return Recipe(optimizer, train.epochs, open_ended=schedule.schedule == "plateau")
+  return Recipe(optimizer, train.epochs, open_ended=step.schedule == "plateau")
 
 
-def _plateau(schedule: ScheduleOptions) -> optax.GradientTransformationExtraArgs:
+def _plateau(step: StepOptions) -> optax.GradientTransformationExtraArgs:
   # PyTorch's patience is the number of epochs that are borne, optax's the one that is too many.
-  return optax.contrib.reduce_on_plateau(0.1, schedule.patience + 1)
+  return optax.contrib.reduce_on_plateau(0.1, step.patience + 1)
 
 
 def _held(plateau: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
@@ -118,14 +118,14 @@ def _held(plateau: optax.GradientTransformationExtraArgs) -> optax.GradientTrans
 
 
 def observer(
-  schedule: ScheduleOptions, layout: Layout
+  step: StepOptions, layout: Layout
 ) -> Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, Any]]]:
   """A job's `after_epoch`: a plateau's state after an epoch with this validation loss, by run."""
-  if schedule.schedule != "plateau":
+  if step.schedule != "plateau":
     return lambda state, measured: (state, {})
 
   def one(state: Any, loss: jax.Array) -> Any:
-    return _plateau(schedule).update({}, state, value=loss)[1]
+    return _plateau(step).update({}, state, value=loss)[1]
 
   observe = layout.jit(layout.vmap(one, (0, 0)), RUNS)
 
