@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -61,6 +62,7 @@ class Runner:
       "evaluate_every": evaluate_every,
     }
     self._made: dict[Any, Any] = {}
+    self._programs = _Programs()
     self._plan = _Plan()
 
   def run_all(
@@ -115,21 +117,29 @@ class Runner:
     home = pathlib.Path(home)
     if why:
       say(f"{job.name}: {why}; this configuration goes to {home}.")
-    saved = agreed(lambda: self._on_disk(job))
+    epochs = min(until or job.recipe.epochs, job.recipe.epochs)
+    saved = agreed(lambda: self._on_disk(job, epochs))
     if saved is None:
       with contextlib.suppress(training.TrainingDiverged):
-        self._train(job, home, min(until or job.recipe.epochs, job.recipe.epochs))
+        self._train(job, home, epochs)
       saved = agreed(lambda: store.read_json(home / store.OUTCOME))
     outcome = store.outcome_from_json(job, saved, home)
     if outcome.failure and required:
       raise ValueError(f"{job.name} diverged: {outcome.failure}")
     return outcome
 
-  def _on_disk(self, job: Job) -> Any:
-    """The outcome that makes training needless, or None."""
+  def forget(self) -> None:
+    """Lets go of what was compiled and of first parameters: for long lists of unlike problems."""
+    self._made.clear()
+    self._programs = _Programs()
+    jax.clear_caches()
+
+  def _on_disk(self, job: Job, until: int | None = None) -> Any:
+    """The outcome that makes training up to an epoch needless, or None."""
     home, _ = store.find_home(self.folder, job)
     saved = store.read_json(home / store.OUTCOME)
-    if saved is None or (saved["epochs"] < job.recipe.epochs and not saved["failure"]):
+    epochs = job.recipe.epochs if until is None else until
+    if saved is None or (saved["epochs"] < epochs and not saved["failure"]):
       return None
     return saved
 
@@ -158,7 +168,7 @@ class Runner:
           history = writer.rows
         if first < steps:
           advance = _Advance(job, self.layout, self._every, first, self._plan)
-          advance.compile(state)
+          advance.compile(state, self._programs)
           try:
             state, _ = training.fit(
               state,
@@ -256,36 +266,37 @@ class _Advance:
     self._compiled: dict[tuple[int, int], Any] = {}
     self.compile_seconds = 0.0
 
-  def compile(self, state: Any) -> None:
-    """Compiles the calls of an epoch, before any is timed."""
-    steps = self._job.feed.steps
-    now, offset = self._where(self._step)
-    # A run that goes on within an epoch, with other cadences perhaps, gets back into step first.
-    needed = {(now, length) for length in self._lengths(offset)}
-    needed |= {(p, length) for p in range(len(self._job.phases)) for length in self._lengths(0)}
+  def compile(self, state: Any, programs: _Programs) -> None:
+    """Compiles all calls that are to come, before any is timed."""
     started = time.perf_counter()
     with _waiting(f"{self._job.name}: compiling"):
-      for phase, length in sorted(needed):
-        chunk = self._chunk((phase + 1) * steps - length, length)
-        self._compiled[phase, length] = self._lower(phase, length, state, chunk).compile()
+      # Of two epochs: training that goes on, perhaps in calls of another length than before, may
+      # start anywhere in the first one.
+      step, last = self._step, self._step + 2 * self._job.steps_per_epoch
+      while step < min(last, self._job.steps):
+        phase, length = self._next(step)
+        if (phase, length) not in self._compiled:
+          lowered = self._lower(phase, length, state, self._chunk(step, length))
+          self._compiled[phase, length] = programs.compile(lowered)
+        step += length
     self.compile_seconds = time.perf_counter() - started
-
-  def _lengths(self, offset: int) -> set[int]:
-    """Of the calls from a step of a pass to its end."""
-    steps = self._job.feed.steps
-    return {min(self._length, steps - at) for at in range(offset, steps, self._length)}
 
   def __call__(self, state: Any) -> tuple[Any, dict[str, Any]]:
     """The next steps."""
-    phase, offset = self._where(self._step)
-    length = min(self._length, self._job.feed.steps - offset)
+    phase, length = self._next(self._step)
     started = time.perf_counter()
     run = self._compiled[phase, length]
     state, metrics = run(state, self._chunk(self._step, length))
     metrics = jax.block_until_ready(metrics)
-    self._plan.took(self._job, length, time.perf_counter() - started, self.compile_seconds)
+    seconds = time.perf_counter() - started
+    self._plan.took(self._job, phase, length, seconds, self.compile_seconds)
     self._step += length
     return state, metrics
+
+  def _next(self, step: int) -> tuple[int, int]:
+    """The phase of a step, and how many steps the call that starts with it takes."""
+    phase, offset = self._where(step)
+    return phase, min(self._length, self._job.feed.steps - offset)
 
   def _where(self, step: int) -> tuple[int, int]:
     """The phase of a step, and how many steps of the phase's pass are behind it."""
@@ -315,7 +326,32 @@ class _Advance:
       **({"clock": update.clock} if isinstance(update, Phase) else {}),
     )
     mapped = layout.vmap(run, (0, feed.axes))
+    if layout.mesh is None:
+      # Arrays of a checkpoint name their device, which would make it another program.
+      shapes = (
+        jax.ShapeDtypeStruct(jnp.shape(x), x.dtype) for x in jax.tree.leaves((state, chunk))
+      )
+      state, chunk = jax.tree.unflatten(jax.tree.structure((state, chunk)), shapes)
     return layout.jit(mapped, [RUNS, ()], donate_argnums=0).lower(state, chunk)
+
+
+class _Programs:
+  """The last few compiled programs: jobs that differ in their data alone share one."""
+
+  most = 4
+
+  def __init__(self) -> None:
+    self._found: dict[Any, Any] = {}
+
+  def compile(self, lowered: Any) -> Any:
+    """The program, compiled unless the same text was lately."""
+    text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+    key = text, lowered.in_tree, lowered.out_tree
+    compiled = self._found.pop(key, None) or lowered.compile()
+    self._found[key] = compiled
+    while len(self._found) > self.most:
+      del self._found[next(iter(self._found))]
+    return compiled
 
 
 class _Plan:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import pytest
 
 from jaxmtl import models
+from jaxmtl.models.layers import PatchEmbed
 from jaxmtl.models.normalization import batch_norm
 
 
@@ -16,12 +17,34 @@ class OneLayer(nn.Module):
     return nn.relu(batch_norm(train, name="norm")(x))
 
 
+class OneStage(models.Backbone):
+  """A backbone of maps that compiles soon."""
+
+  def setup(self):
+    self.embed = PatchEmbed(4, 4)
+
+  @property
+  def stage_sizes(self):
+    return (1,)
+
+  def stem(self, images, train=False):
+    return self.embed(images)
+
+  def block(self, stage, index, x, train=False):
+    return nn.relu(x)
+
+  def readout(self, x, train=False):
+    return x.mean((1, 2))
+
+
 @pytest.fixture(scope="module")
 def one_layer():
-  """In place of convnet4, whose options are looked at all the same."""
+  """In place of convnet4, whose options are looked at all the same; one_stage beside it."""
   create = models.create
 
   def create_small(name, **options):
+    if name == "one_stage":
+      return OneStage()
     network = create(name, **options)
     return OneLayer() if name == "convnet4" else network
 

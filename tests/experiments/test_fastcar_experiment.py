@@ -1,25 +1,37 @@
-import dataclasses
+"""FastCAR's own: the one-epoch test, what its runs depend on, baselines, figures."""
+
 import json
 import shutil
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from experiments import fastcar
-from experiments.fastcar import PRESETS, run
-from experiments.property_targets import hybrid_targets, measure, pair_targets
-from experiments.property_training import PropertyConfig, Trainer, make_optimizer, observe
-from jaxmtl import data
+from experiments.fastcar import figures
+from experiments.fastcar.config import PRESETS
+from experiments.fastcar.jobs import maker, mean_gradient, pair_jobs
+from experiments.fastcar.run import run
+from experiments.problems.properties import examples_of, pair_targets, property_problem
+from experiments.problems.property_options import recipe_of
+from experiments.runner.config import override
+from experiments.runner.feeds import Call, DeviceFeed
+from experiments.runner.job import fresh_state
+from experiments.runner.mesh import Layout
+from experiments.runner.methods import Method, update_of
+from experiments.runner.run import Runner
+from jaxmtl import data, models
 from jaxmtl.labels import FastCAR
 
 pytestmark = pytest.mark.usefixtures("one_layer")
-SMALL = dataclasses.replace(
-  PRESETS["quick"], approaches=("fastcar", "plain"), epochs=2, batch_size=256, seeds=2
+SMALL = override(
+  PRESETS["quick"],
+  approaches=("fastcar", "standardised", "plain"),
+  epochs=2,
+  batch_size=256,
+  seeds=2,
 )
-FILES = ("config.json", "results.json", "results.md", "predictions.png", "ranges.png", "curves.png")
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +40,35 @@ def workdir(tmp_path_factory):
   return folder, run(SMALL, folder)
 
 
-def test_it_writes_what_it_promises(workdir):
-  folder, outcome = workdir
-  assert all((folder / name).stat().st_size for name in FILES)
-  assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(outcome))
-  hybrid, plain = outcome["results"]["fastcar"], outcome["results"]["plain"]
-  assert all(len(values) == 2 for values in plain.values())  # seeds
-  # The gradient is too large until the scale was doubled often enough.
-  trials = hybrid["one_epoch_test"]
+def last_trial(summary):
+  return summary["one_epoch_test"]["fastcar"][-1]
+
+
+def epochs_of(folder):
+  return {
+    path.parent.name: [json.loads(line)["epoch"] for line in path.read_text().splitlines()]
+    for path in folder.glob("*/metrics.jsonl")
+  }
+
+
+def test_the_scale_is_doubled_until_the_gradient_is_small_and_training_goes_on_from_there(workdir):
+  folder, summary = workdir
+  trials = summary["one_epoch_test"]["fastcar"]
   assert [trial["scale"] for trial in trials] == [2**k for k in range(len(trials))]
   assert len(trials) > 1
   assert [trial["gradient"] < 2 for trial in trials] == [False] * (len(trials) - 1) + [True]
-  # Training goes on from the epoch that passed; epochs that failed are not trained further.
-  runs = {path.parent.name: path for path in folder.glob("*/metrics.jsonl")}
-  epochs = {name: len(path.read_text().splitlines()) for name, path in runs.items()}
-  passed = f"fastcar_gap50_scale{trials[-1]['scale']:g}_seed"
-  done = {f"{passed}0", f"{passed}1", "plain_seed0", "plain_seed1"}
-  assert {name for name, count in epochs.items() if count == 2} == done
-  assert set(epochs.values()) == {1, 2}
+  # Epochs that failed are not trained further.
+  names = [f"fastcar_gap50_scale{trial['scale']:g}" for trial in trials]
+  trained = {name: [1] for name in names[:-1]}
+  assert epochs_of(folder) == trained | {
+    name: [1, 2] for name in (names[-1], "standardised", "plain")
+  }
+  # What the test measured is in its epoch's row, of both seeds; the first one decides.
+  for name, trial in zip(names, trials, strict=True):
+    first, *others = map(json.loads, (folder / name / "metrics.jsonl").read_text().splitlines())
+    assert len(first["mean_gradient"]) == 2
+    assert first["mean_gradient"][0] == trial["gradient"]
+    assert all("mean_gradient" not in row for row in others)
 
 
 def test_baselines_are_those_of_the_training_means(workdir):
@@ -53,115 +76,156 @@ def test_baselines_are_those_of_the_training_means(workdir):
   train, test = splits.train, splits.test
   found = workdir[1]["baselines"]
   np.testing.assert_allclose(
-    found["training mean"]["mae"], np.abs(test.values - train.values.mean()).mean(), rtol=1e-5
+    found["training mean"]["mae"]["value"],
+    np.abs(test.values - train.values.mean()).mean(),
+    rtol=1e-5,
   )
   errors = [
     np.abs(test.values[test.classes == c] - train.values[train.classes == c].mean())
     for c in range(10)
   ]
   own = found["training mean of the true class"]
-  np.testing.assert_allclose(own["mae"], np.concatenate(errors).mean(), rtol=1e-5)
-  assert own["accuracy"] == 100
+  np.testing.assert_allclose(own["mae"]["value"], np.concatenate(errors).mean(), rtol=1e-5)
+  assert own["accuracy"]["class"] == 100
+  table = (workdir[0] / "results.md").read_text()
+  assert "| training mean | - |" in table
+  assert "| training mean of the true class | given |" in table
+  assert "minutes, 2 seed(s)" in table
+  # Both metrics against both forms of multi-task learning.
+  assert len(workdir[1]["conclusions"]) == 4
 
 
-def test_the_same_command_goes_on_and_another_configuration_raises(workdir, tmp_path, capsys):
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"approaches": ("plain", "standardised")},
+    {"limit": 1e9, "approaches": ("plain",)},
+    {"adjust": "gap", "max_trials": 3, "gap": 20.0, "approaches": ("standardised",)},
+    # As many trials would do, and the test could have begun with the labels that it ended with.
+    {"max_trials": 9},
+  ],
+)
+def test_options_of_the_labels_change_no_other_run(changes, workdir, tmp_path, monkeypatch):
   folder = shutil.copytree(workdir[0], tmp_path / "runs")
-  config = dataclasses.replace(SMALL, seeds=1, approaches=("fastcar",))
-  again = run(config, folder)
-  assert "goes on after epoch 2 of 2" in capsys.readouterr().out
-  for name, values in again["results"]["fastcar"].items():
-    before = workdir[1]["results"]["fastcar"][name]
-    assert values == (before if name == "one_epoch_test" else before[:1])
-  with pytest.raises(ValueError, match=r"weight_decay: 0\.0001 saved, 0\.1 asked for"):
-    run(dataclasses.replace(config, weight_decay=0.1), folder)
+  before = epochs_of(folder)
+
+  def train(*_, **__):
+    raise AssertionError("nothing is to be trained")
+
+  monkeypatch.setattr("jaxmtl.training.fit", train)
+  again = run(override(SMALL, **changes), folder)
+  first = {row["name"]: row for row in workdir[1]["results"]}
+  assert [row for row in again["results"] if row != first[row["name"]]] == []
+  assert epochs_of(folder) == before
 
 
-def test_errors_by_hand():
-  part = data.PropertyImages(
-    np.zeros((4, 2, 2, 1), np.uint8), np.arange(4), np.array([100.0, 100.0, 200.0, 400.0])
+def test_a_run_depends_on_the_labels_that_its_test_ended_with(workdir, tmp_path, monkeypatch):
+  folder = shutil.copytree(workdir[0], tmp_path / "runs")
+  scale = last_trial(workdir[1])["scale"]
+
+  def train(*_, **__):
+    raise AssertionError("nothing is to be trained")
+
+  monkeypatch.setattr("jaxmtl.training.fit", train)
+  # The scaled approach begins where the other one ended, and adjusts another way.
+  again = run(
+    override(SMALL, approaches=("fastcar_scaled",), scale=scale, adjust="gap", max_trials=1), folder
   )
-  found = measure(part, [0, 1, 2, 0], [108.0, 109.0, 200.0, 300.0])
-  assert found == pytest.approx(
-    {"accuracy": 75, "mse": (64 + 81 + 1e4) / 4, "mae": 29.25, "mape": 10.5, "near": 50}
-  )
+  (row,) = again["results"]
+  assert row["values"] == workdir[1]["results"][0]["values"]
+  assert [trial["scale"] for trial in again["one_epoch_test"]["fastcar_scaled"]] == [scale]
+  with pytest.raises(AssertionError, match="nothing is to be trained"):
+    run(override(SMALL, approaches=("plain",), weight_decay=0.1), folder)
 
 
-def test_targets_decode_what_they_encode():
-  values, classes = np.array([10.0, 12.0, 11.0, 300.0]), np.array([0, 0, 1, 2])
-  hybrid = hybrid_targets(FastCAR.fit(values, classes))
-  perfect = {"hybrid": hybrid.encode(classes, values)["hybrid"][:, None]}
-  assert hybrid.losses(perfect, hybrid.encode(classes, values)).tolist() == [0]
-  pair = pair_targets(3, 100.0, 50.0)
-  wanted = pair.encode(classes, values)
-  outputs = {"class": 99.0 * jax.nn.one_hot(classes, 3), "value": wanted["value"][:, None]}
-  np.testing.assert_allclose(pair.losses(outputs, wanted), [0, 0], atol=1e-6)
-  for targets, said in ((hybrid, perfect), (pair, outputs)):
-    found = targets.decode(said)
-    np.testing.assert_array_equal(found[0], classes)
-    np.testing.assert_allclose(found[1], values, rtol=1e-5)
+def test_each_trial_is_told_and_none_that_passes_is_an_error(tmp_path, capsys):
+  config = override(SMALL, approaches=("fastcar",), limit=1e-9, max_trials=2, seeds=1)
+  with pytest.raises(ValueError, match=r"limit=1e-09 is exceeded .* scale 1: .*; .* scale 2: "):
+    run(config, tmp_path / "runs")
+  said = capsys.readouterr().out
+  assert "fastcar_gap50_scale1: one-epoch test, trial 1 of at most 2" in said
+  assert "fastcar_gap50_scale2: one-epoch test, trial 2 of at most 2" in said
+  assert "after one epoch, limit 1e-09: too large" in said
 
 
-def test_a_plateau_lowers_the_learning_rate_and_a_step_does_not():
-  config = PropertyConfig(schedule="plateau", patience=2, weight_decay=0.0, learning_rate=1.0)
-  optimizer = make_optimizer(config, steps=1)
-  state = optimizer.init(jnp.zeros(()))
-  sizes = []
-  # PyTorch's patience: two epochs without gain are borne, the third one is too many.
-  for loss in (5.0, 4.0, 4.0, 4.0, 4.0, 3.0):
-    for _ in range(2):
-      update, state = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
-    sizes.append(round(float(-update), 3))
-    state = observe(config, state, jnp.float32(loss))
-  assert sizes == [1, 1, 1, 1, 1, 0.1]
+def test_what_a_plateau_trained_can_be_trained_on(tmp_path, capsys):
+  config = override(SMALL, approaches=("plain",), schedule="plateau", epochs=1)
+  run(config, tmp_path)
+  run(override(config, epochs=3, patience=5), tmp_path)
+  assert "plain: goes on after epoch 1 of 3" in capsys.readouterr().out
+  assert epochs_of(tmp_path) == {"plain": [1, 2, 3]}
 
 
-def test_the_mean_gradient_is_that_of_the_training_loss(tmp_path):
+def test_the_mean_gradient_is_that_of_the_training_loss():
   splits = data.digits_ink()
   small = splits._replace(train=splits.train.subset(slice(0, 8)))
-  trainer = Trainer(PropertyConfig(batch_size=8, schedule="cosine", epochs=1), small, tmp_path)
   targets = pair_targets(10)
-  state = trainer.compiled(targets).init(jax.random.key(0))
+  heads = {"class": nn.Dense(10), "value": nn.Dense(1)}
+  problem = property_problem(small, targets, models.MultiHead(SMALL.network.build(), heads))
+  feed = DeviceFeed(examples_of(small.train, targets), 8)
+  recipe = recipe_of(SMALL.training, SMALL.step, feed.steps)
+  update = update_of(Method(), problem, recipe, feed.steps)
+  variables = problem.init(jax.random.key(0), None)
   # Weight decay is no part of it, and the state of batch normalization stays.
-  step = state.params["heads_value"]["bias"]
-  changed = {**state.params, "heads_value": {**state.params["heads_value"], "bias": step + 1e3}}
-  gradient = trainer.compiled(targets).gradient(
-    dataclasses.replace(state, params=changed), trainer.examples(targets)
-  )
+  value = variables["params"]["heads_value"]
+  value["bias"] = value["bias"] + 1e3
+  state = fresh_state(update, jax.random.key(0), variables)
+  chunk = feed.chunk(Call(0, 1, 1, False, Layout()))
+  gradient = jax.jit(mean_gradient(problem, feed))(state, chunk)
   mean = small.train.values.mean()
   np.testing.assert_allclose(gradient["heads_value"]["bias"], [2 * (1e3 - mean)], rtol=0.02)
 
 
-@pytest.mark.parametrize(
-  ("change", "error", "message"),
-  [
-    ({"dataset": "steel", "data_dir": "/nowhere"}, FileNotFoundError, "/nowhere"),
-    ({"approaches": ()}, ValueError, "approaches must name"),
-    ({"epochs": 0}, ValueError, "epochs must be at least 1"),
-    ({"width": 0}, ValueError, "width must be positive"),
-    ({"gap": -1.0}, ValueError, "gap must be positive"),
-  ],
-)
-def test_bad_input_raises_before_anything_is_written(change, error, message, tmp_path):
-  with pytest.raises(error, match=message):
-    run(dataclasses.replace(SMALL, **change), tmp_path / "runs")
+def test_predictions_are_of_the_weights_that_were_measured(workdir, tmp_path):
+  splits = data.digits_ink()
+  config = override(SMALL, approaches=("plain",))
+  job = pair_jobs(config, splits, maker(config, splits, Layout()))["plain"]
+  outcome = Runner(workdir[0]).run(job)
+  said = figures.predictions(job, outcome)
+  errors = np.abs(said.values - splits.test.values)
+  assert errors.mean() == pytest.approx(outcome.values["mae"]["value"][0], rel=1e-5)
+  right = 100 * np.mean(said.classes == splits.test.classes)
+  assert right == pytest.approx(outcome.values["accuracy"]["class"][0])
+
+  figure = figures.plot_predictions(splits, {"plain": said, "fastcar": said})
+  assert [axes.get_title() for axes in figure.axes] == ["MTL", "FastCAR"]
+  for axes in figure.axes:
+    points = np.concatenate([dots.get_offsets() for dots in axes.collections])
+    assert len(points) == len(splits.test)
+    assert np.isfinite(points).all()
+  names = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert names == list(splits.class_names)
+
+
+def test_the_ranges_show_the_centre_that_the_title_announces():
+  splits = data.digits_ink()
+  hybrid = FastCAR.fit(splits.train.values, splits.train.classes)
+  (axes,) = figures.plot_ranges(splits, hybrid).axes
+  assert "dotted" in axes.get_title()
+  (dotted,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+  assert set(dotted.get_xdata()) == {float(hybrid.centre)}
+  assert dotted.get_color() == "black"
+  assert dotted.get_linewidth() > 1
+  assert axes.get_xlim()[0] < float(hybrid.centre) < axes.get_xlim()[1]
+  solid = [line for line in axes.lines if line is not dotted]
+  assert len(solid) == 2 * len(splits.class_names)
+  texts = [text.get_text() for text in axes.texts]
+  assert f"centre {float(hybrid.centre):.0f}" in texts
+  assert "+0" in texts
+
+
+def test_a_gap_that_is_lost_in_rounding_is_named_before_anything_is_written(tmp_path):
+  with pytest.raises(ValueError, match="gap=1e-06 is lost in float32"):
+    run(override(SMALL, gap=1e-6), tmp_path / "runs")
   assert not (tmp_path / "runs").exists()
-
-
-def test_the_command_line_names_options_and_ends_with_one_line(tmp_path, capsys):
-  with pytest.raises(SystemExit) as stop:
-    fastcar.main(["--preset", "steel", "--data-dir", str(tmp_path)])
-  assert str(tmp_path) in str(stop.value)
-  with pytest.raises(SystemExit):
-    fastcar.main(["--help"])
-  assert "--split" in capsys.readouterr().out
 
 
 def test_the_paper_preset_is_the_papers_recipe():
   paper = PRESETS["paper"]
-  assert (paper.backbone, paper.image_size, paper.epochs) == ("resnet18", None, 100)
-  assert (paper.learning_rate, paper.weight_decay, paper.patience) == (1e-3, 1e-4, 5)
-  assert (paper.schedule, paper.augment, paper.gap, paper.limit) == ("plateau", False, 50, 2)
-  # Adam with the decay in the gradient, as PyTorch's: the first step is the learning rate's size.
-  optimizer = make_optimizer(paper, steps=1)
-  update, _ = optimizer.update(jnp.zeros(()), optimizer.init(jnp.ones(())), jnp.ones(()))
-  assert optax.tree.norm(update) == pytest.approx(1e-3, rel=1e-3)
+  assert (paper.network.backbone, paper.network.width) == ("resnet18", None)
+  assert (paper.images.image_size, paper.training.epochs) == (None, 100)
+  assert (paper.training.learning_rate, paper.training.batch_size) == (1e-3, 32)
+  step = paper.step
+  assert (step.weight_decay, step.patience, step.augment) == (1e-4, 5, False)
+  assert (step.schedule, paper.labels.gap, paper.labels.limit) == ("plateau", 50, 2)
+  assert jnp.isfinite(paper.labels.scale)

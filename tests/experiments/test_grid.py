@@ -1,135 +1,186 @@
+"""The grid's own: models that diverge, partial tables, heat maps, decoders, the paper's models."""
+
 import dataclasses
 import json
 import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from experiments import grid
-from experiments.grid import PRESETS, Config, run
-from experiments.grid_training import METHODS, Cell, Decoder
-from experiments.property_training import PropertyConfig, Trainer
-from jaxmtl import models, training
-from jaxmtl.models.layers import PatchEmbed
+from experiments.grid import figures, jobs, report
+from experiments.grid.config import PRESETS
+from experiments.grid.models import METHODS, Cell, Decoder, network
+from experiments.grid.run import run
+from experiments.problems.properties import baselines
+from experiments.runner import store
+from experiments.runner.config import override
+from experiments.runner.job import Outcome
+from experiments.runner.mesh import Layout
+from jaxmtl import data, models
 
-SMALL = dataclasses.replace(
+pytestmark = pytest.mark.usefixtures("one_layer")
+SMALL = override(
   PRESETS["quick"],
+  backbone="one_stage",
   architectures=("hps", "mmoe"),
   methods=("EW", "DWA"),
   decoders=(1,),
   epochs=2,
   batch_size=256,
-  checkpoint_every=1,
+  checkpoint_every="1",
 )
-FILES = ("config.json", "results.json", "results.md", "accuracy_decoder1.png", "mse_decoder1.png")
-
-
-class Small(models.Backbone):
-  """A backbone that compiles soon."""
-
-  def setup(self):
-    self.embed = PatchEmbed(4, 4)
-
-  @property
-  def stage_sizes(self):
-    return (1,)
-
-  def stem(self, images, train=False):
-    return self.embed(images)
-
-  def block(self, stage, index, x, train=False):
-    return jax.nn.relu(x)
-
-  def readout(self, x, train=False):
-    return x.mean((1, 2))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_network():
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(PropertyConfig, "build_backbone", lambda config: Small())
-    yield
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-  """A grid of four models, two of which diverge."""
+  """A grid of one architecture, and what was said so far after each model."""
   folder = tmp_path_factory.mktemp("runs")
+  partial = []
+  write = report.write
+
+  def keep(config, parts, outcomes, folder, so_far=None):
+    summary = write(config, parts, outcomes, folder, so_far)
+    partial.append((so_far, (folder / "results.md").read_text()))
+    return summary
+
   with pytest.MonkeyPatch.context() as patch:
-    train = Trainer.train
-
-    def break_some(self, name, targets, seed, epochs=None):
-      if "mmoe" in name:
-        raise training.TrainingDiverged("the loss of task 'value' is nan")
-      return train(self, name, targets, seed, epochs)
-
-    patch.setattr(Trainer, "train", break_some)
-    return folder, run(SMALL, folder)
+    patch.setattr(report, "write", keep)
+    summary = run(override(SMALL, architectures=("hps",)), folder)
+  return folder, summary, partial
 
 
-def test_it_writes_what_it_promises_and_a_model_that_diverges_stops_no_other(workdir):
-  folder, summary = workdir
-  assert all((folder / name).stat().st_size for name in FILES)
-  assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(summary))
-  cells = {(r["architecture"], r["method"]): r["seeds"][0] for r in summary["results"]}
-  assert list(cells) == [(a, m) for a in SMALL.architectures for m in SMALL.methods]
-  for broken in (cells.pop(("mmoe", method)) for method in SMALL.methods):
-    assert broken["errors"] is None
-    assert "'value' is nan" in broken["failure"]
-  for seed in cells.values():
-    assert seed["failure"] is None
-    assert 0 <= seed["errors"]["accuracy"] <= 100
-    assert seed["minutes"] > 0
-  table = (folder / "results.md").read_text()
-  assert "| mmoe, EW, decoder 1 | diverged | - |" in table
-  best = max(seed["errors"]["accuracy"] for seed in cells.values())
-  assert f"| best by column, decoder 1 | {best:.2f} |" in table
+def test_tables_are_written_after_each_model(workdir):
+  _, summary, partial = workdir
+  assert [so_far for so_far, _ in partial] == ["1 of 2 models", None]
+  first = partial[0][1]
+  assert "**Partial: 1 of 2 models.**" in first
+  assert "hps, EW, decoder 1" in first
+  assert "hps, DWA, decoder 1" not in first
+  assert summary["models"] == [
+    {"architecture": "hps", "method": method, "decoder": 1} for method in ("EW", "DWA")
+  ]
 
 
-def test_models_that_are_through_are_not_trained_again(workdir, tmp_path, monkeypatch, capsys):
+def outcome(cell, folder, accuracy, mse, failure=None):
+  values = {"accuracy": {"class": np.array([accuracy])}, "mse": {"value": np.array([mse])}}
+  values |= {name: {"value": np.array([mse / 100])} for name in ("mae", "mape", "near")}
+  row = {"epoch": 1, "step": 4, "seconds": 1.0}
+  return Outcome(
+    str(cell), ("class", "value"), {} if failure else values, [row], 9.0, 1, 0.1, failure, folder
+  )
+
+
+def test_a_model_that_diverges_is_a_row_and_leaves_the_others_theirs(tmp_path):
+  splits = data.digits_ink()
+  config = override(SMALL, methods=("EW", "DWA", "UW"))
+  first, second, broken, *_ = config.cells()
+  found = {
+    first: outcome(first, tmp_path, 90.0, 5000.0),
+    second: outcome(second, tmp_path, 95.0, 6000.0),
+    broken: outcome(broken, tmp_path, 0, 0, "the loss of task 'value' is nan"),
+  }
+  summary = report.write(config, splits, found, tmp_path, "3 of 6 models")
+  assert [row["failure"] for row in summary["results"]] == [None, None, found[broken].failure]
+  assert summary["results"][2]["values"] == {}
+  table = (tmp_path / "results.md").read_text()
+  assert "| hps, UW, decoder 1 | diverged | - |" in table
+  assert "| best by column, decoder 1 | 95.00 | 5000 |" in table
+  assert "best of 1 other models: hps, DWA, decoder 1 95.00" in summary["conclusions"][0]
+  assert (tmp_path / "accuracy_decoder1.png").exists()
+  assert (tmp_path / "mse_decoder1.png").exists()
+  # Nothing but a diverged model is reported too.
+  report.write(config, splits, {broken: found[broken]}, tmp_path, "1 of 6 models")
+
+
+def test_heat_maps_say_what_diverged_and_what_is_missing():
+  values = np.array([[90.0, 95.0], [np.inf, np.nan]])
+  figure = figures.heat_map(
+    values,
+    ["hps", "mmoe"],
+    ["EW", "DWA"],
+    title="a\npartial: 3 of 4 models",
+    label="accuracy (%)",
+    limits=(10.0, 100.0),
+    higher_is_better=True,
+  )
+  axes, bar = figure.axes
+  assert [text.get_text() for text in axes.texts] == ["90.0", "95.0", "div.", ""]
+  assert axes.images[0].get_clim() == (10, 100)
+  assert bar.get_ylabel() == "accuracy (%)"
+  assert "partial" in figure.get_suptitle()
+
+
+def test_colours_reach_from_what_needs_no_network(tmp_path, monkeypatch):
+  splits = data.digits_ink()
+  config = override(SMALL, architectures=("hps",))
+  rows = {
+    cell: {"failure": None, "values": {"accuracy": {"class": [98.0 + i]}, "mse": {"value": [4e3]}}}
+    for i, cell in enumerate(config.cells())
+  }
+  limits, draw = {}, figures.heat_map
+
+  def keep(values, *args, **options):
+    limits["accuracy" if options["higher_is_better"] else "mse"] = options["limits"]
+    return draw(values, *args, **options)
+
+  monkeypatch.setattr(figures, "heat_map", keep)
+  trivial = baselines(splits)
+  figures.draw(config, splits, rows, trivial, tmp_path)
+  low, high = limits["accuracy"]
+  assert low < 20
+  assert high == 100
+  assert limits["mse"] == tuple(
+    trivial[name]["mse"]["value"] for name in ("training mean of the true class", "training mean")
+  )
+
+
+def test_more_models_in_another_order_are_no_other_runs(workdir, tmp_path, monkeypatch, capsys):
   folder = shutil.copytree(workdir[0], tmp_path / "runs")
+  fit = "jaxmtl.training.fit"
 
-  def refuse(*args):
-    raise AssertionError("compiled again")
+  def train(*_, **__):
+    raise AssertionError("trained again")
 
-  monkeypatch.setattr(Trainer, "compiled", refuse)
-  again = run(SMALL, folder)
-  assert again["results"] == workdir[1]["results"]
-  # More methods in another order do not make them other models.
-  with pytest.raises(AssertionError, match="compiled again"):
-    run(dataclasses.replace(SMALL, methods=("DWA", "UW", "EW")), folder)
-  monkeypatch.undo()
-  monkeypatch.setattr(PropertyConfig, "build_backbone", lambda config: Small())
+  with monkeypatch.context() as patch:
+    patch.setattr(fit, train)
+    both = override(SMALL, architectures=("hps",), methods=("DWA", "EW"), num_experts=9)
+    assert run(both, folder)["results"] == workdir[1]["results"][::-1]
+    with pytest.raises(AssertionError, match="trained again"):
+      run(override(both, methods=("DWA", "UW", "EW")), folder)
   # Killed after the first of two epochs.
-  home = folder / "decoder1_hps_EW_seed0"
-  before = json.loads((home / "outcome.json").read_text())["outcome"]["errors"]
+  home = folder / "decoder1_hps_EW"
+  before = workdir[1]["results"][0]["values"]
   (home / "outcome.json").unlink()
-  shutil.rmtree(home / "checkpoints" / "2")
-  one = dataclasses.replace(SMALL, architectures=("hps",), methods=("EW",))
-  after = run(one, folder)["results"][0]["seeds"][0]["errors"]
-  assert "goes on after epoch 1 of 2" in capsys.readouterr().out
-  assert after == before
-  with pytest.raises(ValueError, match=r"weight_decay: 0\.0001 saved, 0\.1 asked for"):
-    run(dataclasses.replace(one, weight_decay=0.1), folder)
+  last = max((home / "checkpoints").iterdir(), key=lambda path: int(path.name))
+  shutil.rmtree(last)
+  one = override(SMALL, architectures=("hps",), methods=("EW",))
+  assert run(one, folder)["results"][0]["values"] == before
+  rows = [json.loads(line)["epoch"] for line in (home / "metrics.jsonl").read_text().splitlines()]
+  assert rows == [1, 2]
 
 
-@pytest.mark.parametrize(
-  ("change", "message"),
-  [
-    ({"methods": ("EW", "pcgrat")}, "'pcgrat' is not known"),
-    ({"methods": ()}, "methods must name at least one"),
-    ({"architectures": ("hps", "hps")}, "none twice"),
-    ({"architectures": ("hsp",)}, "unknown architecture 'hsp'"),
-    ({"architectures": ("mtan",)}, "at least two stages, got Small"),
-    ({"decoders": (1, 3)}, r"decoders must be 1 or 2, got \[3\]"),
-    ({"epochs": 0}, "epochs must be at least 1"),
-  ],
-)
-def test_bad_input_raises_before_anything_is_written(change, message, tmp_path):
-  with pytest.raises(ValueError, match=message):
-    run(dataclasses.replace(SMALL, **change), tmp_path / "runs")
-  assert not (tmp_path / "runs").exists()
+def test_what_a_model_depends_on():
+  def identity(config, architecture):
+    found = jobs.plan(config, data.digits_ink(), Layout())
+    job = next(j for cell, j in found.items() if cell.architecture == architecture)
+    return store.identity_of(job)
+
+  more = override(SMALL, num_experts=2, methods=("EW", "GLS"), decoders=(1, 2))
+  assert identity(more, "hps") == identity(SMALL, "hps")
+  assert identity(more, "mmoe")["num_experts"] == 2
+  assert identity(SMALL, "mmoe")["num_experts"] == 4
+  # Learning to branch anneals over the whole training; others on a plateau know no end.
+  changes = {"schedule": "plateau", "backbone": "resnet32", "width": 0.25}
+  open_ended = override(SMALL, architectures=("hps", "ltb"), **changes)
+  assert "epochs" not in identity(open_ended, "hps")
+  assert identity(open_ended, "ltb")["epochs"] == 2
+  assert identity(SMALL, "hps")["epochs"] == 2
+  # Methods on one network share its first parameters, and what measures it.
+  found = list(jobs.plan(SMALL, data.digits_ink(), Layout()).values())
+  assert found[0].problem.init is found[1].problem.init
+  assert found[0].problem.init is not found[2].problem.init
 
 
 def test_the_papers_grid():
@@ -141,7 +192,9 @@ def test_the_papers_grid():
     Cell("hps", method, 1).combine().build(2, 1)
   assert PRESETS["slice"].decoders == (1,)
   assert len(PRESETS["slice"].cells()) == 12
-  assert isinstance(PRESETS["paper"].only(cells[0]), Config)
+  for config in PRESETS.values():
+    assert dataclasses.is_dataclass(config)
+    assert config.run.seeds == 1
 
 
 def test_decoders_have_the_papers_layers():
@@ -164,10 +217,12 @@ def test_decoders_have_the_papers_layers():
   }
 
 
-def test_the_command_line(capsys):
-  with pytest.raises(SystemExit) as stop:
-    grid.main(["--decoders", "3"])
-  assert "decoders must be 1 or 2" in str(stop.value)
-  with pytest.raises(SystemExit):
-    grid.main(["--help"])
-  assert "--architectures" in capsys.readouterr().out
+@pytest.mark.parametrize("architecture", ["hps", "mmoe"])
+def test_a_network_gives_class_and_value(architecture):
+  model = network(architecture, 1, models.create("one_stage"), {"class": 10, "value": 1}, 2, 5)
+  images = jnp.zeros((2, 8, 8, 1))
+  output, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
+  assert {head: value.shape for head, value in output.items()} == {
+    "class": (2, 10),
+    "value": (2, 1),
+  }

@@ -1,0 +1,128 @@
+"""The models of the grid: an architecture, a method, and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from experiments.runner.methods import Method
+from jaxmtl import models
+from jaxmtl.models.normalization import batch_norm, kernel_init
+
+# The paper's names of its weighting schemes.
+METHODS = {
+  "EW": Method("equal"),
+  "GradNorm": Method("gradnorm"),
+  "MGDA-loss": Method(aggregator="mgda", options={"normalization": "loss"}),
+  "MGDA-loss+": Method(aggregator="mgda", options={"normalization": "loss+"}),
+  "MGDA-l2": Method(aggregator="mgda", options={"normalization": "l2"}),
+  "UW": Method("uncertainty"),
+  "DWA": Method("dwa"),
+  "GLS": Method("gls"),
+  "GradDrop": Method(aggregator="graddrop"),
+  "PCGrad": Method(aggregator="pcgrad"),
+  "GradVac": Method(aggregator="gradvac"),
+  "IMTL": Method("imtl_l", "imtl_g"),
+  "CAGrad": Method(aggregator="cagrad"),
+  "Nash-MTL": Method(aggregator="nash_mtl"),
+  "RLW": Method("rlw"),
+  "MoCo": Method(aggregator="moco"),
+  "Aligned-MTL": Method(aggregator="aligned_mtl"),
+}
+_WITH_EXPERTS = ("mmoe", "dselect_k")
+
+
+class Cell(NamedTuple):
+  """One model of the grid.
+
+  Attributes:
+    architecture: name in `jaxmtl.models.multi_task`.
+    method: name in `METHODS`, or what `Method.parse` reads.
+    decoder: 1 or 2.
+  """
+
+  architecture: str
+  method: str
+  decoder: int
+
+  def __str__(self) -> str:
+    return f"decoder{self.decoder}_{self.architecture}_{self.method}"
+
+  @property
+  def title(self) -> str:
+    """For a row of a table."""
+    return f"{self.architecture}, {self.method}, decoder {self.decoder}"
+
+  def combine(self) -> Method:
+    """How its tasks are combined."""
+    return METHODS[self.method] if self.method in METHODS else Method.parse(self.method)
+
+  def identity(self, num_experts: int) -> dict[str, Any]:
+    """What its training depends on, of all that tells models apart."""
+    experts = {"num_experts": num_experts} if self.architecture in _WITH_EXPERTS else {}
+    given = {"architecture": self.architecture, "decoder": self.decoder}
+    return {**given, **experts, **self.combine().identity}
+
+  @property
+  def looks_at_the_end(self) -> bool:
+    """Whether the network itself depends on how long it is trained: learning to branch does."""
+    return self.architecture == "ltb"
+
+
+def network(
+  architecture: str,
+  decoder: int,
+  backbone: nn.Module,
+  sizes: Mapping[str, int],
+  num_experts: int,
+  steps: int,
+) -> nn.Module:
+  """An architecture with decoders of so many outputs by head, for so many training steps."""
+  heads: dict[str, nn.Module] = {h: Decoder(size, decoder == 2) for h, size in sizes.items()}
+  options: dict[str, Any] = {}
+  if architecture in _WITH_EXPERTS:
+    options["num_experts"] = num_experts
+  if architecture == "ltb":
+    options["anneal_steps"] = steps
+  return models.multi_task(architecture, backbone, heads, on_maps=True, **options)
+
+
+class Decoder(nn.Module):
+  """The paper's decoders of an encoder's last map.
+
+  Decoder-1: global average, 512 units with batch normalization, ReLU and dropout, and the output.
+  Decoder-2 puts two convolutions of stride 2 before, of twice and four times the channels, each
+  with batch normalization and ReLU, and another layer of 512 units with a ReLU after the average.
+  """
+
+  size: int
+  reduces: bool = False
+  hidden: int = 512
+  dropout: float = 0.5
+
+  @nn.compact
+  def __call__(self, maps: jax.Array, train: bool = False) -> jax.Array:
+    """Map `[B, H, W, C]` to `[B, size]`."""
+    x = maps
+    if self.reduces:
+      for i in range(2):
+        x = models.Conv(
+          2 * x.shape[-1],
+          (3, 3),
+          strides=2,
+          padding=1,
+          use_bias=False,
+          kernel_init=kernel_init,
+          name=f"conv{i}",
+        )(x)
+        x = nn.relu(batch_norm(train, name=f"conv_norm{i}")(x))
+    x = models.global_average(x)
+    if self.reduces:
+      x = nn.relu(nn.Dense(self.hidden, name="reduced")(x))
+    x = nn.Dense(self.hidden, name="hidden")(x)
+    x = nn.relu(batch_norm(train, name="norm")(x))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return nn.Dense(self.size, name="output")(x)
