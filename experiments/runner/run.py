@@ -167,7 +167,7 @@ class Runner:
               steps_per_epoch=job.steps_per_epoch,
               first_step=first,
               evaluate=self._measure(job, "validation"),
-              after_epoch=job.after_epoch,
+              after_epoch=self._after_epoch(job),
               writer=writer,
               checkpointer=checkpointer,
               task_names=job.problem.tasks,
@@ -225,6 +225,15 @@ class Runner:
     variables = jax.tree.map(jnp.copy, variables)
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
 
+  def _after_epoch(self, job: Job) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
+    """The job's, with numbers on every process."""
+
+    def after(state: Any, measured: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+      state, found = job.after_epoch(state, measured)
+      return state, self.layout.fetch(found)
+
+    return after
+
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
     """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
     examples = job.parts.get(part)
@@ -257,27 +266,36 @@ class _Advance:
     self.compile_seconds = 0.0
 
   def compile(self, state: Any) -> None:
-    """Compiles the calls of an epoch, before any is timed."""
-    steps = self._job.feed.steps
+    """Compiles all calls that are to come, before any is timed."""
     started = time.perf_counter()
     with _waiting(f"{self._job.name}: compiling"):
-      for phase in range(len(self._job.phases)):
-        for length in {self._length, steps % self._length or self._length}:
-          chunk = self._chunk((phase + 1) * steps - length, length)
-          self._compiled[phase, length] = self._lower(phase, length, state, chunk).compile()
+      # Of two epochs: training that goes on, perhaps in calls of another length than before, may
+      # start anywhere in the first one.
+      step, last = self._step, self._step + 2 * self._job.steps_per_epoch
+      while step < min(last, self._job.steps):
+        phase, length = self._next(step)
+        if (phase, length) not in self._compiled:
+          lowered = self._lower(phase, length, state, self._chunk(step, length))
+          self._compiled[phase, length] = lowered.compile()
+        step += length
     self.compile_seconds = time.perf_counter() - started
 
   def __call__(self, state: Any) -> tuple[Any, dict[str, Any]]:
     """The next steps."""
-    phase, offset = self._where(self._step)
-    length = min(self._length, self._job.feed.steps - offset)
+    phase, length = self._next(self._step)
     started = time.perf_counter()
     run = self._compiled[phase, length]
     state, metrics = run(state, self._chunk(self._step, length))
     metrics = jax.block_until_ready(metrics)
-    self._plan.took(self._job, length, time.perf_counter() - started, self.compile_seconds)
+    seconds = time.perf_counter() - started
+    self._plan.took(self._job, phase, length, seconds, self.compile_seconds)
     self._step += length
     return state, metrics
+
+  def _next(self, step: int) -> tuple[int, int]:
+    """The phase of a step, and how many steps the call that starts with it takes."""
+    phase, offset = self._where(step)
+    return phase, min(self._length, self._job.feed.steps - offset)
 
   def _where(self, step: int) -> tuple[int, int]:
     """The phase of a step, and how many steps of the phase's pass are behind it."""
@@ -315,28 +333,34 @@ class _Plan:
 
   def __init__(self) -> None:
     self._steps_left = self._trainings = 0
-    self._said = 0.0
     self._names: list[str] = []
+    self._per_step: dict[int, float] = {}  # by phase, of the training that is heard
 
   def announce(self, jobs: list[Job], total: int) -> None:
     """Says what is to come."""
     self._steps_left = sum(job.steps for job in jobs)
     self._trainings = len(jobs)
-    self._said = 0.0
     if not total:
       return
     before = f", {total - len(jobs)} of them on disk already" if len(jobs) < total else ""
     say(f"{total} training(s){before}: {self._steps_left} steps in all.")
 
-  def took(self, job: Job, steps: int, seconds: float, compile_seconds: float) -> None:
-    """Hears what steps took, and says what that makes for all, after a training's first call."""
+  def took(
+    self, job: Job, phase: int, steps: int, seconds: float, compile_seconds: float
+  ) -> None:
+    """Hears what steps took, and says what that makes for all, after each phase's first call."""
     self._steps_left -= steps
-    if job.name not in self._names and self._steps_left > 0 and self._trainings:
-      rest = self._steps_left * seconds / steps + compile_seconds * (self._trainings - 1)
+    if job.name in self._names or not self._trainings:
+      return
+    self._per_step.setdefault(phase, seconds / steps)
+    if self._steps_left > 0 and len(self._per_step) == len(job.phases):
+      rest = self._steps_left * sum(self._per_step.values()) / len(self._per_step)
+      rest += compile_seconds * (self._trainings - 1)
       if not self._names:
         say(f"About {duration(rest)} to go, if all are like {job.name}.")
       self._trainings -= 1
       self._names.append(job.name)
+      self._per_step = {}
 
 
 def call_length(steps: int, most: int) -> int:
