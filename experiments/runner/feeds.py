@@ -109,10 +109,13 @@ class DeviceFeed:
     layout = call.layout
     if self._placed is None or self._placed[0] is not layout:
       by_run = {"subset": self._data["subset"], "own": dict(self._own())}
-      self._placed = layout, {
-        "examples": layout.put(self._data["examples"]),
-        **layout.put(by_run, RUNS),
-      }
+      self._placed = (
+        layout,
+        {
+          "examples": layout.put(self._data["examples"]),
+          **layout.put(by_run, RUNS),
+        },
+      )
     return self._placed[1]
 
   def second(self, chunk: PyTree) -> PyTree:

@@ -345,9 +345,7 @@ class _Plan:
     before = f", {total - len(jobs)} of them on disk already" if len(jobs) < total else ""
     say(f"{total} training(s){before}: {self._steps_left} steps in all.")
 
-  def took(
-    self, job: Job, phase: int, steps: int, seconds: float, compile_seconds: float
-  ) -> None:
+  def took(self, job: Job, phase: int, steps: int, seconds: float, compile_seconds: float) -> None:
     """Hears what steps took, and says what that makes for all, after each phase's first call."""
     self._steps_left -= steps
     if job.name in self._names or not self._trainings:
