@@ -125,6 +125,8 @@ class Config:
   """What to compare; () for all that the data allow, without maxl_no_entropy."""
   combinations: tuple[str, ...] = ()
   """Instead of methods, given labels of several levels: primary, or primary:auxiliary+auxiliary."""
+  tsne_images: int = 800
+  """Test images in tsne.png, at most."""
   data: DataOptions = DataOptions()
   networks: HeadsOptions = HeadsOptions()
   training: TrainingOptions = TrainingOptions(epochs=200, batch_size=100, learning_rate=0.01)
@@ -140,6 +142,7 @@ class Config:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "tsne_images")
     check_positive(self.networks, "head_width")
     parts = (self.network, self.training, self.multi_task, self.labels, self.codes, self.run)
     for part in parts:

@@ -21,8 +21,6 @@ from jaxmtl import training
 from jaxmtl.training import comparison as plots
 from jaxmtl.training import pictures
 
-POINTS = 800
-"""Test images in the t-SNE, at most."""
 ROWS, GROUPS, IMAGES = 6, 3, 5
 """Primary classes, generated classes of each, and images of each, in images.png, at most."""
 
@@ -43,7 +41,7 @@ def draw(
   _draw_curves(config, comparison, outcomes, folder)
   if complete:
     networks = bench_of(config, images, comparison).networks
-    _draw_features(networks, images, comparison, outcomes, folder)
+    _draw_features(networks, images, comparison, outcomes, config.tsne_images, folder)
     first = next((o for method, o in outcomes.items() if method.startswith("maxl")), None)
     if first is not None:
       _draw_images(networks, images, comparison, first, folder)
@@ -93,11 +91,12 @@ def _draw_features(
   images: ImageTasks,
   comparison: Comparison,
   outcomes: Outcomes,
+  most: int,
   folder: pathlib.Path,
 ) -> None:
   """t-SNE of test images' features, by the first hierarchy and seed."""
   task, test = next(iter(comparison.primary)), images.parts["test"]
-  shown = {"image": test["image"][:POINTS]}
+  shown = {"image": test["image"][:most]}
   count, everything = len(shown["image"]), len(test["image"])
   say(f"t-SNE of {count} test images' features by {len(outcomes)} methods ...")
   maps = {
@@ -108,7 +107,7 @@ def _draw_features(
   pictures.plot_embeddings(
     folder / "tsne.png",
     maps,
-    test[task][:POINTS],
+    test[task][:most],
     title=f"t-SNE of {count} test images' features, colours: {_classes(task)}\n"
     f"first seed{_of_first(comparison)}{left_out}",
     names={list(maps)[-1]: _names(images, task)},
