@@ -16,9 +16,8 @@ from experiments.fastcar.config import NAMES
 from experiments.problems.properties import VALUE
 from experiments.runner.job import Job, Outcome
 from experiments.runner.mesh import is_main
-from jaxmtl import data, labels, training
-from jaxmtl.training import plots
-from jaxmtl.training.comparison import panel_grid
+from jaxmtl import data, labels, plots, training
+from jaxmtl.plots import panel_grid
 
 
 class Prediction(NamedTuple):
@@ -70,13 +69,16 @@ def draw(
     if not outcome.failure
   }
   if curves:
-    seeds = max(len(values) for values in curves.values())
     plots.plot_curves(
       folder / "curves.png",
       curves,
       xlabel="epoch",
       ylabel="validation MAPE (%)",
-      title=parts.name + (f": mean and range of {seeds} seeds" if seeds > 1 else ": one seed"),
+      title=parts.name,
+      epochs={
+        NAMES[name]: o.epochs_of("validation", "mape", VALUE) for name, o in outcomes.items()
+      },
+      colors=plots.palette(NAMES.values()),
     )
 
 

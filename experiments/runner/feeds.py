@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -77,7 +77,7 @@ class DeviceFeed:
     batch_size: int,
     *,
     subset: np.ndarray | None = None,
-    own: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None,
   ):
     """Says what is learned from.
 
@@ -85,13 +85,14 @@ class DeviceFeed:
       examples: arrays by name with leading axis N.
       batch_size: examples a step; at most as many as there are.
       subset: int `[runs, n]`, the examples that each run learns from; all where None.
-      own: further arrays by name that differ by run, `[runs, N, ...]`.
+      own: further arrays by name that differ by run, `[runs, N, ...]`; or what makes them, called
+        only if there is something to train: of another job's outcome, for example.
     """
-    self._data = {
+    self._data: dict[str, Any] = {
       "examples": dict(examples),
       "subset": {} if subset is None else {"rows": np.asarray(subset)},
-      "own": dict(own or {}),
     }
+    self._own = own if callable(own) else lambda: own or {}
     everything = len(next(iter(examples.values())))
     self._count = everything if subset is None else np.shape(subset)[1]
     self.batch_size = min(batch_size, self._count)
@@ -107,8 +108,14 @@ class DeviceFeed:
     """All data, put on the devices once."""
     layout = call.layout
     if self._placed is None or self._placed[0] is not layout:
-      by_run = {name: layout.put(self._data[name], RUNS) for name in ("subset", "own")}
-      self._placed = layout, {"examples": layout.put(self._data["examples"]), **by_run}
+      by_run = {"subset": self._data["subset"], "own": dict(self._own())}
+      self._placed = (
+        layout,
+        {
+          "examples": layout.put(self._data["examples"]),
+          **layout.put(by_run, RUNS),
+        },
+      )
     return self._placed[1]
 
   def second(self, chunk: PyTree) -> PyTree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,24 @@ def mean_absolute_error(tasks: Sequence[str], scale: Mapping[str, float]) -> Met
   return Metric(count, lambda sums: ratio(sums["error"], sums["count"]), lower_is_better=True)
 
 
-def ms_per_step(history: Sequence[Mapping[str, Any]]) -> float:
-  """The median over rows of the time of a step of all runs together, in milliseconds."""
-  steps = np.diff([0, *(row["step"] for row in history)])
-  seconds = np.array([row["seconds"] for row in history])
-  return 1000 * float(np.median(seconds / steps)) if len(history) else float("nan")
+def ms_per_step(history: Sequence[Mapping[str, Any]], phases: int = 1) -> float:
+  """The median over rows of the time of a step of all runs together, in milliseconds.
+
+  Of several phases a step is one of each, and a row is an epoch's, whatever was logged within it.
+
+  Example:
+    >>> from experiments.runner.measure import ms_per_step
+    >>> rows = [{"epoch": 0.5, "step": 2, "seconds": 0.2}, {"epoch": 1, "step": 4, "seconds": 0.4}]
+    >>> round(ms_per_step(rows)), round(ms_per_step(rows, phases=2))
+    (150, 300)
+  """
+  if not history:
+    return float("nan")
+  seconds: dict[Any, float] = {}
+  last: dict[Any, int] = {}
+  for number, row in enumerate(history):
+    group = number if phases == 1 else math.ceil(row["epoch"])
+    seconds[group] = seconds.get(group, 0.0) + row["seconds"]
+    last[group] = row["step"]
+  steps = np.diff([0, *last.values()])
+  return 1000 * phases * float(np.median(np.array(list(seconds.values())) / steps))

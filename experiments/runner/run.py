@@ -177,7 +177,7 @@ class Runner:
               steps_per_epoch=job.steps_per_epoch,
               first_step=first,
               evaluate=self._measure(job, "validation"),
-              after_epoch=job.after_epoch,
+              after_epoch=self._after_epoch(job),
               writer=writer,
               checkpointer=checkpointer,
               task_names=job.problem.tasks,
@@ -234,6 +234,15 @@ class Runner:
     # The calls donate their state, so it must not hold the variables themselves.
     variables = jax.tree.map(jnp.copy, variables)
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
+
+  def _after_epoch(self, job: Job) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
+    """The job's, with numbers on every process."""
+
+    def after(state: Any, measured: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+      state, found = job.after_epoch(state, measured)
+      return state, self.layout.fetch(found)
+
+    return after
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
     """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
@@ -359,28 +368,32 @@ class _Plan:
 
   def __init__(self) -> None:
     self._steps_left = self._trainings = 0
-    self._said = 0.0
     self._names: list[str] = []
+    self._per_step: dict[int, float] = {}  # by phase, of the training that is heard
 
   def announce(self, jobs: list[Job], total: int) -> None:
     """Says what is to come."""
     self._steps_left = sum(job.steps for job in jobs)
     self._trainings = len(jobs)
-    self._said = 0.0
     if not total:
       return
     before = f", {total - len(jobs)} of them on disk already" if len(jobs) < total else ""
     say(f"{total} training(s){before}: {self._steps_left} steps in all.")
 
-  def took(self, job: Job, steps: int, seconds: float, compile_seconds: float) -> None:
-    """Hears what steps took, and says what that makes for all, after a training's first call."""
+  def took(self, job: Job, phase: int, steps: int, seconds: float, compile_seconds: float) -> None:
+    """Hears what steps took, and says what that makes for all, after each phase's first call."""
     self._steps_left -= steps
-    if job.name not in self._names and self._steps_left > 0 and self._trainings:
-      rest = self._steps_left * seconds / steps + compile_seconds * (self._trainings - 1)
+    if job.name in self._names or not self._trainings:
+      return
+    self._per_step.setdefault(phase, seconds / steps)
+    if self._steps_left > 0 and len(self._per_step) == len(job.phases):
+      rest = self._steps_left * sum(self._per_step.values()) / len(self._per_step)
+      rest += compile_seconds * (self._trainings - 1)
       if not self._names:
         say(f"About {duration(rest)} to go, if all are like {job.name}.")
       self._trainings -= 1
       self._names.append(job.name)
+      self._per_step = {}
 
 
 def call_length(steps: int, most: int) -> int:

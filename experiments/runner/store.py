@@ -129,7 +129,7 @@ def outcome_from_json(job: Job, saved: Mapping[str, Any], folder: pathlib.Path) 
       for metric, by_task in saved["values"].items()
     },
     history=history,
-    ms_per_step=len(job.phases) * ms_per_step(history),
+    ms_per_step=ms_per_step(history, len(job.phases)),
     compile_seconds=compile_seconds,
     minutes=(sum(row["seconds"] for row in history) + compile_seconds) / 60,
     failure=saved["failure"],

@@ -109,6 +109,7 @@ def fit(
   if total is None and first_step == 0 and num_epochs == 0:
     return Fitted(state, history)
   bar: Progress | None = None
+  status = ""
   try:
     while total is None or step < total:
       started = time.perf_counter()
@@ -149,7 +150,7 @@ def fit(
           history.append(row)
         if best and evaluates:
           best.update(state, row)
-      status = _status(metrics)
+      status = _status(metrics) or status
       bar.update(step, status)
       if checkpointer and saves:
         checkpointer.save(step, state)

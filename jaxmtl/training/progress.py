@@ -64,10 +64,8 @@ class Progress:
     now = time.monotonic()
     if self._shown and now - self._last_line >= _SILENCE and step < self._steps:
       left = (now - self._started) * (self._steps - step) / max(step - self._first, 1)
-      print(
-        f"{self._name}: epoch {self._epoch(step)}, {status}, about {duration(left)} left",
-        flush=True,
-      )
+      parts = [f"epoch {self._epoch(step)}", status, f"about {duration(left)} left"]
+      print(f"{self._name}: {', '.join(filter(None, parts))}", flush=True)
       self._last_line = now
 
   def _epoch(self, step: int) -> str:

@@ -6,7 +6,7 @@ number are padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,10 +15,15 @@ import jax.numpy as jnp
 import optax
 
 import jaxmtl
-from experiments.maxl_config import Config
+from experiments.maxl.config import Config
+from experiments.problems.images import ImageTasks
+from experiments.runner.job import Problem
+from experiments.runner.measure import accuracy
 from jaxmtl import data, labels, losses, models, training
 
 AUXILIARY = "auxiliary"
+# Folded into a run's key for the label network's.
+LABEL_STREAM = 1
 # Logits of padding: no probability is left, and no gradient.
 _NEVER = -1e9
 
@@ -30,6 +35,11 @@ class Auxiliary(NamedTuple):
   width: int
 
 
+def network_of(variables: Any) -> dict[str, Any]:
+  """What a network is applied with, of variables that hold more."""
+  return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+
 class Networks:
   """Both networks and the pure functions of their training, of one run."""
 
@@ -38,7 +48,7 @@ class Networks:
     config: Config,
     primary: Mapping[str, int],
     auxiliary: Mapping[str, Auxiliary],
-    statistics: Any,
+    images: ImageTasks,
     steps_per_epoch: int,
   ):
     """Builds them.
@@ -46,28 +56,57 @@ class Networks:
     Args:
       config: the experiment's options.
       primary: number of classes by primary task.
-      auxiliary: the auxiliary tasks by name.
-      statistics: mean and standard deviation of the training images' channels.
+      auxiliary: the auxiliary tasks by name; none for single-task training.
+      images: their shape and statistics.
       steps_per_epoch: for the learning rates.
     """
     self.primary, self.auxiliary = dict(primary), dict(auxiliary)
-    self._config, self._statistics, self._steps = config, statistics, steps_per_epoch
-    widths = {a: spec.width for a, spec in auxiliary.items()}
-    backbone = config.build_backbone()
-    self.model = models.MultiHead(backbone, self._heads({**primary, **widths}))
-    self.labeller = models.MultiHead(backbone, self._heads(widths))
+    self._config, self._steps = config, steps_per_epoch
+    self._shape, self._statistics = images.shape, images.statistics
+    self._backbone = config.network.build()
+    self.model = models.MultiHead(self._backbone, self._heads({**primary, **self._widths()}))
+
+  @property
+  def labeller(self) -> models.MultiHead:
+    """The label network, where there are auxiliary tasks."""
+    return models.MultiHead(self._backbone, self._heads(self._widths()))
+
+  def problem(self, generated: bool = False) -> Problem:
+    """What both networks learn, or the multi-task network alone, of given labels."""
+    return Problem(
+      tasks=(*self.primary, *self.auxiliary),
+      init=self.init_both if generated else self.init,
+      losses_fn=self.losses_fn,
+      prepare=self.prepare,
+      predict=self.predict,
+      metrics={"accuracy": accuracy(tuple(self.primary))},
+    )
+
+  def init(self, key: jax.Array, setting: Any) -> dict[str, Any]:
+    """Variables of the multi-task network; `sizes` are a run's own numbers of auxiliary classes."""
+    # Which auxiliary classes were in use is gathered over an epoch.
+    used = {a: jnp.zeros(spec.width, bool) for a, spec in self.auxiliary.items()}
+    variables: Any = self.model.init(key, self._blank())
+    return {**variables, "sizes": setting["sizes"], "used": used}
+
+  def init_both(self, key: jax.Array, setting: Any) -> dict[str, Any]:
+    """The same, with the label network's under `label`."""
+    key_of_labels = jax.random.fold_in(key, LABEL_STREAM)
+    label: Any = self.labeller.init(key_of_labels, self._blank())
+    return {**self.init(key, setting), "label": {**label, "psi": setting["psi"]}}
 
   def optimizer(self) -> optax.GradientTransformation:
     """Of the multi-task network."""
-    config = self._config
-    decay = optax.add_decayed_weights(config.weight_decay)
-    sgd = optax.sgd(self._schedule(config.learning_rate), config.momentum or None)
-    return optax.chain(decay, sgd) if config.weight_decay else sgd
+    options, rate = self._config.multi_task, self._config.training.learning_rate
+    decay = optax.add_decayed_weights(options.weight_decay)
+    sgd = optax.sgd(self._schedule(rate), options.momentum or None)
+    return optax.chain(decay, sgd) if options.weight_decay else sgd
 
   def label_optimizer(self) -> optax.GradientTransformation:
     """Of the label network."""
-    decay = optax.add_decayed_weights(self._config.label_weight_decay)
-    return optax.chain(decay, optax.sgd(self._schedule(self._config.label_learning_rate)))
+    options = self._config.labels
+    decay = optax.add_decayed_weights(options.label_weight_decay)
+    return optax.chain(decay, optax.sgd(self._schedule(options.label_learning_rate)))
 
   def images(self, images: jax.Array) -> jax.Array:
     """Images as the networks take them."""
@@ -76,10 +115,10 @@ class Networks:
   def prepare(self, key: jax.Array, batch: Any) -> Any:
     """Augments a batch's images; fixed labels, where there are any, become probabilities."""
     crop_key, flip_key = jax.random.split(key)
-    images = batch["image"]
-    if self._config.crop_padding:
-      images = data.random_crop(crop_key, images, self._config.crop_padding)
-    if self._config.flip:
+    images, options = batch["image"], self._config.multi_task
+    if options.crop_padding:
+      images = data.random_crop(crop_key, images, options.crop_padding)
+    if options.flip:
       images = data.random_flip(flip_key, images)
     return self.as_labels({**batch, "image": self.images(images)})
 
@@ -100,19 +139,19 @@ class Networks:
       train=True,
       mutable=["batch_stats"],
     )
-    gamma = self._config.gamma
+    gamma = self._config.multi_task.gamma
     hard = {t: jax.nn.one_hot(batch[t], size) for t, size in self.primary.items()}
     found = [losses.focal(outputs[t], target, gamma).mean() for t, target in hard.items()]
-    used = []
-    for a, soft in batch[AUXILIARY].items():
+    used = {}
+    for a in self.auxiliary:
+      soft = batch[AUXILIARY][a]
       own = jnp.arange(soft.shape[-1]) < model_state["sizes"][a]
       found.append(losses.focal(jnp.where(own, outputs[a], _NEVER), soft, gamma).mean())
       most_likely = jax.nn.one_hot(soft.argmax(-1), soft.shape[-1], dtype=bool)
-      used.append((most_likely & (soft > 0)).any(axis=0))
+      used[a] = model_state["used"][a] | (most_likely & (soft > 0)).any(axis=0)
     right = jnp.stack([jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in self.primary])
     return jnp.stack(found), training.Aux(
-      model_state={**model_state, **updated},
-      metrics={"train_accuracy": right, "used": jnp.concatenate(used)},
+      model_state={**model_state, **updated, "used": used}, metrics={"train_accuracy": right}
     )
 
   def generate_fn(self, params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
@@ -127,10 +166,10 @@ class Networks:
     )
     return self._masked(logits, model_state, batch), {**model_state, **updated}
 
-  def generate(self, state: Any, images: jax.Array, tasks: Any) -> dict[str, jax.Array]:
-    """Labels of normalised images and their primary classes, by a trained label network."""
+  def generate(self, state: Any, batch: Any) -> dict[str, jax.Array]:
+    """Labels of normalised images and their primary classes, by a label network's state."""
     variables = {"params": state.params, "batch_stats": state.model_state["batch_stats"]}
-    return self._masked(self.labeller.apply(variables, images), state.model_state, tasks)
+    return self._masked(self.labeller.apply(variables, batch["image"]), state.model_state, batch)
 
   def cosine(self, state: training.TrainState, batch: Any) -> jax.Array:
     """Of the gradients of all primary and of all auxiliary losses, for the backbone."""
@@ -144,37 +183,37 @@ class Networks:
     _, grads = jaxmtl.task_value_and_grad(two)(state.params["backbone"])
     return jaxmtl.cosine_matrix(jaxmtl.gramian(grads))[0, 1]
 
-  def predict(self, variables: Any, images: jax.Array) -> Any:
-    """Logits by task of uint8 images."""
-    return self.model.apply(variables, self.images(images))
+  def predict(self, variables: Any, batch: Any) -> Any:
+    """Logits by task of a batch's uint8 images."""
+    return self.model.apply(network_of(variables), self.images(batch["image"]))
 
-  def encode(self, variables: Any, images: jax.Array) -> Any:
-    """The backbone's features `[B, D]` of uint8 images."""
-    return self.model.apply(variables, self.images(images), method="encode")
+  def encode(self, variables: Any, batch: Any) -> Any:
+    """The backbone's features `[B, D]` of a batch's uint8 images."""
+    images = self.images(batch["image"])
+    return self.model.apply(network_of(variables), images, method="encode")
 
-  def epoch(self, one_pass: Callable[..., Any]) -> Callable[..., Any]:
-    """A pass over the data that also says which share of the auxiliary classes was in use."""
+  def label(self, variables: Any, batch: Any) -> dict[str, jax.Array]:
+    """Generated labels of a batch's uint8 images, `[B, classes]` by auxiliary task."""
+    label = variables["label"]
+    logits = self.labeller.apply(network_of(label), self.images(batch["image"]))
+    return self._masked(logits, label, batch)
 
-    def run(state: training.TrainState, examples: Any) -> Any:
-      state, metrics = one_pass(state, examples)
-      used = metrics.pop("used")
-      own = sum(state.model_state["sizes"].values())
-      share = used.any(axis=0).sum() / jnp.maximum(own, 1)
-      return state, metrics | {"labels_in_use": jnp.full(len(used), share)}
-
-    return run
+  def _widths(self) -> dict[str, int]:
+    return {a: spec.width for a, spec in self.auxiliary.items()}
 
   def _heads(self, widths: Mapping[str, int]) -> dict[str, nn.Module]:
-    hidden = self._config.head_width
+    hidden = self._config.networks.head_width
     return {
       task: nn.Sequential([nn.Dense(hidden), nn.relu, nn.Dense(width)])
       for task, width in widths.items()
     }
 
   def _schedule(self, rate: float) -> optax.Schedule:
-    return optax.exponential_decay(
-      rate, self._config.halve_every * self._steps, 0.5, staircase=True
-    )
+    transition = self._config.multi_task.halve_every * self._steps
+    return optax.exponential_decay(rate, transition, 0.5, staircase=True)
+
+  def _blank(self) -> jax.Array:
+    return self.images(jnp.zeros((2, *self._shape), jnp.uint8))
 
   def _masked(self, logits: Any, model_state: Any, tasks: Any) -> dict[str, jax.Array]:
     return {

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from experiments.common import fit_or_go_on, init_seeds
-from experiments.maxl_config import Config
-from experiments.maxl_training import FREE
-from jaxmtl import data, labels, losses, models, training
+from experiments.maxl.data import level_name
+from jaxmtl import labels
 
 _TOTAL = "total:"
 
@@ -82,7 +75,7 @@ def fixed_labels(
   method: str,
   settings: Sequence[Setting],
   seeds: Sequence[int],
-  examples: data.TaskImages,
+  levels: Mapping[str, np.ndarray],
   codes: Callable[[], np.ndarray],
 ) -> dict[str, np.ndarray]:
   """Labels by primary task, int32 `[runs, num_examples]`, seeds one after the other in a setting.
@@ -91,15 +84,15 @@ def fixed_labels(
     method: random, kmeans or human.
     settings: the hierarchies.
     seeds: of the runs.
-    examples: with the labels of all levels, by `level_<classes>`.
+    levels: classes of all levels, int `[num_examples]` by `level_<classes>`.
     codes: what K-Means clusters, float `[seeds, num_examples, dim]`.
   """
   features = codes() if method == "kmeans" else None
 
   def of(setting: Setting, task: str, i: int) -> np.ndarray:
-    classes, psi = examples.labels[task], setting.psi[task][i]
+    classes, psi = levels[task], setting.psi[task][i]
     if method == "human":
-      return examples.labels[f"level_{setting.totals[task]}"]
+      return levels[level_name(setting.totals[task])]
     if method == "random":
       return labels.random_subclasses(classes, psi, seeds[i])
     assert features is not None
@@ -109,64 +102,3 @@ def fixed_labels(
     task: np.stack([of(setting, task, i) for setting in settings for i in range(len(seeds))])
     for task in settings[0].psi
   }
-
-
-def latent_codes(config: Config, images: np.ndarray, folder: pathlib.Path) -> np.ndarray:
-  """Trains an auto-encoder a seed, all together, and encodes the images it was trained on.
-
-  Args:
-    config: the experiment's options.
-    images: uint8 `[N, H, W, C]`.
-    folder: where its checkpoints and metrics go.
-
-  Returns:
-    Float32 `[seeds, N, config.latent]`.
-  """
-  model = models.AutoEncoder(config.latent)
-  statistics = data.channel_statistics(images)
-  on_device = jnp.asarray(images)
-
-  def prepare(key: jax.Array, batch: jax.Array) -> jax.Array:
-    del key
-    return data.normalize(batch, *statistics)
-
-  def losses_fn(params: Any, model_state: Any, batch: jax.Array, key: jax.Array) -> Any:
-    del key
-    restored, updated = model.apply(
-      {"params": params, **model_state}, batch, train=True, mutable=["batch_stats"]
-    )
-    return losses.mean_squared_error(restored, batch)[None], training.Aux(updated)
-
-  step = training.train_step(losses_fn, optax.adam(1e-3), 1)
-
-  def init(key: jax.Array) -> training.TrainState:
-    variables = model.init(key, data.normalize(on_device[:2], *statistics))
-    return step.init(variables["params"], key, {"batch_stats": variables.get("batch_stats", {})})
-
-  batch_size = min(config.batch_size, len(images))
-  epoch = jax.jit(
-    jax.vmap(training.scan_epoch(step.update, batch_size, prepare), in_axes=(0, None)),
-    donate_argnums=0,
-  )
-  identity = {k: v for k, v in dataclasses.asdict(config).items() if k not in FREE}
-  state, _ = fit_or_go_on(
-    folder / "auto_encoder",
-    identity,
-    init_seeds(init, config.seed, config.seeds),
-    lambda s: epoch(s, on_device),
-    config.auto_encoder_epochs,
-    name="auto-encoder",
-    checkpoint_every=config.checkpoint_every,
-  )
-
-  @jax.jit
-  @jax.vmap
-  def encode(state: training.TrainState) -> Any:
-    variables = {"params": state.params, **state.model_state}
-    return jax.lax.map(
-      lambda image: model.apply(variables, prepare(state.key, image[None]), method="encode")[0],
-      on_device,
-      batch_size=250,
-    )
-
-  return np.asarray(encode(state))
