@@ -9,9 +9,10 @@ will ever show, and give it to each function as `colors`.
 """
 
 from jaxmtl.plots.colors import COLORS, DATA_COLORS, Look, looks, palette
-from jaxmtl.plots.comparison import plot_heat_map, plot_levels, plot_trade_off
 from jaxmtl.plots.curves import panel_grid, plot_curves, plot_panels
+from jaxmtl.plots.heat_maps import plot_heat_map, plot_levels
 from jaxmtl.plots.pictures import plot_embeddings, plot_image_groups, plot_labels
+from jaxmtl.plots.trade_off import plot_trade_off
 
 __all__ = [
   "COLORS",

@@ -134,6 +134,8 @@ def plot_panels(
   reference = {t: np.atleast_2d(v).astype(float) for t, v in (reference or {}).items()}
   reference = {task: values for task, values in reference.items() if values.size}
   tasks = dict.fromkeys([*(task for lines in panels.values() for task in lines), *reference])
+  # A history may have its tasks in another order than the folder's other figures.
+  tasks = dict.fromkeys([*(task for task in colors or {} if task in tasks), *tasks])
   style = looks(tasks, colors, DATA_COLORS)
   figure, grid = panel_grid(len(panels), (1.9, 1.5))
   rows = 1 + max(map(_row, grid))
@@ -175,6 +177,7 @@ def plot_panels(
     _page.epoch_axis(axes, everywhere, ticks=4)
     if _row(axes) == rows - 1:
       axes.set_xlabel(xlabel, fontsize=8)
+  handles = {task: handles[task] for task in tasks if task in handles}
   if reference:
     handles[reference_name] = matplotlib.lines.Line2D(
       [], [], color=_page.GREY, lw=1.5, ls=(0, (1, 1.3))

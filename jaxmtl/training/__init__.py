@@ -1,4 +1,4 @@
-"""Train step, epochs, loop, evaluation, checkpoints, metrics, tables and figures."""
+"""Train step, epochs, loop, evaluation, checkpoints, metrics and tables."""
 
 from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer

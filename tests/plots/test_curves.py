@@ -128,7 +128,7 @@ def test_nothing_to_draw_is_an_empty_figure(drawn):
 
 
 def test_panels_have_a_line_a_task_and_a_dotted_reference_above(drawn):
-  panels = {"equal": {"left": np.ones((3, 2)), "right": np.zeros(2)}, "dwa": {"right": np.ones(2)}}
+  panels = {"equal": {"right": np.zeros(2), "left": np.ones((3, 2))}, "dwa": {"right": np.ones(2)}}
   alone = {"left": np.array([[1.0, 2.0], [3.0, 4.0]]), "right": np.ones(2)}
   colors = plots.palette(["left", "right"], plots.DATA_COLORS)
   figure = drawn(
@@ -138,7 +138,7 @@ def test_panels_have_a_line_a_task_and_a_dotted_reference_above(drawn):
   )
   equal, dwa = figure.axes
   assert (equal.get_title(), dwa.get_title(), figure.get_suptitle()) == ("equal", "dwa", "t")
-  left, right, dotted, _ = equal.lines
+  right, left, dotted, _ = equal.lines
   assert [left.get_color(), right.get_color()] == list(colors.values())
   assert dwa.lines[0].get_color() == colors["right"]
   np.testing.assert_array_equal(dotted.get_ydata(), [2, 3])
@@ -146,7 +146,7 @@ def test_panels_have_a_line_a_task_and_a_dotted_reference_above(drawn):
   assert dotted.get_zorder() > left.get_zorder()
   assert dotted.get_linewidth() > left.get_linewidth()
   assert dotted.is_dashed()
-  assert legend(figure) == ["left", "right", "single"]
+  assert legend(figure) == ["left", "right", "single"]  # as in the palette
   assert figure.legends[0].get_title().get_text().startswith("line: mean of 2 or 3 seeds")
   assert len(equal.collections) == 2  # bands of the panel's first line and of the first reference
   assert figure.get_supylabel() == "accuracy (%)"
