@@ -177,7 +177,7 @@ class Runner:
               steps_per_epoch=job.steps_per_epoch,
               first_step=first,
               evaluate=self._measure(job, "validation"),
-              after_epoch=self._after_epoch(job),
+              after_epoch=functools.partial(self._after_epoch, job),
               writer=writer,
               checkpointer=checkpointer,
               task_names=job.problem.tasks,
@@ -235,14 +235,10 @@ class Runner:
     variables = jax.tree.map(jnp.copy, variables)
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
 
-  def _after_epoch(self, job: Job) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
-    """The job's, with numbers on every process."""
-
-    def after(state: Any, measured: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-      state, found = job.after_epoch(state, measured)
-      return state, self.layout.fetch(found)
-
-    return after
+  def _after_epoch(self, job: Job, state: Any, measured: Any) -> tuple[Any, dict[str, Any]]:
+    """The job's own, with numbers that every process has as a whole."""
+    state, found = job.after_epoch(state, measured)
+    return state, self.layout.fetch(found)
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
     """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
