@@ -43,6 +43,8 @@ def write(
   if len(singles) < len(config.tasks):
     return {}
   single = report.together(SINGLE, singles)
+  if single.failure:
+    raise ValueError(f"the baseline of task {single.failure}: nothing can be compared with it.")
   methods = {name: outcomes[name] for name in config.methods if name in outcomes}
   rows = [_row(config, name, o, single, metrics) for name, o in {SINGLE: single, **methods}.items()]
   summary = report.write_report(

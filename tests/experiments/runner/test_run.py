@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.runner import store
+from experiments.runner.calls import call_length
 from experiments.runner.job import Phase
-from experiments.runner.run import Runner, call_length
+from experiments.runner.run import Runner
 from jaxmtl import training
 
 
