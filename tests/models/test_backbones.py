@@ -179,7 +179,7 @@ def test_a_small_decoder_has_fewer_layers_and_weights():
   assert _count(variables) == 31 * 12 + deconvs + 2 * (30 + 12) + 65 * 50
   smallest = models.DenseLabelDecoder(16, final_dense=False, side=4, width=1)
   assert _shapes(smallest, 2, 30)[0].shape == (2, 16)
-  with pytest.raises(ValueError, match="dim must be 64 .the decoder's 8x8 map.*got dim=63"):
+  with pytest.raises(ValueError, match=r"dim must be 64 .the decoder's 8x8 map.*got dim=63"):
     _shapes(models.DenseLabelDecoder(63, final_dense=False, side=8), 2, 64)
   with pytest.raises(ValueError, match="side=12"):
     _shapes(models.DenseLabelDecoder(side=12), 2, 64)
