@@ -165,7 +165,21 @@ _PAPER = override(
 _LARGE = {"dataset": "caltech101", "image_size": 224, "backbone": "resnet50", "crop_padding": 28}
 
 PRESETS = {
-  "quick": override(Config(), fraction=0.1),
+  "quick": override(
+    Config(),
+    fraction=0.05,
+    width=16,
+    dim=64,
+    decoder_side=8,
+    decoder_width=16,
+    aggregator="none",
+    epochs=200,
+    batch_size=54,
+    learning_rate=0.1,
+    evaluate_every="5",
+    log_every="5",
+    checkpoint_every="50",
+  ),
   "paper": _PAPER,
   "few": override(
     _PAPER,
