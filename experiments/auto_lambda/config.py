@@ -111,9 +111,10 @@ class SGDOptions:
 class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
-  preset: Literal["quick", "full", "cifar100", "celeba"] = "quick"
-  """quick: a small network, minutes; full: wider, longer, more images; cifar100: the paper's
-  domains and recipe; celeba: its 40 attributes, with a recipe of our own."""
+  preset: Literal["quick", "glance", "full", "cifar100", "celeba"] = "quick"
+  """quick: a small network, all settings, many minutes; glance: equal weights and Auto-lambda on
+  four tasks, two minutes; full: wider, longer, more images; cifar100: the paper's domains and
+  recipe; celeba: its 40 attributes, with a recipe of our own."""
   tasks: tuple[str, ...] = ()
   """Which tasks the networks learn; all that the data have where none is named."""
   methods: tuple[str, ...] = ("equal", "dwa", "uncertainty", "gcs", "auto_lambda")
@@ -194,6 +195,16 @@ class Config:
 
 PRESETS = {
   "quick": Config(),
+  "glance": override(
+    Config(),
+    preset="glance",
+    tasks=("left", "right", "sum", NOISE),
+    methods=("equal", "auto_lambda"),
+    auxiliary_methods=(),
+    compare="none",
+    seeds=2,
+    workdir="runs/glance",
+  ),
   "full": override(
     Config(),
     preset="full",
