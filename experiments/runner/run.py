@@ -226,11 +226,14 @@ class Runner:
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
 
   def _after_epoch(self, job: Job) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
-    """The job's, with numbers on every process."""
+    """The job's, with the state where the next call expects it, and numbers on every process."""
 
     def after(state: Any, measured: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-      state, found = job.after_epoch(state, measured)
-      return state, self.layout.fetch(found)
+      changed, found = job.after_epoch(state, measured)
+      if self.layout.mesh is not None:
+        places = jax.tree.map(lambda leaf: leaf.sharding, state)
+        changed = jax.tree.map(jax.device_put, changed, places)
+      return changed, self.layout.fetch(found)
 
     return after
 
