@@ -141,11 +141,9 @@ def _draw_images(
     left_out.append(f"the first {ROWS} of {size} classes")
   if max(psi) > GROUPS:
     left_out.append(f"the first {GROUPS} of up to {max(psi)} generated classes")
-  note = f"\n{', '.join(left_out)}; first seed{_of_first(comparison)}"
+  note = "; ".join([*left_out, f"first seed{_of_first(comparison)}"])
   plots.plot_image_groups(
-    folder / "images.png",
-    rows,
-    title="most likely test images of generated classes" + (note if left_out else ""),
+    folder / "images.png", rows, title=f"most likely test images of generated classes\n{note}"
   )
 
 

@@ -233,9 +233,12 @@ class Runner:
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
 
   def _after_epoch(self, job: Job, state: Any, measured: Any) -> tuple[Any, dict[str, Any]]:
-    """The job's own, with numbers that every process has as a whole."""
-    state, found = job.after_epoch(state, measured)
-    return state, self.layout.fetch(found)
+    """The job's own: a state where the next call expects it, numbers on every process."""
+    changed, found = job.after_epoch(state, measured)
+    if self.layout.mesh is not None:
+      places = jax.tree.map(lambda leaf: leaf.sharding, state)
+      changed = jax.tree.map(jax.device_put, changed, places)
+    return changed, self.layout.fetch(found)
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
     """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
