@@ -67,14 +67,15 @@ def plot_heat_map(
     norm,
     f"{{:+.{digits}f}}",
   )
-  powers = [10.0**k for k in range(math.floor(math.log10(floor)), math.ceil(math.log10(limit)) + 1)]
   # Two digits of it, towards zero: a tick beyond the limit would not be drawn.
   unit = 10.0 ** (math.floor(math.log10(limit)) - 1)
+  powers = [10.0**k for k in range(math.floor(math.log10(floor)), math.ceil(math.log10(limit)) + 1)]
+  wanted = [floor, *(power for power in powers[::-1] if floor <= power <= limit)]
   sizes: list[float] = []
   apart = 0.16 / max(0.27 * len(rows), 0.8)  # of ticks, in lengths of the bar
-  for size in (math.floor(limit / unit + 1e-9) * unit, floor, *powers[::-1]):
+  for size in (math.floor(limit / unit + 1e-9) * unit, *wanted):
     places = [0.5, *(float(norm(s)) for s in sizes)]
-    if floor <= size <= limit and min(abs(norm(size) - place) for place in places) >= apart:
+    if min(abs(norm(size) - place) for place in places) >= apart:
       sizes.append(size)
   bar = figure.colorbar(
     image,
@@ -133,7 +134,7 @@ def plot_levels(
   finite = values[np.isfinite(values)]
   ends = limits if limits is not None else (finite if finite.size else np.ones(1))
   low, high = float(np.min(ends)), float(np.max(ends))
-  logarithmic = lower_is_better and min(low, *finite) > 0
+  logarithmic = lower_is_better and min([low, *finite]) > 0
   if logarithmic:
     wider = math.sqrt(max(1, (1 + max(floor, 1e-6)) * low / high))
     low, high = low / wider, high * wider

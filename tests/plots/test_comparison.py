@@ -42,6 +42,13 @@ def test_what_seeds_may_differ_by_does_not_take_the_full_colour(drawn):
   np.testing.assert_allclose(weights.axes[0].images[0].norm(0.5), 0.75)
 
 
+def test_a_floor_of_the_largest_size_gives_linear_colours_and_short_ticks(drawn):
+  figure = drawn(plots.plot_heat_map(None, [[0.2474, -0.1237]], ["a"], ["x", "y"], floor=0.2474))
+  (image,) = figure.axes[0].images
+  np.testing.assert_allclose(image.norm([0.2474, -0.1237, 0.0]), [1, 0.25, 0.5])
+  assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["-0.24", "0", "+0.24"]
+
+
 def test_what_is_beyond_the_limit_is_marked_on_the_bar(drawn):
   figure = drawn(plots.plot_heat_map(None, [[80.0, 8.0]], ["a"], ["noise*", "left"], limit=8.0))
   assert figure.axes[0].images[0].get_clim() == (-8, 8)
@@ -67,6 +74,8 @@ def test_heat_maps_without_a_finite_number_and_without_rows(drawn):
   assert cells(drawn(plots.plot_heat_map(None, [[np.nan]], ["a"], ["x"]))) == ["-"]
   assert cells(drawn(plots.plot_heat_map(None, np.zeros((0, 2)), [], ["x", "y"]))) == []
   assert cells(drawn(plots.plot_levels(None, [[np.nan]], ["a"], ["x"]))) == ["-"]
+  given = {"limits": (1, 10), "lower_is_better": True}
+  assert cells(drawn(plots.plot_levels(None, [[np.inf]], ["a"], ["x"], **given))) == ["div."]
 
 
 def test_what_diverged_and_what_is_missing_are_told_apart(drawn):
