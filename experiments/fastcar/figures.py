@@ -119,7 +119,8 @@ def _predictions(
     title_fontsize=8,
   )
   seed = next(iter(predicted.values())).seed
-  return plots.finish(figure, path, f"{parts.name}: test set, seed {seed}; hollow: wrong class")
+  title = f"{parts.name}: test set, seed {seed}; hollow: wrong class; line: the true value"
+  return plots.finish(figure, path, title)
 
 
 def _ranges(parts: data.PropertySplits, hybrid: labels.FastCAR, path: pathlib.Path) -> Figure:
