@@ -94,7 +94,8 @@ def plot_labels(
 
   Args:
     path: of the file; None only returns the figure.
-    labels: by representation, float `[num_classes, dim]`; all have one scale of grey.
+    labels: by representation, float `[num_classes, dim]`. Greys reach from each one's lowest to its
+      highest entry, and at least from 0 to 1: dense ones may have far larger entries than codes.
     class_names: names of the classes.
     max_classes: how many classes to show.
 
@@ -114,21 +115,19 @@ def plot_labels(
   size = 7.6 + _page.width_of(names, 7), (0.7 + 0.17 * lines * rows) * len(labels) + 0.5
   figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
   shown = {name: np.asarray(v, float)[:rows, :128] for name, v in labels.items()}
-  everything = np.concatenate([[0.0, 1.0], *(np.ravel(v) for v in shown.values())])
-  everything = everything[np.isfinite(everything)]
-  norm = mpl.colors.Normalize(everything.min(), everything.max())
   panels = figure.subplots(max(len(labels), 1), 1, squeeze=False)[:, 0]
-  image = None
   for axes, (name, values) in zip(panels, shown.items(), strict=False):
+    finite = values[np.isfinite(values)]
+    norm = mpl.colors.Normalize(finite.min(initial=0), finite.max(initial=1))
     image = axes.imshow(values, cmap="gray_r", norm=norm, aspect="auto", interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, aspect=12, label="entry")
+    bar.ax.tick_params(labelsize=7)
     axes.set_yticks(range(len(values)), names[: len(values)], fontsize=7)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params("x", labelsize=7)
     whole = np.shape(labels[name])
-    part = "" if values.shape == whole else f" (shown: the first {len(values)} x {values.shape[1]})"
+    part = "" if values.shape == whole else f" (the first {len(values)} x {values.shape[1]})"
     text = f"{name}: {whole[0]} classes x {whole[1]} dimensions{part}"
     axes.set_title(_page.wrapped(text, size[0] - 2, 9, words=True), fontsize=9, loc="left")
   panels[-1].set_xlabel("label dimension", fontsize=9)
-  if image is not None:
-    figure.colorbar(image, ax=list(panels), fraction=0.03, label="entry of the label", aspect=25)
   return _page.finish(figure, path)
