@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.binary_labels.config import NAMES, Config, Variant
 from experiments.binary_labels.problem import MAIN
@@ -24,25 +25,22 @@ def draw(
   images: ImageTasks,
   codes: Mapping[str, np.ndarray],
   folder: pathlib.Path,
-) -> None:
-  """Writes all figures that these outcomes give."""
+) -> dict[str, Figure]:
+  """Writes all figures that these outcomes give, and returns them by file."""
+  figures: dict[str, Figure] = {}
   if not is_main():
-    return
-  spread = "; bands: lowest to highest" if config.run.seeds > 1 else ""
-  seeds = f"mean of {config.run.seeds} seed(s){spread}"
+    return figures
   # A variant keeps its colour in all figures, whichever are finished.
   colors = plots.palette([variant.name for variant in config.labels.check()])
 
-  def lines(file: str, part: str, values: Curves, ylabel: str, title: str, **options: Any) -> None:
+  def draw_lines(file: str, part: str, values: Curves, **options: Any) -> None:
     if values:
-      plots.plot_curves(
+      figures[file] = plots.plot_curves(
         folder / file,
         {variant.name: curve for variant, curve in values.items()},
         xlabel="epoch",
-        ylabel=ylabel,
-        title=f"{title}; {seeds}",
+        epochs={variant.name: finished[variant].epochs_of(part) for variant in values},
         colors=colors,
-        epochs={v.name: _epochs(finished[v], part) for v in values},
         **options,
       )
 
@@ -51,16 +49,11 @@ def draw(
   else:
     part, curves = "train_accuracy", {v: training_accuracy(o) for v, o in finished.items()}
   label = "validation" if part == "validation" else "training"
-  lines("curves.png", part, curves, f"{label} accuracy (%)", "main task: the class")
+  title = "main task: the class"
+  draw_lines("curves.png", part, curves, ylabel=f"{label} accuracy (%)", title=title)
   cosines = {v: cosine(o) for v, o in finished.items() if v.kind != "none"}
-  lines(
-    "cosine.png",
-    "cosine",
-    cosines,
-    "cosine of the two tasks' gradients",
-    "shared parameters",
-    baseline=0.0,
-  )
+  ylabel, title = "cosine of the two tasks' gradients", "shared parameters"
+  draw_lines("cosine.png", "cosine", cosines, ylabel=ylabel, title=title, baseline=0.0)
   task = images.tasks[MAIN]
   names = list(task.names or map(str, range(task.classes)))
   shown = {"main task, one-hot": np.eye(task.classes)}
@@ -69,7 +62,8 @@ def draw(
     for kind, values in codes.items()
     if kind != "none"
   }
-  plots.plot_labels(folder / "labels.png", shown, names)
+  figures["labels.png"] = plots.plot_labels(folder / "labels.png", shown, names)
+  return figures
 
 
 def cosine(outcome: Outcome) -> np.ndarray:
@@ -84,8 +78,3 @@ def training_accuracy(outcome: Outcome) -> np.ndarray:
 
 def _validation(outcome: Outcome) -> np.ndarray:
   return outcome.curve("validation", "accuracy", MAIN)
-
-
-def _epochs(outcome: Outcome, part: str) -> np.ndarray:
-  """Of the rows that have a part."""
-  return np.array([row["epoch"] for row in outcome.history if part in row])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, Frozen
@@ -17,6 +18,7 @@ from jaxmtl import plots
 
 # Of which a map of features is drawn.
 _SHOWN = ("equal", "equal+dgr")
+_MEASURED = ("validation", "accuracy")
 
 
 def draw(
@@ -27,52 +29,56 @@ def draw(
   sweep: list[dict[str, Any]],
   frozen: Frozen,
   folder: pathlib.Path,
-) -> None:
-  """Writes all figures that there are numbers for."""
+) -> dict[str, Figure]:
+  """Writes all figures that there are numbers for, and returns them by file."""
   if not is_main():
-    return
+    return {}
   finished = {name: outcome for name, outcome in outcomes.items() if not outcome.failure}
-  # Of all that will ever be here, so that partial figures have the colours of the last ones.
-  methods = plots.palette([SINGLE, *config.names])
-  tasks = plots.palette(config.tasks, plots.DATA_COLORS)
+  drawn = {
+    "cost.png": _cost(config, rows, folder / "cost.png"),
+    "curves.png": _curves(config, single, finished, folder / "curves.png"),
+    "probes.png": _probes(config, rows, folder / "probes.png"),
+    "sweep.png": _sweep(sweep, finished.get("equal"), folder / "sweep.png"),
+    "tsne.png": _maps(config, finished, frozen, folder / "tsne.png"),
+  }
+  return {file: figure for file, figure in drawn.items() if figure is not None}
+
+
+def _cost(config: Config, rows: list[Row], path: pathlib.Path) -> Figure:
+  """Delta_MTL against the time of a step."""
   with_delta = {row["name"]: row for row in rows if row["delta_mtl"] is not None}
-  plots.plot_trade_off(
-    folder / "cost.png",
+  return plots.plot_trade_off(
+    path,
     {name: (row["ms_per_step"], row["delta_mtl"]) for name, row in with_delta.items()},
     xlabel=f"time a step of {config.run.seeds} seed(s) (ms)",
     ylabel="Delta_MTL (%)",
     title="gain against cost",
     reference=SINGLE,
-    colors=methods,
+    # Of all that will ever be here, so that partial figures have the colours of the last ones.
+    colors=plots.palette([SINGLE, *config.names]),
   )
 
-  def lines(outcome: Outcome) -> dict[str, np.ndarray]:
-    # In the order of the tasks, whichever a compiled function gave them.
-    return {t: outcome.curve("validation", "accuracy", t) for t in config.tasks}
 
-  alone = lines(single)
-  curves = {name: lines(outcome) for name, outcome in finished.items()}
-  plots.plot_panels(
-    folder / "curves.png",
-    curves or {SINGLE: alone},
+def _curves(
+  config: Config, single: Outcome, finished: Mapping[str, Outcome], path: pathlib.Path
+) -> Figure:
+  """A panel a method, beside single-task training."""
+  outcomes = {SINGLE: single, **finished}
+  lines = {name: outcome.by_task(*_MEASURED) for name, outcome in outcomes.items()}
+  return plots.plot_panels(
+    path,
+    {name: lines[name] for name in finished or [SINGLE]},
     xlabel="epoch",
     ylabel="validation accuracy (%)",
     title=f"a line a task; dotted: {SINGLE}",
-    reference=alone,
+    reference=lines[SINGLE],
     reference_name=SINGLE,
-    epochs={
-      name: o.epochs_of("validation", "accuracy")
-      for name, o in {SINGLE: single, **finished}.items()
-    },
-    colors=tasks,
+    epochs={name: outcome.epochs_of(*_MEASURED) for name, outcome in outcomes.items()},
+    colors=plots.palette(config.tasks, plots.DATA_COLORS),
   )
-  _draw_probes(config, rows, folder)
-  if sweep and "equal" in finished:
-    _draw_sweep(sweep, finished["equal"], folder)
-  _draw_maps(config, finished, frozen, folder)
 
 
-def _draw_probes(config: Config, rows: list[Row], folder: pathlib.Path) -> None:
+def _probes(config: Config, rows: list[Row], path: pathlib.Path) -> Figure | None:
   """Classifiers on frozen features, against equal weights."""
   columns = [(t, probe) for t in config.tasks for probe in PROBES]
   mean = {
@@ -81,49 +87,57 @@ def _draw_probes(config: Config, rows: list[Row], folder: pathlib.Path) -> None:
     if PROBES[0] in row["values"]
   }
   others = [name for name in mean if name != "equal"]
-  if "equal" in mean and others:
-    plots.plot_heat_map(
-      folder / "probes.png",
-      np.stack([mean[name] - mean["equal"] for name in others]),
-      others,
-      [f"{t}, {probe.removeprefix('probe_')}" for t, probe in columns],
-      title="classifiers on frozen features:\ntest accuracy against equal (points)",
-    )
-
-
-def _draw_sweep(sweep: list[dict[str, Any]], equal: Outcome, folder: pathlib.Path) -> None:
-  """Weights and numbers of dummies, against equal weights of the same seed."""
-  weights = sorted({row["weight"] for row in sweep})
-  counts = sorted({row["num_dummies"] for row in sweep})
-  values = np.full((len(weights), len(counts)), np.nan)
-  last = equal.by_task("validation", "accuracy")
-  baseline = np.mean([curve[0, -1] for curve in last.values()])
-  for row in sweep:
-    place = weights.index(row["weight"]), counts.index(row["num_dummies"])
-    values[place] = np.mean(list(row["validation_accuracy"].values())) - baseline
-  plots.plot_heat_map(
-    folder / "sweep.png",
-    values,
-    [f"weight {w:g}" for w in weights],
-    [f"d = {d}" for d in counts],
-    title="equal+dgr against equal, first seed:\nmean validation accuracy (points)",
+  if "equal" not in mean or not others:
+    return None
+  return plots.plot_heat_map(
+    path,
+    np.stack([mean[name] - mean["equal"] for name in others]),
+    others,
+    [f"{t}, {probe.removeprefix('probe_')}" for t, probe in columns],
+    title="classifiers on frozen features: test accuracy against equal (points)",
   )
 
 
-def _draw_maps(
-  config: Config, outcomes: Mapping[str, Outcome], frozen: Frozen, folder: pathlib.Path
-) -> None:
+def _sweep(sweep: list[dict[str, Any]], equal: Outcome | None, path: pathlib.Path) -> Figure | None:
+  """Weights and numbers of dummies, against equal weights of the same seed."""
+  if not sweep or equal is None:
+    return None
+  weights = sorted({row["weight"] for row in sweep})
+  counts = sorted({row["num_dummies"] for row in sweep})
+  values = np.full((len(weights), len(counts)), np.nan)
+  baseline = np.mean([curve[0, -1] for curve in equal.by_task(*_MEASURED).values()])
+  for row in sweep:
+    place = weights.index(row["weight"]), counts.index(row["num_dummies"])
+    values[place] = np.mean(list(row["validation_accuracy"].values())) - baseline
+  return plots.plot_heat_map(
+    path,
+    values,
+    [f"weight {w:g}" for w in weights],
+    [f"d = {d}" for d in counts],
+    title="equal+dgr against equal, first seed: mean validation accuracy (points)",
+  )
+
+
+def _maps(
+  config: Config, finished: Mapping[str, Outcome], frozen: Frozen, path: pathlib.Path
+) -> Figure | None:
   """t-SNE of test images' features: a row a task, a column a method."""
-  maps = {name: frozen.map(outcomes[name]) for name in _SHOWN if name in outcomes}
+  maps = {name: frozen.map(finished[name]) for name in _SHOWN if name in finished}
   if not maps:
-    return
-  labels = {t: frozen.shown_labels(t) for t in config.tasks}
+    return None
+  names = {task: frozen.class_names(task) for task in config.tasks}
   count = len(next(iter(maps.values())))
-  plots.plot_embeddings(
-    folder / "tsne.png",
-    {f"{task}: {name}": values for task in labels for name, values in maps.items()},
-    {f"{task}: {name}": classes for task, classes in labels.items() for name in maps},
+
+  def panels(of_task: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{task}: {name}": value for task, value in of_task.items() for name in maps}
+
+  return plots.plot_embeddings(
+    path,
+    {f"{task}: {name}": points for task in names for name, points in maps.items()},
+    panels({task: frozen.shown_labels(task) for task in names}),
     title=f"t-SNE of {count} test images' features, first seed",
     columns=len(maps),
-    names={f"{task}: {name}": frozen.class_names(task) for task in labels for name in maps},
+    names=panels(names),
+    # Tasks may have classes in common.
+    colors=plots.palette([name for mine in names.values() for name in mine], plots.DATA_COLORS),
   )

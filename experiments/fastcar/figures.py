@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import matplotlib as mpl
-import matplotlib.figure
-import matplotlib.lines
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments.fastcar.config import NAMES
 from experiments.problems.properties import VALUE
 from experiments.runner.job import Job, Outcome
 from experiments.runner.mesh import is_main
 from jaxmtl import data, labels, plots, training
-from jaxmtl.plots import panel_grid
 
 
 class Prediction(NamedTuple):
@@ -47,8 +45,8 @@ def draw(
   predicted: Mapping[str, Prediction],
   hybrids: Mapping[str, labels.FastCAR],
   folder: pathlib.Path,
-) -> None:
-  """Writes all figures.
+) -> dict[str, Figure]:
+  """Writes all figures, and returns them by file.
 
   Args:
     parts: the data.
@@ -57,78 +55,81 @@ def draw(
     hybrids: the labels of those approaches that have such.
     folder: where figures go.
   """
+  figures: dict[str, Figure] = {}
   if not is_main():
-    return
+    return figures
   if predicted:
-    plot_predictions(parts, predicted).savefig(folder / "predictions.png", dpi=150)
+    figures["predictions.png"] = _predictions(parts, predicted, folder / "predictions.png")
   if hybrids:
-    plot_ranges(parts, next(iter(hybrids.values()))).savefig(folder / "ranges.png", dpi=150)
-  curves = {
-    NAMES[name]: outcome.curve("validation", "mape", VALUE)
-    for name, outcome in outcomes.items()
-    if not outcome.failure
-  }
-  if curves:
-    plots.plot_curves(
+    hybrid = next(iter(hybrids.values()))
+    figures["ranges.png"] = _ranges(parts, hybrid, folder / "ranges.png")
+  measured = ("validation", "mape", VALUE)
+  finished = {NAMES[name]: outcome for name, outcome in outcomes.items() if not outcome.failure}
+  if finished:
+    figures["curves.png"] = plots.plot_curves(
       folder / "curves.png",
-      curves,
+      {name: outcome.curve(*measured) for name, outcome in finished.items()},
       xlabel="epoch",
       ylabel="validation MAPE (%)",
       title=parts.name,
-      epochs={
-        NAMES[name]: o.epochs_of("validation", "mape", VALUE) for name, o in outcomes.items()
-      },
+      epochs={name: outcome.epochs_of(*measured) for name, outcome in finished.items()},
       colors=plots.palette(NAMES.values()),
     )
+  return figures
 
 
-def plot_predictions(
-  parts: data.PropertySplits, predicted: Mapping[str, Prediction]
-) -> matplotlib.figure.Figure:
+def _predictions(
+  parts: data.PropertySplits, predicted: Mapping[str, Prediction], path: pathlib.Path
+) -> Figure:
   """Predicted against true values of the test set, a panel a model, of its first seed."""
   test = parts.test
-  figure, panels = panel_grid(len(predicted), (2.6, 2.4), columns=min(len(predicted), 4))
+  figure, panels = plots.panel_grid(len(predicted), (2.6, 2.4), columns=min(len(predicted), 4))
   low, high = float(test.values.min()), float(test.values.max())
   room = 0.1 * (high - low)
-  colors = class_colors(len(parts.class_names))
+  style = _looks(parts)
   for axes, (name, said) in zip(panels, predicted.items(), strict=True):
     axes.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
-    right = said.classes == test.classes
-    for marker, rows in (("o", right), ("x", ~right)):
-      axes.scatter(
-        test.values[rows],
-        said.values[rows],
-        s=9,
-        lw=0.7,
-        marker=marker,
-        color=colors[test.classes[rows]],
-      )
-    axes.set_title(NAMES[name], fontsize=9)
-    axes.set(xlim=(low - room, high + room), ylim=(low - 2 * room, high + 2 * room))
+    for c, look in enumerate(style.values()):
+      for right in (True, False):
+        rows = (test.classes == c) & ((said.classes == c) == right)
+        axes.scatter(
+          test.values[rows],
+          said.values[rows],
+          s=12,
+          lw=0.8,
+          marker=look.marker,
+          facecolor=look.color if right else "none",
+          edgecolor=look.color,
+        )
+    # Those that are far off would leave no room for the others.
+    ends = low - 2 * room, high + 2 * room
+    outside = int(((said.values < ends[0]) | (said.values > ends[1])).sum())
+    axes.set_title(NAMES[name] + (f" ({outside} outside)" if outside else ""), fontsize=9)
+    axes.set(xlim=(low - room, high + room), ylim=ends)
     axes.spines[["top", "right"]].set_visible(False)
   figure.supxlabel(f"true {parts.property_name}", fontsize=9)
   figure.supylabel(f"predicted {parts.property_name}", fontsize=9)
-  seed = next(iter(predicted.values())).seed
-  figure.suptitle(f"{parts.name}: test set, seed {seed}; cross: wrong class", fontsize=10)
   figure.legend(
-    [matplotlib.lines.Line2D([], [], color=c, marker="o", ms=4, ls="") for c in colors],
-    parts.class_names,
+    [Line2D([], [], color=look.color, marker=look.marker, ms=4, ls="") for look in style.values()],
+    list(style),
     loc="outside right center",
     title="true class",
     frameon=False,
     fontsize=7,
     title_fontsize=8,
   )
-  return figure
+  seed = next(iter(predicted.values())).seed
+  title = f"{parts.name}: test set, seed {seed}; hollow: wrong class; line: the true value"
+  return plots.finish(figure, path, title)
 
 
-def plot_ranges(parts: data.PropertySplits, hybrid: labels.FastCAR) -> matplotlib.figure.Figure:
+def _ranges(parts: data.PropertySplits, hybrid: labels.FastCAR, path: pathlib.Path) -> Figure:
   """The range of every class before and after its offset."""
   order = np.asarray(hybrid.classes)
   low, high, offsets = (np.asarray(v) for v in (hybrid.low, hybrid.high, hybrid.offsets))
-  figure = matplotlib.figure.Figure(figsize=(6.4, 1.3 + 0.32 * len(order)), layout="constrained")
+  figure = Figure(figsize=(6.4, 1.3 + 0.32 * len(order)), layout="constrained")
   axes = figure.subplots()
-  colors = class_colors(len(parts.class_names))
+  colors = [look.color for look in _looks(parts).values()]
   centre = float(hybrid.centre)
   axes.axvline(centre, color="black", lw=1.4, ls=":", zorder=1)
   axes.annotate(
@@ -160,14 +161,12 @@ def plot_ranges(parts: data.PropertySplits, hybrid: labels.FastCAR) -> matplotli
     xlabel=f"{parts.property_name}; pale: as measured, full: with the class's offset",
     ylabel="class",
   )
-  axes.set_title("hybrid labels; dotted: the centre, subtracted before training", fontsize=10)
   axes.margins(x=0.1)
   axes.spines[["top", "right"]].set_visible(False)
-  return figure
+  return plots.finish(figure, path, "hybrid labels; dotted: the centre, subtracted before training")
 
 
-def class_colors(count: int) -> np.ndarray:
-  """A colour for each class, `[count, 4]`."""
-  if count <= len(plots.COLORS):
-    return np.array([mpl.colors.to_rgba(c) for c in plots.COLORS[:count]])
-  return np.asarray(mpl.colormaps["turbo"](np.linspace(0.03, 0.97, count)))
+def _looks(parts: data.PropertySplits) -> dict[str, plots.Look]:
+  """A class's, the same in all figures."""
+  names = parts.class_names
+  return plots.looks(names, plots.palette(names, plots.DATA_COLORS))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.maxl.config import Config
 from experiments.maxl.data import level_name
@@ -20,7 +21,7 @@ from experiments.runner import report
 from experiments.runner.job import Job, Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import Row, cell
-from jaxmtl.training import comparison
+from jaxmtl import plots
 from jaxmtl.training.results import Table, delta_mtl
 
 
@@ -101,7 +102,6 @@ def write(
 ) -> dict[str, Any]:
   """Writes table, figure and results of the levels there are so far."""
   rows: dict[str, Row] = {}
-  cosines: dict[str, dict[str, np.ndarray]] = {}
   for primary, group in groups.items():
     if _name(primary) not in outcomes:
       continue
@@ -109,9 +109,6 @@ def write(
     alone = next((i for i, c in enumerate(group) if not c.auxiliary), None)
     for index, combination in enumerate(group):
       rows[combination.text] = _row(config, combination, outcome, index, alone)
-      if combination.auxiliary and not outcome.failure:
-        shown = {_auxiliary(combination): outcome.curve("cosine")[_runs(config, index)]}
-        cosines.setdefault(f"primary {primary}", {}).update(shown)
   if not rows:
     return {}
   header = ["PRI", "AUX", "test accuracy (%)", "gain", "thesis", "gain"]
@@ -125,16 +122,36 @@ def write(
     conclusions=_conclusions(groups, rows),
     partial=partial,
   )
-  if cosines and is_main():
-    comparison.plot_panels(
-      folder / "cosine.png",
-      cosines,
-      xlabel="epoch",
-      ylabel="cosine",
-      title="auxiliary and primary gradients of the backbone,\n"
-      f"mean over {config.run.seeds} seed(s)",
-    )
+  draw(config, groups, outcomes, folder)
   return summary
+
+
+def draw(
+  config: Config, groups: Groups, outcomes: Mapping[str, Outcome], folder: pathlib.Path
+) -> dict[str, Figure]:
+  """Writes the figure of finished levels, a panel each, and returns it by file."""
+  finished = {p: o for p in groups if (o := outcomes.get(_name(p))) and not o.failure}
+  if not finished or not is_main():
+    return {}
+  panels = {
+    f"primary {primary}": {
+      _auxiliary(combination): outcome.curve("cosine")[_runs(config, index)]
+      for index, combination in enumerate(groups[primary])
+      if combination.auxiliary
+    }
+    for primary, outcome in finished.items()
+  }
+  everything = [_auxiliary(c) for group in groups.values() for c in group if c.auxiliary]
+  figure = plots.plot_panels(
+    folder / "cosine.png",
+    panels,
+    xlabel="epoch",
+    ylabel="cosine with primary gradient",
+    title="auxiliary and primary gradients of the backbone",
+    epochs={f"primary {p}": outcome.epochs_of("cosine") for p, outcome in finished.items()},
+    colors=plots.palette(everything),
+  )
+  return {"cosine.png": figure}
 
 
 def _name(primary: int) -> str:

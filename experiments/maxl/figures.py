@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 from experiments.maxl.comparison import NAMES, Comparison
 from experiments.maxl.config import Config
@@ -32,67 +33,70 @@ def draw(
   outcomes: Outcomes,
   folder: pathlib.Path,
   complete: bool,
-) -> None:
-  """Writes the figures of finished methods; those that take long only when all is there."""
+) -> dict[str, Figure]:
+  """Writes the figures of finished methods, and returns them by file.
+
+  Those that take long come only when all is there.
+  """
   if not is_main() or not outcomes:
-    return
-  _draw_curves(config, comparison, outcomes, folder)
+    return {}
+  figures = _curves(config, comparison, outcomes, folder)
   if complete:
     networks = bench_of(config, images, comparison).networks
-    _draw_features(networks, images, comparison, outcomes, config.tsne_images, folder)
+    path, most = folder / "tsne.png", config.tsne_images
+    figures[path.name] = _features(networks, images, comparison, outcomes, most, path)
     first = next((o for method, o in outcomes.items() if method.startswith("maxl")), None)
     if first is not None:
-      _draw_images(networks, images, comparison, first, folder)
+      path = folder / "images.png"
+      figures[path.name] = _images(networks, images, comparison, first, path)
+  return figures
 
 
-def _draw_curves(
+def _curves(
   config: Config, comparison: Comparison, outcomes: Outcomes, folder: pathlib.Path
-) -> None:
+) -> dict[str, Figure]:
   """A panel a hierarchy, a line a method."""
   task = next(iter(comparison.primary))
-
-  def measured(outcome: Outcome) -> np.ndarray:
-    return outcome.curve("validation", "accuracy", task)
-
-  def learned(outcome: Outcome) -> np.ndarray:
-    values = outcome.curve("train_accuracy")
-    return 100 * values[..., 0] if values.ndim == 3 else values
-
-  held_out = all(measured(outcome).size for outcome in outcomes.values())
-  what = "validation" if held_out else "training"
-  generated = [method for method in outcomes if method.startswith("maxl")]
-  for file, values_of, methods, ylabel in (
-    ("curves.png", measured if held_out else learned, list(outcomes), f"{what} accuracy (%)"),
-    ("cosine.png", lambda o: o.curve("cosine"), list(outcomes), "cosine with primary gradient"),
-    ("labels_in_use.png", lambda o: o.curve("labels_in_use"), generated, "labels in use (%)"),
+  measured: tuple[str, ...] = ("validation", "accuracy", task)
+  accuracy = "validation accuracy (%)"
+  if not all(outcome.curve(*measured).size for outcome in outcomes.values()):
+    measured, accuracy = ("train_accuracy",), "training accuracy (%)"
+  generated = {m: outcome for m, outcome in outcomes.items() if m.startswith("maxl")}
+  figures = {}
+  for file, path, shown, ylabel in (
+    ("curves.png", measured, outcomes, accuracy),
+    ("cosine.png", ("cosine",), outcomes, "cosine with primary gradient"),
+    ("labels_in_use.png", ("labels_in_use",), generated, "labels in use (%)"),
   ):
-    lines = {method: values for method in methods if (values := values_of(outcomes[method])).size}
+    lines = {m: curve for m, o in shown.items() if (curve := o.curve(*path)).size}
+    if path == ("train_accuracy",):  # shares, a primary task each
+      lines = {m: 100 * curve[..., 0] for m, curve in lines.items()}
     if not lines:
       continue
-    plots.plot_panels(
+    epochs = {NAMES[m]: shown[m].epochs_of(*path) for m in lines}
+    figures[file] = plots.plot_panels(
       folder / file,
       {
-        setting.name: {
-          NAMES[method]: values[comparison.runs_of(method, index)]
-          for method, values in lines.items()
-        }
+        setting.name: {NAMES[m]: curve[comparison.runs_of(m, index)] for m, curve in lines.items()}
         for index, setting in enumerate(comparison.settings)
       },
       xlabel="epoch",
       ylabel=ylabel,
       title=f"{config.data.dataset}, {_classes(task)}",
+      epochs={setting.name: epochs for setting in comparison.settings},
       colors=plots.palette(NAMES.values()),
     )
+  return figures
 
 
-def _draw_features(
+def _features(
   networks: Networks,
   images: ImageTasks,
   comparison: Comparison,
   outcomes: Outcomes,
   most: int,
-  folder: pathlib.Path,
-) -> None:
+  path: pathlib.Path,
+) -> Figure:
   """t-SNE of test images' features, by the first hierarchy and seed."""
   task, test = next(iter(comparison.primary)), images.parts["test"]
   shown = {"image": test["image"][:most]}
@@ -104,23 +108,25 @@ def _draw_features(
     for method, outcome in outcomes.items()
   }
   left_out = f"; the first of {everything} test images" if count < everything else ""
-  plots.plot_embeddings(
-    folder / "tsne.png",
+  names = _names(images, task)
+  return plots.plot_embeddings(
+    path,
     maps,
     test[task][:most],
     title=f"t-SNE of {count} test images' features, colours: {_classes(task)}\n"
     f"first seed{_of_first(comparison)}{left_out}",
-    names=_names(images, task),
+    names=names,
+    colors=plots.palette(names, plots.DATA_COLORS),
   )
 
 
-def _draw_images(
+def _images(
   networks: Networks,
   images: ImageTasks,
   comparison: Comparison,
   outcome: Outcome,
-  folder: pathlib.Path,
-) -> None:
+  path: pathlib.Path,
+) -> Figure:
   """The most likely test images of some generated classes, by the first hierarchy and seed."""
   task, size = next(iter(comparison.primary.items()))
   test = images.parts["test"]
@@ -136,14 +142,13 @@ def _draw_images(
       order = np.argsort(-soft[:, first[c] + k], kind="stable")[:IMAGES]
       groups[f"generated class {k + 1}"] = test["image"][order]
     rows[name] = groups
-  left_out = []
-  if size > ROWS:
-    left_out.append(f"the first {ROWS} of {size} classes")
-  if max(psi) > GROUPS:
-    left_out.append(f"the first {GROUPS} of up to {max(psi)} generated classes")
-  note = "; ".join([*left_out, f"first seed{_of_first(comparison)}"])
-  plots.plot_image_groups(
-    folder / "images.png", rows, title=f"most likely test images of generated classes\n{note}"
+  return plots.plot_image_groups(
+    path,
+    rows,
+    title=f"most likely test images of generated classes, first seed{_of_first(comparison)}",
+    num_rows=size,
+    num_groups=max(psi),
+    group="generated classes a class",
   )
 
 

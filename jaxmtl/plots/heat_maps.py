@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.colors
 import matplotlib.figure
+import matplotlib.ticker
 import numpy as np
 
 from jaxmtl.plots import _page
@@ -33,7 +34,8 @@ def plot_heat_map(
 
   Args:
     path: of the file; None only returns the figure.
-    values: float `[rows, columns]`; cells that are not finite hold a dash on grey.
+    values: float `[rows, columns]`; NaN, where there is none, gives a dash on grey; infinity, where
+      training diverged, "div.".
     rows: names, for example of methods.
     columns: names, for example of tasks.
     title: above the figure.
@@ -65,14 +67,15 @@ def plot_heat_map(
     norm,
     f"{{:+.{digits}f}}",
   )
-  powers = [10.0**k for k in range(math.floor(math.log10(floor)), math.ceil(math.log10(limit)) + 1)]
   # Two digits of it, towards zero: a tick beyond the limit would not be drawn.
   unit = 10.0 ** (math.floor(math.log10(limit)) - 1)
+  powers = [10.0**k for k in range(math.floor(math.log10(floor)), math.ceil(math.log10(limit)) + 1)]
+  wanted = [floor, *(power for power in powers[::-1] if floor <= power <= limit)]
   sizes: list[float] = []
   apart = 0.16 / max(0.27 * len(rows), 0.8)  # of ticks, in lengths of the bar
-  for size in (math.floor(limit / unit + 1e-9) * unit, floor, *powers[::-1]):
+  for size in (math.floor(limit / unit + 1e-9) * unit, *wanted):
     places = [0.5, *(float(norm(s)) for s in sizes)]
-    if floor <= size <= limit and min(abs(norm(size) - place) for place in places) >= apart:
+    if min(abs(norm(size) - place) for place in places) >= apart:
       sizes.append(size)
   bar = figure.colorbar(
     image,
@@ -97,13 +100,13 @@ def plot_levels(
   floor: float = 0.0,
   limits: tuple[float, float] | None = None,
   lower_is_better: bool = False,
-  digits: int = 1,
+  digits: int | None = None,
 ) -> matplotlib.figure.Figure:
   """Draws a table of numbers without a zero between them, the better the lighter.
 
   Args:
     path: of the file; None only returns the figure.
-    values: float `[rows, columns]`; cells that are not finite hold a dash on grey.
+    values: float `[rows, columns]`; not finite ones as in `plot_heat_map`.
     rows: names, for example of architectures.
     columns: names, for example of methods.
     title: above the figure.
@@ -112,9 +115,10 @@ def plot_levels(
       by should not look like much. Of errors, which get a logarithmic scale, the least ratio less
       1, so that .1 is ten percent.
     limits: the numbers of the darkest and lightest colour, in either order, so that several figures
-      have one scale; lowest and highest where None.
+      have one scale; lowest and highest where None. Numbers beyond have the colour of the end, and
+      the bar an arrow.
     lower_is_better: whether numbers are errors.
-    digits: after the decimal point.
+    digits: after the decimal point; those with which the largest number has three where None.
 
   Returns:
     The figure.
@@ -127,10 +131,10 @@ def plot_levels(
     (86.25, 96.25)
   """
   values = np.asarray(values, float)
-  logarithmic = lower_is_better and not bool((values <= 0).any())
   finite = values[np.isfinite(values)]
   ends = limits if limits is not None else (finite if finite.size else np.ones(1))
   low, high = float(np.min(ends)), float(np.max(ends))
+  logarithmic = lower_is_better and min([low, *finite]) > 0
   if logarithmic:
     wider = math.sqrt(max(1, (1 + max(floor, 1e-6)) * low / high))
     low, high = low / wider, high * wider
@@ -139,13 +143,19 @@ def plot_levels(
     low, high = low - wider, high + wider
   norm = (matplotlib.colors.LogNorm if logarithmic else matplotlib.colors.Normalize)(low, high)
   cmap = matplotlib.colormaps["viridis_r" if lower_is_better else "viridis"]
+  if digits is None:
+    largest = float(np.abs(finite).max(initial=0))
+    digits = 0 if largest >= 1000 else 1 if largest >= 10 else 2 if largest >= 1 else 3
   figure, axes, image = _table(values, rows, columns, cmap, norm, f"{{:.{digits}f}}")
-  bar = figure.colorbar(image, ax=axes)
+  beyond = bool((finite < low).any()), bool((finite > high).any())
+  extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[beyond]
+  bar = figure.colorbar(image, ax=axes, extend=extend)
   bar.set_label(_page.wrapped(label, figure.get_figheight() - 0.6, 9, words=True), fontsize=9)
   bar.ax.tick_params(labelsize=8, which="both")
   if logarithmic:
+    bar.ax.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     bar.ax.yaxis.set_major_formatter("{x:g}")
-    bar.ax.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
+    bar.ax.yaxis.set_minor_formatter("{x:g}" if high < 2 * low else "")
   return _page.finish(figure, path, title)
 
 
@@ -159,7 +169,9 @@ def _table(
 ) -> tuple[matplotlib.figure.Figure, Any, Any]:
   """Cells in colour with numbers, in a figure that has room for all names."""
   columns = columns if len(rows) else []
-  texts = [form.format(v) if np.isfinite(v) else "-" for v in values.ravel()]
+  texts = [
+    form.format(v) if np.isfinite(v) else "-" if np.isnan(v) else "div." for v in values.ravel()
+  ]
   row_names = [_page.wrapped(name, 3.0, 9) for name in rows]
   column_names = [_page.wrapped(name, 1.0, 9) for name in columns]
   turned = len(columns) > 8

@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 
-import matplotlib.colors
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from experiments.problems.domains import NAMES
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
 from experiments.runner.report import SINGLE
+from jaxmtl import plots
 
 TASKS = ("task0", "task1", "task2", "noise")
 DIGITS = override(PRESETS["quick"], tasks=TASKS, primaries=TASKS[:2], seeds=2)
@@ -157,63 +157,84 @@ def test_the_papers_figures_stand_beside_the_domains(tmp_path):
   assert auxiliary["gcs, paper"][0] == "56.5"
 
 
-def colors(figure):
+def learned_by(config, **settings):
+  """Figures of Auto-lambda's runs, and of finite differences with weights of zero."""
+  found = {(setting, "auto_lambda"): one for setting, one in settings.items()}
+  near = outcome(50, config.tasks, weights=np.zeros((3, 2, len(config.tasks))))
+  return found, figures.gaps(found.get((MULTI_TASK, "auto_lambda")), near)
+
+
+def looks(figure):
   """Of each line that has a task's name, in all panels."""
   found = {}
   for axes in figure.axes:
     for line in axes.get_lines():
-      if not line.get_label().startswith("_"):
-        look = matplotlib.colors.to_hex(line.get_color()), line.get_linestyle()
-        found.setdefault(line.get_label(), set()).add(str(look))
+      if line.get_label() in (*TASKS, *NAMES):
+        look = line.get_color(), line.get_linestyle(), line.get_marker()
+        found.setdefault(line.get_label(), set()).add(look)
   return found
 
 
 @pytest.mark.parametrize("config", [DIGITS, DOMAINS], ids=["four tasks", "twenty tasks"])
-def test_one_look_a_task_in_all_figures(config):
+def test_one_look_a_task_in_all_figures(config, tmp_path):
   tasks = config.tasks
-  learned = {setting: outcome(50, tasks) for setting in (MULTI_TASK, tasks[1])}
-  near = outcome(50, tasks, weights=np.zeros((3, 2, len(tasks))))
-  drawn = figures.weights(config, learned)
-  difference = figures.difference(config, figures.gaps(learned[MULTI_TASK], near))
-  first, second = colors(drawn), colors(difference)
-  looks = [next(iter(found)) for found in first.values()]
+  runs = learned_by(config, **{s: outcome(50, tasks) for s in (MULTI_TASK, tasks[1])})
+  drawn = figures.draw(config, *runs, tmp_path)
+  assert {path.name for path in tmp_path.iterdir()} == set(drawn)
+  assert set(drawn) == {"weights.png", "relations.png", "exact.png"}
+  weights, difference = drawn["weights.png"], drawn["exact.png"]
+  first, second = looks(weights), looks(difference)
   assert all(len(found) == 1 for found in first.values())
-  assert len(set(looks)) == len(looks)  # no two tasks look alike
+  assert len(set.union(*first.values())) == len(first)  # no two tasks look alike
+  colors = plots.palette(tasks, plots.DATA_COLORS)
+  assert all({look[0] for look in found} == {colors[task]} for task, found in first.items())
   assert all(first[task] == found for task, found in second.items() if task in first)
-  assert [axes.get_title() for axes in drawn.axes] == [MULTI_TASK, f"primary: {tasks[1]}"]
-  shown = [text.get_text() for text in drawn.legends[0].get_texts()]
-  assert shown == [task for task in tasks if task in first]
+  assert [axes.get_title() for axes in weights.axes] == [MULTI_TASK, f"primary: {tasks[1]}"]
+  shown = [text.get_text() for text in weights.legends[0].get_texts()]
+  assert shown == [*(task for task in tasks if task in first), "first weight"]
   assert tasks[1] in shown  # the primary task always
-  assert ("of 20 tasks" in drawn.get_suptitle()) == (len(tasks) == 20)
-  for figure in (drawn, difference):
+  assert ("of 20 tasks" in weights.get_suptitle()) == (len(tasks) == 20)
+  assert ("of 20 tasks" in difference.axes[0].get_title()) == (len(tasks) == 20)
+  for figure in (weights, difference):
     for axes in figure.axes:
       assert np.isfinite([axes.get_xlim(), axes.get_ylim()]).all()
       assert len(axes.collections) == len([x for x in axes.get_lines() if x.get_label() in first])
 
 
-def test_relations_mark_weights_below_zero():
+def test_weights_below_zero_are_seen(tmp_path):
   weights = np.full((3, 2, 4), 0.4)
   weights[:, :, 3] = -0.2
-  figure = figures.relations(DIGITS, {"task0": outcome(50, weights=weights)})
-  axes, bar = figure.axes
+  drawn = figures.draw(DIGITS, *learned_by(DIGITS, task0=outcome(50, weights=weights)), tmp_path)
+  assert set(drawn) == {"weights.png", "relations.png"}
+  axes, bar = drawn["relations.png"].axes
   (image,) = axes.get_images()
   assert [label.get_text() for label in axes.get_xticklabels()] == list(TASKS)
-  assert [text.get_text() for text in axes.texts] == ["0.40"] * 3 + ["-0.20"]
+  assert [label.get_text() for label in axes.get_yticklabels()] == ["primary: task0"]
+  assert [text.get_text() for text in axes.texts] == ["+0.40"] * 3 + ["-0.20"]
   red, _, blue = image.cmap(image.norm(-0.2))[:3]
   assert red > blue
   red, _, blue = image.cmap(image.norm(0.4))[:3]
   assert red < blue
-  assert bar.get_ylabel() == "weight"
+  assert np.allclose(image.norm([-0.4, -0.2, 0, 0.4]), [0, 0.25, 0.5, 1])  # linear
+  assert [text.get_text() for text in bar.get_yticklabels()] == ["-0.4", "0", "+0.4"]
+  (panel,) = drawn["weights.png"].axes
+  assert panel.get_ylim()[0] < -0.2
+  levels = {line.get_label(): line.get_ydata()[0] for line in panel.lines[4:]}
+  assert levels == {"first weight": 0.1, "zero": 0}
 
 
 def test_one_epoch_and_one_seed(tmp_path):
   config = override(DIGITS, seeds=1)
   one = outcome(50, weights=np.full((1, 1, 4), 0.1))
-  figure = figures.weights(config, {MULTI_TASK: one})
-  (axes,) = figure.axes
+  found = {(MULTI_TASK, "auto_lambda"): one}
+  drawn = figures.draw(config, found, figures.gaps(one, None), tmp_path)
+  (axes,) = drawn["weights.png"].axes
   low, high = axes.get_xlim()
-  assert low == 0
-  assert high > 1
+  assert low < 1 < high
   assert all(line.get_marker() == "o" for line in axes.get_lines() if line.get_label() in TASKS)
-  figures.draw(config, {}, figures.gaps(None, None), tmp_path)
+  assert "seed" not in drawn["weights.png"].legends[0].get_title().get_text()
+
+
+def test_without_a_run_of_auto_lambda_there_is_no_figure(tmp_path):
+  assert figures.draw(DIGITS, {}, figures.gaps(None, None), tmp_path) == {}
   assert not list(tmp_path.iterdir())

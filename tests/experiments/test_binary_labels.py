@@ -5,19 +5,18 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.flatten_util
-import matplotlib.figure
 import numpy as np
 import optax
 import pytest
 
-from experiments.binary_labels import paper, report
+from experiments.binary_labels import figures, paper, report
 from experiments.binary_labels.config import PRESETS, Variant
 from experiments.binary_labels.jobs import plan
 from experiments.binary_labels.problem import AUX, CODES, MAIN, draw_codes, labelled, load
 from experiments.binary_labels.run import run
 from experiments.runner.config import override
 from experiments.runner.store import identity_of
-from jaxmtl import data, labels, models, training
+from jaxmtl import data, labels, models, plots, training
 
 pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = override(
@@ -237,26 +236,29 @@ def test_a_pretrained_backbone_is_taken_and_heads_are_new(finished, tmp_path):
   assert len(row["values"]["accuracy"][MAIN]) == 2
 
 
-def test_a_variant_keeps_its_colour_and_curves_say_what_they_are(finished, tmp_path, monkeypatch):
-  _, summary = finished
-  drawn = {}
-
-  def save(figure, path, **_):
-    drawn[path.name] = figure
-
-  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", save)
-  run(SMALL, finished[0])
-  curves, cosine = drawn["curves.png"].axes[0], drawn["cosine.png"].axes[0]
+def test_a_variant_keeps_its_colour_and_curves_say_what_they_are(finished, tmp_path):
+  folder, summary = finished
+  done = jobs(SMALL)
+  runner = SMALL.run.runner(folder)
+  outcomes = {v: runner.run(job) for v, job in zip(SMALL.check(), done, strict=True)}
+  codes = {"none": done[0].settings, "binary": done[1].settings}
+  found = figures.draw(SMALL, outcomes, load(SMALL), codes, tmp_path)
+  assert {path.name for path in tmp_path.iterdir()} == set(found)
+  curves, cosine = found["curves.png"].axes[0], found["cosine.png"].axes[0]
   lines = {line.get_label(): line for line in curves.get_lines()}
-  assert list(lines) == [ALONE, BINARY]
+  colors = plots.palette([ALONE, BINARY])
+  assert {name: line.get_color() for name, line in lines.items()} == colors
   for row in summary["results"]:
     height = np.mean(row["values"]["validation_accuracy"][MAIN])
     assert lines[row["name"]].get_ydata()[-1] == pytest.approx(height)
     assert lines[row["name"]].get_xdata().tolist() == [1, 2]
   assert curves.get_ylabel() == "validation accuracy (%)"
-  assert cosine.get_lines()[0].get_label() == BINARY
-  assert cosine.get_lines()[0].get_color() == lines[BINARY].get_color()
-  assert "auxiliary task, binary code of seed 3" in drawn["labels.png"].axes[1].get_title("left")
+  assert "seed" not in curves.get_title()  # the note says it
+  assert "mean of 2 seeds" in found["curves.png"].get_supxlabel()
+  binary, zero = cosine.get_lines()
+  assert (binary.get_label(), binary.get_color()) == (BINARY, colors[BINARY])
+  assert set(zero.get_ydata()) == {0}
+  assert "auxiliary task, binary code of seed 3" in found["labels.png"].axes[1].get_title("left")
 
 
 def test_a_variant_that_diverged_is_a_row(finished, tmp_path):

@@ -16,7 +16,9 @@ from experiments.dgr.run import main, run
 from experiments.runner import embeddings
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
+from experiments.runner.report import SINGLE, together
 from experiments.runner.run import Runner
+from jaxmtl import plots
 
 pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = override(
@@ -233,29 +235,36 @@ def test_what_there_is_so_far_is_written_and_marked(outcomes, tmp_path):
     assert (tmp_path / name).exists(), name
 
 
-def test_figures_show_the_numbers(outcomes, tmp_path, monkeypatch):
-  drawn = {}
-
-  def keep(path, *args, **options):
-    drawn[path.name] = args, options
-
-  for name in ("plot_heat_map", "plot_trade_off", "plot_panels"):
-    monkeypatch.setattr(figures.comparison, name, keep)
-  monkeypatch.setattr(figures.pictures, "plot_embeddings", keep)
-  report.write(TWO, outcomes, NothingMeasured(), tmp_path)
-  (values, weights, counts), _ = drawn["sweep.png"]
+def test_figures_show_the_numbers(outcomes, tmp_path):
+  methods = {n: o for n, o in outcomes.items() if n in TWO.names}
+  single = together(SINGLE, {t: outcomes[f"single_{t}"] for t in TWO.tasks})
+  (tmp_path / "written").mkdir()
+  summary = report.write(TWO, outcomes, NothingMeasured(), tmp_path / "written")
+  found = figures.draw(
+    TWO, summary["results"], single, methods, summary["sweep"], NothingMeasured(), tmp_path
+  )
+  assert {path.name for path in tmp_path.glob("*.png")} == set(found)
+  assert set(found) == {"cost.png", "curves.png", "sweep.png", "tsne.png"}  # nothing was probed
+  (axes, _) = found["sweep.png"].axes
   # Against equal's first seed, 55.
-  np.testing.assert_allclose(values, [[3, -1], [1, 2]])
-  assert (weights, counts) == (["weight 0.001", "weight 0.1"], ["d = 1", "d = 2"])
-  (points,), _ = drawn["cost.png"]
-  assert list(points) == ["single task", "equal"]
-  assert points["single task"][0] == 200  # of both tasks' networks
-  (panels,), options = drawn["curves.png"]
-  assert set(panels) == {"equal"}
-  assert tuple(panels["equal"]) == tuple(options["reference"]) == TWO.tasks
-  (maps, classes), options = drawn["tsne.png"]
-  assert list(maps) == list(classes) == ["left: equal", "parity: equal"]
-  assert options["names"]["parity: equal"] == ("even", "odd")
+  assert [text.get_text() for text in axes.texts] == ["+3.0", "-1.0", "+1.0", "+2.0"]
+  assert [t.get_text() for t in axes.get_yticklabels()] == ["weight 0.001", "weight 0.1"]
+  assert [t.get_text() for t in axes.get_xticklabels()] == ["d = 1", "d = 2"]
+  points = {c.get_label(): c.lines[0] for c in found["cost.png"].axes[0].containers}
+  assert list(points) == [SINGLE, "equal"]
+  assert points[SINGLE].get_xdata() == [200]  # of both tasks' networks
+  methods = plots.palette([SINGLE, *TWO.names])
+  assert points["equal"].get_color() == methods["equal"]
+  (axes,) = found["curves.png"].axes
+  tasks = plots.palette(TWO.tasks, plots.DATA_COLORS)
+  lines = {line.get_label(): line for line in axes.lines}
+  assert {t: lines[t].get_color() for t in TWO.tasks} == tasks
+  assert [lines[name].get_ydata()[0] for name in ("left", f"left: {SINGLE}")] == [60.5, 55]
+  assert axes.get_title() == "equal"
+  left, parity = found["tsne.png"].axes
+  assert [left.get_title(), parity.get_title()] == ["left: equal", "parity: equal"]
+  (legend,) = found["tsne.png"].legends  # both panels have the same classes
+  assert [text.get_text() for text in legend.get_texts()] == ["even", "odd"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """FastCAR's own: the one-epoch test, what its runs depend on, baselines, figures."""
 
+import dataclasses
 import json
 import shutil
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.fastcar import figures
-from experiments.fastcar.config import PRESETS
+from experiments.fastcar.config import NAMES, PRESETS
 from experiments.fastcar.jobs import maker, mean_gradient, pair_jobs
 from experiments.fastcar.run import run
 from experiments.problems.properties import examples_of, pair_targets, property_problem
@@ -21,7 +22,7 @@ from experiments.runner.job import fresh_state
 from experiments.runner.mesh import Layout
 from experiments.runner.methods import Method, update_of
 from experiments.runner.run import Runner
-from jaxmtl import data, models
+from jaxmtl import data, models, plots
 from jaxmtl.labels import FastCAR
 
 pytestmark = pytest.mark.usefixtures("one_layer")
@@ -198,21 +199,41 @@ def test_predictions_are_of_the_weights_that_were_measured(workdir, tmp_path):
   right = 100 * np.mean(said.classes == splits.test.classes)
   assert right == pytest.approx(outcome.values["accuracy"]["class"][0])
 
-  figure = figures.plot_predictions(splits, {"plain": said, "fastcar": said})
-  assert [axes.get_title() for axes in figure.axes] == ["MTL", "FastCAR"]
+  lost = dataclasses.replace(outcome, failure="the loss is nan")
+  predicted = {"plain": said, "fastcar": said._replace(values=said.values + 1e6)}
+  outcomes = {"standardised": lost, "plain": outcome}
+  found = figures.draw(splits, outcomes, predicted, {}, tmp_path)
+  assert {path.name for path in tmp_path.iterdir()} == set(found)
+  figure = found["predictions.png"]
+  count = len(splits.test)
+  assert [axes.get_title() for axes in figure.axes] == ["MTL", f"FastCAR ({count} outside)"]
   for axes in figure.axes:
     points = np.concatenate([dots.get_offsets() for dots in axes.collections])
-    assert len(points) == len(splits.test)
+    assert len(points) == count
     assert np.isfinite(points).all()
+  filled = sum(len(d.get_offsets()) for d in figure.axes[0].collections if d.get_facecolor().size)
+  assert filled == np.sum(said.classes == splits.test.classes)
+  assert "hollow: wrong class" in figure.get_suptitle()
   names = [text.get_text() for text in figure.legends[0].get_texts()]
   assert names == list(splits.class_names)
+  signs = {(s.get_color(), s.get_marker()) for s in figure.legends[0].legend_handles}
+  assert len(signs) == len(names)
+  # An approach has its colour whichever others are there, and no class has it.
+  (line,) = found["curves.png"].axes[0].lines
+  assert line.get_label() == "MTL"
+  assert line.get_color() == plots.palette(NAMES.values())["MTL"]
+  assert line.get_xdata().tolist() == [1, 2]
+  np.testing.assert_allclose(line.get_ydata(), outcome.curve("validation", "mape", "value").mean(0))
+  assert not {color for color, _ in signs} & set(plots.COLORS)
 
 
-def test_the_ranges_show_the_centre_that_the_title_announces():
+def test_the_ranges_show_the_centre_that_the_title_announces(tmp_path):
   splits = data.digits_ink()
   hybrid = FastCAR.fit(splits.train.values, splits.train.classes)
-  (axes,) = figures.plot_ranges(splits, hybrid).axes
-  assert "dotted" in axes.get_title()
+  (figure,) = figures.draw(splits, {}, {}, {"fastcar": hybrid}, tmp_path).values()
+  (axes,) = figure.axes
+  assert [path.name for path in tmp_path.iterdir()] == ["ranges.png"]
+  assert "dotted" in figure.get_suptitle()
   (dotted,) = [line for line in axes.lines if line.get_linestyle() == ":"]
   assert set(dotted.get_xdata()) == {float(hybrid.centre)}
   assert dotted.get_color() == "black"

@@ -94,45 +94,44 @@ def test_a_model_that_diverges_is_a_row_and_leaves_the_others_theirs(tmp_path):
   report.write(config, splits, {broken: found[broken]}, tmp_path, "1 of 6 models")
 
 
-def test_heat_maps_say_what_diverged_and_what_is_missing():
-  values = np.array([[90.0, 95.0], [np.inf, np.nan]])
-  figure = figures.heat_map(
-    values,
-    ["hps", "mmoe"],
-    ["EW", "DWA"],
-    title="a\npartial: 3 of 4 models",
-    label="accuracy (%)",
-    limits=(10.0, 100.0),
-    higher_is_better=True,
-  )
-  axes, bar = figure.axes
-  assert [text.get_text() for text in axes.texts] == ["90.0", "95.0", "div.", ""]
-  assert axes.images[0].get_clim() == (10, 100)
-  assert bar.get_ylabel() == "accuracy (%)"
-  assert "partial" in figure.get_suptitle()
+def row_of(accuracy, mse, failure=None):
+  values = {"accuracy": {"class": [accuracy]}, "mse": {"value": [mse]}}
+  return {"failure": failure, "values": {} if failure else values}
 
 
-def test_colours_reach_from_what_needs_no_network(tmp_path, monkeypatch):
+def test_heat_maps_say_what_diverged_and_what_is_missing(tmp_path):
+  splits = data.digits_ink()
+  config = override(SMALL, architectures=("hps", "mmoe"), methods=("EW", "DWA"), decoders=(1, 2))
+  rows = [row_of(90.0, 5e3), row_of(95.0, 2e6), row_of(0, 0, "the loss is nan")]
+  rows = dict(zip(config.cells(), rows, strict=False))
+  found = figures.draw(config, splits, rows, baselines(splits), tmp_path, "3 of 8 models")
+  files = {f"{column}_decoder{i}.png" for column in ("accuracy", "mse") for i in (1, 2)}
+  assert {path.name for path in tmp_path.iterdir()} == set(found) == files
+  accuracy, mse = found["accuracy_decoder1.png"], found["mse_decoder1.png"]
+  axes, bar = accuracy.axes
+  assert [text.get_text() for text in axes.texts] == ["90.0", "95.0", "div.", "-"]
+  assert "accuracy (%)" in bar.get_ylabel()
+  assert "partial: 3 of 8 models" in accuracy.get_suptitle()
+  axes, bar = mse.axes
+  assert [text.get_text() for text in axes.texts] == ["5", "2000", "div.", "-"]  # in thousands
+  assert "MSE / 1000" in bar.get_ylabel()
+  assert axes.images[0].colorbar.extend == "max"  # worse than the training mean
+  red, green, blue = (axes.images[0].cmap(axes.images[0].norm(x))[:3] for x in (1, 5, 2000))
+  assert sum(red) > sum(green) > sum(blue)  # the better the lighter
+
+
+def test_colours_reach_from_what_needs_no_network(tmp_path):
   splits = data.digits_ink()
   config = override(SMALL, architectures=("hps",))
-  rows = {
-    cell: {"failure": None, "values": {"accuracy": {"class": [98.0 + i]}, "mse": {"value": [4e3]}}}
-    for i, cell in enumerate(config.cells())
-  }
-  limits, draw = {}, figures.heat_map
-
-  def keep(values, *args, **options):
-    limits["accuracy" if options["higher_is_better"] else "mse"] = options["limits"]
-    return draw(values, *args, **options)
-
-  monkeypatch.setattr(figures, "heat_map", keep)
+  rows = {cell: row_of(98.0 + i, 4e3) for i, cell in enumerate(config.cells())}
   trivial = baselines(splits)
-  figures.draw(config, splits, rows, trivial, tmp_path)
-  low, high = limits["accuracy"]
+  found = figures.draw(config, splits, rows, trivial, tmp_path)
+  limits = {file: figure.axes[0].images[0].get_clim() for file, figure in found.items()}
+  low, high = limits["accuracy_decoder1.png"]
   assert low < 20
   assert high == 100
-  assert limits["mse"] == tuple(
-    trivial[name]["mse"]["value"] for name in ("training mean of the true class", "training mean")
+  assert limits["mse_decoder1.png"] == pytest.approx(
+    [trivial[name]["mse"]["value"] for name in ("training mean of the true class", "training mean")]
   )
 
 

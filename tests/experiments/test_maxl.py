@@ -5,13 +5,12 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import matplotlib.figure
 import numpy as np
 import optax
 import pytest
 
-from experiments.maxl import data
-from experiments.maxl.comparison import compared
+from experiments.maxl import complexity, data, figures
+from experiments.maxl.comparison import NAMES, compared
 from experiments.maxl.config import PRESETS
 from experiments.maxl.jobs import plan
 from experiments.maxl.labels import parse_psi
@@ -20,7 +19,7 @@ from experiments.maxl.paper import thesis_accuracy
 from experiments.maxl.run import main, run
 from experiments.problems.images import ImageTasks
 from experiments.runner.config import override
-from jaxmtl import training
+from jaxmtl import plots, training
 
 SMALL = override(
   PRESETS["quick"],
@@ -42,16 +41,21 @@ GENERATED = override(SMALL, methods=("maxl",), primary=(2, 10), psi=("1", "4"))
 
 @pytest.fixture(scope="module")
 def drawn(one_layer):
-  """Figures by folder and file, as they are saved."""
-  found, save = {}, matplotlib.figure.Figure.savefig
+  """Figures by folder and file, as they are drawn."""
+  found = {}
 
-  def savefig(figure, path, **options):
-    path = pathlib.Path(path)
-    found[path.parent, path.name] = figure
-    save(figure, path, **options)
+  def keep(draw):
+    def kept(*args, **options):
+      figures = draw(*args, **options)
+      folder = next(arg for arg in args if isinstance(arg, pathlib.Path))
+      found.update({(folder, file): figure for file, figure in figures.items()})
+      return figures
+
+    return kept
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(matplotlib.figure.Figure, "savefig", savefig)
+    for module in (figures, complexity):
+      patch.setattr(module, "draw", keep(module.draw))
     yield found
 
 
@@ -136,22 +140,40 @@ def test_labels_of_several_primary_tasks_and_hierarchies_are_learned_together(ge
 def test_figures_show_classes_by_name_and_say_what_they_leave_out(generated, drawn):
   folder, _ = generated
   embeddings = drawn[folder, "tsne.png"]
-  legend = embeddings.axes[-1].get_legend()
+  (legend,) = embeddings.legends
   assert [text.get_text() for text in legend.get_texts()] == ["even", "odd"]
   assert "the first of 359 test images" in embeddings.get_suptitle()
+  assert {file for home, file in drawn if home == folder} == {
+    path.name for path in folder.glob("*.png")
+  }
   groups = drawn[folder, "images.png"]
   assert [axes.get_ylabel() for axes in groups.axes if axes.get_ylabel()] == ["even", "odd"]
-  assert "left" not in groups.get_suptitle()
+  assert groups.get_supxlabel() == ""  # all are shown
   for name in ("curves.png", "cosine.png", "labels_in_use.png"):
     panels = drawn[folder, name].axes
     assert [axes.get_title() for axes in panels] == ["psi 1", "psi 4"]
     for axes in panels:
       (line,) = axes.get_lines()
+      assert line.get_color() == plots.palette(NAMES.values())["MAXL"]
       assert line.get_xdata().tolist() == [1, 2]
       assert np.isfinite(line.get_ydata()).all()
 
 
-def test_a_phase_counts_and_logs_its_own_steps(generated, tmp_path):
+def test_a_method_keeps_its_colour_and_its_epochs(given, drawn):
+  folder, _ = given
+  assert (folder, "labels_in_use.png") not in drawn  # nothing was generated
+  colors = plots.palette(NAMES.values())
+  for name, methods in (
+    ("curves.png", ["single task", "Random", "Human"]),
+    ("cosine.png", ["Random", "Human"]),
+  ):
+    (axes,) = drawn[folder, name].axes
+    lines = {line.get_label(): line.get_color() for line in axes.get_lines()}
+    assert lines == {method: colors[method] for method in methods}
+    assert [text.get_text() for text in drawn[folder, name].legends[0].get_texts()] == methods
+
+
+def test_a_phase_counts_and_logs_its_own_steps(generated, tmp_path, drawn):
   """Rows within an epoch: the label network's have no losses, and add up to the same."""
   folder, _ = generated
   run(override(GENERATED, log_every="1 steps", evaluate_every="1"), tmp_path)
@@ -171,6 +193,10 @@ def test_a_phase_counts_and_logs_its_own_steps(generated, tmp_path):
     np.testing.assert_allclose(entropy, row["entropy"], rtol=1e-5)
     assert part[-1]["cosine"] == pytest.approx(row["cosine"], rel=1e-3)
     assert part[-1]["labels_in_use"] == row["labels_in_use"]
+  # Figures show rows where they were measured: these once an epoch all the same.
+  for axes in drawn[tmp_path, "cosine.png"].axes:
+    (line,) = axes.get_lines()
+    assert line.get_xdata().tolist() == [1, 2]
 
 
 @pytest.fixture
@@ -237,7 +263,8 @@ def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, 
   assert alone[1] == 0 < helped[1]
   (axes,) = drawn[tmp_path, "cosine.png"].axes
   assert axes.get_title() == "primary 2"
-  assert len(axes.get_lines()) == 1
+  (line,) = axes.get_lines()
+  assert (line.get_label(), line.get_xdata().tolist()) == ("auxiliary 10", [1])
   assert "| [2] | none |" in (tmp_path / "results.md").read_text()
   assert "auxiliary 10" in summary["conclusions"][0]
 

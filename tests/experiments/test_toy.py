@@ -110,8 +110,9 @@ def test_a_path_that_stops_being_finite_is_a_row(tmp_path):
 
 def test_the_figure_has_labels_and_a_path_from_each_start(tmp_path):
   points = {f"method {i}": paths.train(SMALL, "equal").points for i in range(4)}
-  figure = figures.draw(SMALL, points, pareto_front(points=(881, 56))[0], 0.1, tmp_path)
-  assert (tmp_path / "trajectories.png").exists()
+  found = figures.draw(SMALL, points, pareto_front(points=(881, 56))[0], 0.1, tmp_path)
+  (figure,) = found.values()
+  assert [path.name for path in tmp_path.iterdir()] == list(found) == ["trajectories.png"]
   panels = [axes for axes in figure.axes if axes.get_title()]
   assert [axes.get_title() for axes in panels] == list(points)
   # Three columns: the fourth panel stands below the first.

@@ -42,6 +42,13 @@ def test_what_seeds_may_differ_by_does_not_take_the_full_colour(drawn):
   np.testing.assert_allclose(weights.axes[0].images[0].norm(0.5), 0.75)
 
 
+def test_a_floor_of_the_largest_size_gives_linear_colours_and_short_ticks(drawn):
+  figure = drawn(plots.plot_heat_map(None, [[0.2474, -0.1237]], ["a"], ["x", "y"], floor=0.2474))
+  (image,) = figure.axes[0].images
+  np.testing.assert_allclose(image.norm([0.2474, -0.1237, 0.0]), [1, 0.25, 0.5])
+  assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["-0.24", "0", "+0.24"]
+
+
 def test_what_is_beyond_the_limit_is_marked_on_the_bar(drawn):
   figure = drawn(plots.plot_heat_map(None, [[80.0, 8.0]], ["a"], ["noise*", "left"], limit=8.0))
   assert figure.axes[0].images[0].get_clim() == (-8, 8)
@@ -67,6 +74,37 @@ def test_heat_maps_without_a_finite_number_and_without_rows(drawn):
   assert cells(drawn(plots.plot_heat_map(None, [[np.nan]], ["a"], ["x"]))) == ["-"]
   assert cells(drawn(plots.plot_heat_map(None, np.zeros((0, 2)), [], ["x", "y"]))) == []
   assert cells(drawn(plots.plot_levels(None, [[np.nan]], ["a"], ["x"]))) == ["-"]
+  given = {"limits": (1, 10), "lower_is_better": True}
+  assert cells(drawn(plots.plot_levels(None, [[np.inf]], ["a"], ["x"], **given))) == ["div."]
+
+
+def test_what_diverged_and_what_is_missing_are_told_apart(drawn):
+  values = [[90.0, np.inf, np.nan]]
+  for plot in (plots.plot_heat_map, plots.plot_levels):
+    figure = drawn(plot(None, values, ["a"], ["x", "y", "z"]))
+    assert [text.strip("+") for text in cells(figure)] == ["90.0", "div.", "-"]
+    assert np.isfinite(figure.axes[0].images[0].get_clim()).all()
+
+
+def test_levels_beyond_their_limits_are_marked_on_the_bar(drawn):
+  def extend(values, **options):
+    figure = drawn(plots.plot_levels(None, [values], ["a"], ["x", "y"], **options))
+    return figure.axes[0].images[0].colorbar.extend
+
+  assert extend([5.0, 95.0], limits=(10, 100)) == "min"
+  assert extend([20.0, 100.1], limits=(10, 100)) == "max"
+  assert extend([5.0, 101.0], limits=(10, 100)) == "both"
+  assert extend([20.0, 100.0], limits=(10, 100)) == "neither"
+  assert extend([20.0, np.inf], limits=(10, 100), lower_is_better=True) == "neither"
+
+
+@pytest.mark.parametrize(
+  ("values", "texts"),
+  [([1234.56, 8.0], ["1235", "8"]), ([12.345, 1.0], ["12.3", "1.0"]), ([0.5], ["0.500"])],
+)
+def test_levels_have_three_digits(values, texts):
+  names = [str(i) for i in range(len(values))]
+  assert cells(plots.plot_levels(None, [values], ["a"], names)) == texts
 
 
 def test_levels_are_the_lighter_the_better_on_a_scale_of_at_least_the_floor(drawn):
@@ -91,7 +129,7 @@ def test_levels_of_errors_are_logarithmic_and_light_below(drawn):
   low, high = near.axes[0].images[0].get_clim()
   np.testing.assert_allclose(high / low, 1.5)
   zero = drawn(plots.plot_levels(None, [[0.0, 1.0]], ["a"], ["x", "y"], lower_is_better=True))
-  assert cells(zero) == ["0.0", "1.0"]
+  assert cells(zero) == ["0.00", "1.00"]
 
 
 def test_points_are_means_with_bars_of_a_standard_deviation(drawn):

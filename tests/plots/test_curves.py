@@ -78,7 +78,7 @@ def test_epochs_that_do_not_fit_are_named():
   lines = {"left": np.ones(2)}
   reference = {"reference": lines, "reference_name": "alone"}
   epochs = {"a": [1, 2], "alone": [1, 2, 3]}
-  with pytest.raises(ValueError, match="each point of 'alone', got 3 for 2"):
+  with pytest.raises(ValueError, match="each point of 'alone', 'left', got 3 for 2"):
     plots.plot_panels(None, {"a": lines}, **reference, epochs=epochs, **AXES)
 
 
@@ -151,6 +151,25 @@ def test_panels_have_a_line_a_task_and_a_dotted_reference_above(drawn):
   assert len(equal.collections) == 2  # bands of the panel's first line and of the first reference
   assert figure.get_supylabel() == "accuracy (%)"
   assert (equal.get_xlabel(), dwa.get_xlabel()) == ("epoch", "epoch")
+
+
+def test_lines_of_a_panel_may_have_other_epochs():
+  panels = {"psi 1": {"human": np.ones(2), "maxl": np.ones(3)}, "psi 2": {"maxl": np.ones(3)}}
+  epochs = {"psi 1": {"human": [1, 3], "maxl": [1, 2, 3]}}
+  figure = plots.plot_panels(None, panels, epochs=epochs, **AXES)
+  found = [line.get_xdata().tolist() for axes in figure.axes for line in axes.lines]
+  assert found == [[1, 3], [1, 2, 3], [1, 2, 3]]  # of what is not given: counted
+
+
+def test_baselines_are_in_every_panel(drawn):
+  panels = {"a": {"left": np.full((2, 3), 0.5)}, "b": {"left": -np.ones(3)}}
+  figure = drawn(plots.plot_panels(None, panels, baseline={"start": 0.1, "zero": 0.0}, **AXES))
+  for axes in figure.axes:
+    start, zero = axes.lines[1:]
+    assert (start.get_ydata()[0], zero.get_ydata()[0]) == (0.1, 0)
+    assert start.is_dashed()
+    assert axes.get_ylim()[0] < -1
+  assert legend(figure) == ["left", "start", "zero"]
 
 
 @pytest.mark.parametrize("count", [1, 7])

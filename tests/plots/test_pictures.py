@@ -102,16 +102,22 @@ def test_image_groups_take_rows_of_different_groups_and_wide_images(drawn):
   drawn(plots.plot_image_groups(None, {}))
 
 
-def test_labels_have_one_scale_and_say_what_they_show(drawn, long):
-  labels = {"one-hot": np.eye(20), "ones": np.ones((20, 3)), "dense": RNG.uniform(size=(20, 300))}
+def test_labels_have_a_scale_of_at_least_0_to_1_and_say_what_they_show(drawn, long):
+  labels = {
+    "one-hot": np.eye(20),
+    "ones": np.ones((20, 3)),
+    "dense": RNG.uniform(-9, 80, (20, 300)),
+  }
   figure = drawn(plots.plot_labels(None, labels, [long, *map(str, range(19))]))
   panels = figure.axes[:3]
   assert [axes.get_title(loc="left") for axes in panels] == [
-    "one-hot: 20 classes x 20 dimensions (shown: the first 12 x 20)",
-    "ones: 20 classes x 3 dimensions (shown: the first 12 x 3)",
-    "dense: 20 classes x 300 dimensions (shown: the first 12 x 128)",
+    "one-hot: 20 classes x 20 dimensions (the first 12 x 20)",
+    "ones: 20 classes x 3 dimensions (the first 12 x 3)",
+    "dense: 20 classes x 300 dimensions (the first 12 x 128)",
   ]
-  assert {axes.images[0].get_clim() for axes in panels} == {(0, 1)}
+  dense = labels["dense"][:12, :128]
+  limits = [axes.images[0].get_clim() for axes in panels]
+  assert limits == [(0, 1), (0, 1), (dense.min(), dense.max())]
   np.testing.assert_array_equal(panels[0].images[0].get_array(), np.eye(20)[:12])
   assert len(panels[0].get_yticklabels()) == 12
-  assert figure.axes[3].get_ylabel() == "entry of the label"
+  assert [axes.get_ylabel() for axes in figure.axes[3:]] == ["entry"] * 3
