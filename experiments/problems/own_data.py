@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.problems.images import ImageTasks, Task
-from experiments.runner.feeds import DeviceFeed, Feed, HostFeed, Rows
+from experiments.runner.feeds import DeviceFeed, Feed
+from experiments.runner.host_feed import HostFeed, Rows
 from jaxmtl import data
 from jaxmtl.data.manifest import MANIFEST_SUFFIXES
 
