@@ -20,7 +20,7 @@ from experiments.runner import report
 from experiments.runner.job import Job, Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import Row, cell
-from jaxmtl.training import comparison
+from jaxmtl import plots
 from jaxmtl.training.results import Table, delta_mtl
 
 
@@ -126,7 +126,7 @@ def write(
     partial=partial,
   )
   if cosines and is_main():
-    comparison.plot_panels(
+    plots.plot_panels(
       folder / "cosine.png",
       cosines,
       xlabel="epoch",
