@@ -128,6 +128,7 @@ def _given(config: Config) -> dict[str, Any]:
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
   recipe = _recipe(config)
   feed = DeviceFeed(images.parts["train"], config.training.batch_size)
+  weights = first_weights(config.network, images.shape)
 
   def jobs(
     tasks: tuple[str, ...], architecture: str, methods: Mapping[Key, tuple[str, Method]]
@@ -151,7 +152,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
         identity={**_given(config), **network, **method.identity},
         parts=images.measured,
         seeds=config.run.all_seeds,
-        weights=first_weights(config.network),
+        weights=weights,
       )
       for key, (name, method) in methods.items()
     }

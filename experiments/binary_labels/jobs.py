@@ -46,6 +46,7 @@ def plan(
   }
   feed = DeviceFeed(images.parts["train"], _batch_size(config, subsets.shape[1]), subset=subsets)
   recipe = _recipe(config)
+  weights = first_weights(config.network, images.shape)
   given = identity_of(config.images, config.training, config.schedule, without=("epochs",))
   given |= config.network.identity | {"data_seed": config.run.seed}
 
@@ -70,7 +71,7 @@ def plan(
       identity=given | own,
       parts=images.measured,
       seeds=config.run.all_seeds,
-      weights=first_weights(config.network),
+      weights=weights,
       **of_codes,
     )
 

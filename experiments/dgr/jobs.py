@@ -44,7 +44,7 @@ class Plan:
       lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps)), config.training.epochs
     )
     self._feed = DeviceFeed(images.parts["train"], config.training.batch_size)
-    self._weights = first_weights(config.network)
+    self._weights = first_weights(config.network, images.shape)
     self._given = {
       **config.data.identity(config.run.seed),
       **config.network.identity,

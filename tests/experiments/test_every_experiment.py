@@ -202,7 +202,7 @@ EXPERIMENTS = {
       ({"decoders": (1, 3)}, r"decoders must be 1 or 2, got \[3\]"),
       ({"num_experts": 0}, "num_experts must be at least 1"),
       ({"epochs": 0}, "epochs must be at least 1"),
-      ({"pretrained": "experiments", "architectures": ("mmoe",)}, "architectures hps"),
+      ({"pretrained": "experiments"}, "is no finished training of ours"),
       ({"dataset": "steel", "data_dir": "/nowhere"}, "/nowhere"),
     ),
     option="--architectures",
