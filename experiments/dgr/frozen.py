@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.dgr.config import Config
-from experiments.dgr.jobs import heads_of
-from experiments.problems.images import ImageTasks, encoder
+from experiments.problems.images import ImageTasks, encoder, heads_of
 from experiments.runner import embeddings, store
 from experiments.runner.job import WEIGHTS, Outcome
 from experiments.runner.mesh import is_main
@@ -33,7 +32,7 @@ class Frozen:
     """Takes training images to learn from, and test images."""
     self._config, self._kinds = config, images.tasks
     self._encode = encoder(images, config.network.build())
-    self._heads = heads_of(config, images, config.tasks)
+    self._heads = heads_of(images, config.tasks, config.hidden)
     train, test = images.parts["train"], images.parts["test"]
     self._train = {name: values[: config.probe_images] for name, values in train.items()}
     self._test = test

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments.dgr import regularize
 from experiments.dgr.config import Config
-from experiments.problems.images import ImageTasks, encoder, image_problem
+from experiments.problems.images import ImageTasks, encoder, heads_of, image_problem
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
 from experiments.runner.feeds import DeviceFeed
@@ -20,17 +19,6 @@ from experiments.runner.methods import Method, update_of
 from jaxmtl import data
 
 SWEEP = "sweep"
-
-
-def heads_of(config: Config, images: ImageTasks, tasks: tuple[str, ...]) -> dict[str, nn.Module]:
-  """One head a task, of one or two layers."""
-
-  def head(outputs: int) -> nn.Module:
-    if not config.hidden:
-      return nn.Dense(outputs)
-    return nn.Sequential([nn.Dense(config.hidden), nn.relu, nn.Dense(outputs)])
-
-  return {t: head(images.tasks[t].outputs) for t in tasks}
 
 
 class Plan:
@@ -57,7 +45,7 @@ class Plan:
     encode = encoder(images, config.network.build())
     some = {"image": jnp.zeros((2, *images.shape), jnp.uint8)}
     heads = regularize.Heads(
-      heads_of(config, images, config.tasks), lambda variables: encode(variables, some)
+      heads_of(images, config.tasks, config.hidden), lambda variables: encode(variables, some)
     )
     self._dgr = regularize.dgr(self._plain, heads, penalty.num_drawn, penalty.estimator)
     self._compared: dict[str, tuple[Problem, dict[str, Any]]] = {
@@ -120,9 +108,9 @@ class Plan:
       self._images,
       tasks,
       network.build(),
-      heads=heads_of(config, self._images, tasks),
+      hidden=config.hidden,
       augment=data.random_flip if config.flip else None,
-      describe={"backbone": network.backbone, "width": network.width, "hidden": config.hidden},
+      describe={"backbone": network.backbone, "width": network.width},
     )
 
   def _job(
