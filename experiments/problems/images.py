@@ -90,14 +90,6 @@ def of_splits(splits: Any) -> ImageTasks:
   return ImageTasks(found, tasks, data.channel_statistics(splits.train.images))
 
 
-def metric_of(task: Task) -> str:
-  """The metric that a task is judged by."""
-  return "accuracy" if task.classes else "mae"
-
-
-LOWER_IS_BETTER = ("mae",)
-
-
 def image_problem(
   images: ImageTasks,
   tasks: tuple[str, ...],

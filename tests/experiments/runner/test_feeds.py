@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from experiments.problems.images import image_problem
-from experiments.problems.own_data import is_own, load_images, train_feed
+from experiments.problems.own_data import OwnDataOptions, is_own, load_own, train_feed
 from experiments.runner.feeds import Call, DeviceFeed, DomainFeed, Zip
 from experiments.runner.host_feed import HostFeed, Rows
 from experiments.runner.job import Job, Recipe
@@ -221,7 +221,7 @@ def table(tmp_path_factory):
 
 
 def job(table, method, limit=10**9):
-  images = load_images(table, in_memory=False)
+  images = load_own(table, OwnDataOptions(feed="host"))
   train = Watched(images.parts["train"], limit)
   feed = OnDevice(train, 4, seed=3)
   feed.most, feed.train = 3, train
@@ -277,7 +277,7 @@ def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_pat
 
 
 def test_files_in_memory_and_from_the_host_are_the_same_images(table):
-  lazy, loaded = (load_images(table, in_memory=kept) for kept in (False, True))
+  lazy, loaded = (load_own(table, OwnDataOptions(feed=kind)) for kind in ("host", "device"))
   assert (lazy.shape, lazy.tasks, lazy.identity) == (loaded.shape, loaded.tasks, loaded.identity)
   assert lazy.labels_missing()
   np.testing.assert_array_equal(lazy.statistics, loaded.statistics)
