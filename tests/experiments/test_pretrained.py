@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from experiments.auto_lambda import jobs as auto_lambda
 from experiments.auto_lambda.config import PRESETS as AUTO_LAMBDA
+from experiments.auto_lambda.images import load as load_auto_lambda
 from experiments.benchmark import jobs as benchmark
 from experiments.benchmark.config import PRESETS
 from experiments.benchmark.run import load, run
@@ -191,8 +192,8 @@ def test_a_network_without_a_backbone_says_so(file, images):
 
 def of_auto_lambda(pretrained):
   config = override(AUTO_LAMBDA["quick"], **SIZE, tasks=("left", "sum"), pretrained=pretrained)
-  source = auto_lambda.load(config)
-  return list(auto_lambda.plan(config.with_tasks(auto_lambda.names_of(source)), source).values())
+  source = load_auto_lambda(config.data, config.own_data, 0)
+  return list(auto_lambda.plan(config, source).values())
 
 
 def of_dgr(pretrained):
