@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, Frozen
+from experiments.dgr.jobs import mean_accuracy
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import SINGLE, Row
@@ -17,6 +18,8 @@ from jaxmtl import plots
 
 # Of which a map of features is drawn.
 _SHOWN = ("equal", "equal+dgr")
+# Points that make a map.
+_FEWEST = 3
 
 
 def draw(
@@ -52,20 +55,21 @@ def draw(
 
   alone = lines(single)
   curves = {name: lines(outcome) for name, outcome in finished.items()}
-  plots.plot_panels(
-    folder / "curves.png",
-    curves or {SINGLE: alone},
-    xlabel="epoch",
-    ylabel="validation accuracy (%)",
-    title=f"a line a task; dotted: {SINGLE}",
-    reference=alone,
-    reference_name=SINGLE,
-    epochs={
-      name: o.epochs_of("validation", "accuracy")
-      for name, o in {SINGLE: single, **finished}.items()
-    },
-    colors=tasks,
-  )
+  if all(curve.size for curve in alone.values()):  # own images may have no validation part
+    plots.plot_panels(
+      folder / "curves.png",
+      curves or {SINGLE: alone},
+      xlabel="epoch",
+      ylabel="validation accuracy (%)",
+      title=f"a line a task; dotted: {SINGLE}",
+      reference=alone,
+      reference_name=SINGLE,
+      epochs={
+        name: o.epochs_of("validation", "accuracy")
+        for name, o in {SINGLE: single, **finished}.items()
+      },
+      colors=tasks,
+    )
   _draw_probes(config, rows, folder)
   if sweep and "equal" in finished:
     _draw_sweep(sweep, finished["equal"], folder)
@@ -76,7 +80,9 @@ def _draw_probes(config: Config, rows: list[Row], folder: pathlib.Path) -> None:
   """Classifiers on frozen features, against equal weights."""
   columns = [(t, probe) for t in config.tasks for probe in PROBES]
   mean = {
-    row["name"]: np.array([np.mean(row["values"][probe][t]) for t, probe in columns])
+    row["name"]: np.array(
+      [np.mean(np.array(row["values"][probe][t], float)) for t, probe in columns]
+    )
     for row in rows
     if PROBES[0] in row["values"]
   }
@@ -97,10 +103,10 @@ def _draw_sweep(sweep: list[dict[str, Any]], equal: Outcome, folder: pathlib.Pat
   counts = sorted({row["num_dummies"] for row in sweep})
   values = np.full((len(weights), len(counts)), np.nan)
   last = equal.by_task("validation", "accuracy")
-  baseline = np.mean([curve[0, -1] for curve in last.values()])
+  baseline = np.nanmean([curve[0, -1] for curve in last.values()])
   for row in sweep:
     place = weights.index(row["weight"]), counts.index(row["num_dummies"])
-    values[place] = np.mean(list(row["validation_accuracy"].values())) - baseline
+    values[place] = mean_accuracy(row) - baseline
   plots.plot_heat_map(
     folder / "sweep.png",
     values,
@@ -114,15 +120,18 @@ def _draw_maps(
   config: Config, outcomes: Mapping[str, Outcome], frozen: Frozen, folder: pathlib.Path
 ) -> None:
   """t-SNE of test images' features: a row a task, a column a method."""
+  labels = {t: frozen.shown_labels(t) for t in config.tasks}
+  count = len(labels[config.tasks[0]])
+  if count < _FEWEST:
+    return
   maps = {name: frozen.map(outcomes[name]) for name in _SHOWN if name in outcomes}
   if not maps:
     return
-  labels = {t: frozen.shown_labels(t) for t in config.tasks}
-  count = len(next(iter(maps.values())))
+  known = {t: classes >= 0 for t, classes in labels.items()}
   plots.plot_embeddings(
     folder / "tsne.png",
-    {f"{task}: {name}": values for task in labels for name, values in maps.items()},
-    {f"{task}: {name}": classes for task, classes in labels.items() for name in maps},
+    {f"{task}: {name}": values[known[task]] for task in labels for name, values in maps.items()},
+    {f"{task}: {name}": labels[task][known[task]] for task in labels for name in maps},
     title=f"t-SNE of {count} test images' features, first seed",
     columns=len(maps),
     names={f"{task}: {name}": frozen.class_names(task) for task in labels for name in maps},

@@ -240,8 +240,8 @@ def test_figures_show_the_numbers(outcomes, tmp_path, monkeypatch):
     drawn[path.name] = args, options
 
   for name in ("plot_heat_map", "plot_trade_off", "plot_panels"):
-    monkeypatch.setattr(figures.comparison, name, keep)
-  monkeypatch.setattr(figures.pictures, "plot_embeddings", keep)
+    monkeypatch.setattr(figures.plots, name, keep)
+  monkeypatch.setattr(figures.plots, "plot_embeddings", keep)
   report.write(TWO, outcomes, NothingMeasured(), tmp_path)
   (values, weights, counts), _ = drawn["sweep.png"]
   # Against equal's first seed, 55.

@@ -159,7 +159,6 @@ EXPERIMENTS = {
       ({"hidden": -1}, "hidden must not be negative"),
       ({"probe_images": 0}, "probe_images must be at least 1"),
       ({"tasks": ("age",)}, r"tasks \['age'\] are not among the data's: left"),
-      ({"tasks": ()}, "tasks must name at least one"),
       ({"dataset": "utkface", "data_dir": "nowhere"}, "no faces of UTKFace"),
     ),
     option="--dummy-counts",
