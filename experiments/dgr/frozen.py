@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 
 from experiments.dgr.config import Config
 from experiments.problems.images import ImageTasks, encoder, heads_of
-from experiments.problems.own_data import part_labels
+from experiments.problems.own_data import part_labels, rows_of
 from experiments.runner import embeddings, store
 from experiments.runner.job import WEIGHTS, Outcome
 from experiments.runner.mesh import is_main
@@ -113,9 +112,7 @@ def _some(part: Any, count: int, anywhere: bool) -> Any:
   rows = np.arange(min(count, size))
   if anywhere and count < size:
     rows = np.sort(np.random.default_rng(0).permutation(size)[:count])
-  if isinstance(part, Mapping):
-    return {name: values[rows] for name, values in part.items()}
-  return part.subset(rows)
+  return rows_of(part, rows)
 
 
 def _kept(outcome: Outcome, name: str) -> Any:

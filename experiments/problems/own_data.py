@@ -104,13 +104,11 @@ def note_ignored(config: Any, usual: Any, *names: str) -> None:
     say(f"Note: {options} change nothing for images of one's own.")
 
 
-def need_classes(
-  dataset: str, images: ImageTasks, tasks: Sequence[str], option: str = "--tasks"
-) -> None:
+def need_classes(dataset: str, images: ImageTasks, tasks: Sequence[str]) -> None:
   """Raises ValueError, naming the column, where a task has numbers instead of classes."""
   if numbers := [task for task in tasks if not images.tasks[task].classes]:
     others = [task for task in images.tasks if images.tasks[task].classes]
-    mend = f"name others with {option}: {', '.join(others)}; or " if others else ""
+    mend = f"name others with --tasks: {', '.join(others)}; or " if others else ""
     raise ValueError(
       f"column {numbers[0]!r} of {dataset} has numbers, and only classes are learned here; {mend}"
       f"take its values for classes with --classification {numbers[0]}."
@@ -179,6 +177,13 @@ def describe(dataset: str, images: ImageTasks) -> str:
     else:
       found.append(f"{name}: a number, {task.mean:.4g} ± {task.scale:.4g} in training{gaps}")
   return f"{dataset}: images for {', '.join(sizes)}; {'; '.join(found)}."
+
+
+def rows_of(part: Any, rows: np.ndarray) -> Any:
+  """Some examples of a part, kept in the same way."""
+  if isinstance(part, Mapping):
+    return {name: values[rows] for name, values in part.items()}
+  return part.subset(rows)
 
 
 def part_labels(part: Any) -> Mapping[str, np.ndarray]:
