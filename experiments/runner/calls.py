@@ -80,12 +80,14 @@ class Calls:
     """The next steps."""
     phase, length = self._next(self._step)
     started = time.perf_counter()
-    run = self._compiled[phase, length]
-    state, metrics = run(state, self._chunk(self._step, length))
+    chunk = self._chunk(self._step, length)
+    self._step += length
+    if self._step < self._job.steps:
+      self._job.feed.ahead(self._call(self._step, self._next(self._step)[1]))
+    state, metrics = self._compiled[phase, length](state, chunk)
     metrics = jax.block_until_ready(metrics)
     seconds = time.perf_counter() - started
     self._plan.took(self._job, phase, length, seconds, self.compile_seconds)
-    self._step += length
     return state, metrics
 
   def _next(self, step: int) -> tuple[int, int]:
@@ -98,8 +100,12 @@ class Calls:
     return divmod(step % self._job.steps_per_epoch, self._job.feed.steps)
 
   def _chunk(self, step: int, length: int) -> PyTree:
-    feed, (phase, _) = self._job.feed, self._where(step)
-    return feed.chunk(Call(step, length, feed.steps, self._job.phases[phase].pairs, self._layout))
+    return self._job.feed.chunk(self._call(step, length))
+
+  def _call(self, step: int, length: int) -> Call:
+    phase, _ = self._where(step)
+    pairs = self._job.phases[phase].pairs
+    return Call(step, length, self._job.feed.steps, pairs, self._layout)
 
   def _program(
     self, phase: int, length: int, state: Any, chunk: PyTree, programs: Programs
