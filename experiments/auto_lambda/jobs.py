@@ -129,7 +129,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
         name=name,
         problem=problem,
         update=update_of(method, problem, recipe, feed.steps),
-        feed=feed,
+        feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, **network, **method.identity},
         parts=images.measured,

@@ -41,7 +41,7 @@ def plan(config: Config, images: ImageTasks) -> list[Job]:
         name=name,
         problem=problem,
         update=update_of(method, problem, recipe, feed.steps),
-        feed=feed,
+        feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, "tasks": tasks, "architecture": architecture, **method.identity},
         parts=images.measured,

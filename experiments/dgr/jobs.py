@@ -133,7 +133,7 @@ class Plan:
       name=name,
       problem=problem,
       update=update_of(method, problem, self._recipe, self._feed.steps),
-      feed=self._feed,
+      feed=self._feed.only("image", *problem.tasks),
       recipe=self._recipe,
       identity={**self._given, "tasks": problem.tasks, **method.identity, **identity},
       parts=self._images.measured,

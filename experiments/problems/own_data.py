@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.problems.images import ImageTasks, Task
 from experiments.runner.config import flat
-from experiments.runner.feeds import DeviceFeed, Feed
+from experiments.runner.feeds import DeviceFeed
 from experiments.runner.host_feed import HostFeed, Rows
 from experiments.runner.mesh import say
 from jaxmtl import data
@@ -155,7 +155,9 @@ def _statistics(train: Any) -> tuple[Any, Any]:
   return data.channel_statistics(np.stack([example["image"] for example in found]))
 
 
-def train_feed(images: ImageTasks, batch_size: int, feed: str = "device", seed: int = 0) -> Feed:
+def train_feed(
+  images: ImageTasks, batch_size: int, feed: str = "device", seed: int = 0
+) -> DeviceFeed | HostFeed:
   """Batches of the training part, from the device or from the host."""
   train = images.parts["train"]
   if feed == "device":

@@ -127,7 +127,9 @@ class Calls:
       return leaf if layout.mesh else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
     leaves = [list(map(shape, jax.tree.leaves(tree))) for tree in (state, chunk)]
-    lowered = layout.jit(unnamed, [RUNS, ()], donate_argnums=0).lower(*leaves)
+    # Arguments that are not used stay: which ones these are would not be in the text.
+    jitted = layout.jit(unnamed, [RUNS, ()], donate_argnums=0, keep_unused=True)
+    lowered = jitted.lower(*leaves)
     compiled, metrics_form = programs.compile(lowered), made[0]
     state_form = jax.tree.structure(state)
 

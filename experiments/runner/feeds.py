@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -101,6 +102,16 @@ class DeviceFeed:
     self.batch_size = min(batch_size, self._count)
     self.steps = self._count // self.batch_size
     self._placed: tuple[Layout, PyTree] | None = None
+    self._view: tuple[DeviceFeed, tuple[str, ...]] | None = None
+
+  def only(self, *names: str) -> DeviceFeed:
+    """The same feed with some of the arrays, which lie on the devices once for all.
+
+    Jobs that take what they need alone, and differ in names, share a compiled program.
+    """
+    view = copy.copy(self)
+    view._view = self, names
+    return view
 
   @property
   def axes(self) -> Any:
@@ -109,6 +120,10 @@ class DeviceFeed:
 
   def chunk(self, call: Call) -> PyTree:
     """All data, put on the devices once."""
+    if self._view is not None:
+      whole, names = self._view
+      chunk = whole.chunk(call)
+      return {**chunk, "examples": {name: chunk["examples"][name] for name in names}}
     layout = call.layout
     if self._placed is None or self._placed[0] is not layout:
       by_run = {"subset": self._data["subset"], "own": dict(self._own())}
