@@ -132,7 +132,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
         feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, **network, **method.identity},
-        parts=images.measured,
+        parts=images.measured_of(tasks),
         seeds=config.run.all_seeds,
         weights=weights,
       )

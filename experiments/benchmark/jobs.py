@@ -44,7 +44,7 @@ def plan(config: Config, images: ImageTasks) -> list[Job]:
         feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, "tasks": tasks, "architecture": architecture, **method.identity},
-        parts=images.measured,
+        parts=images.measured_of(tasks),
         seeds=config.run.all_seeds,
         weights=weights,
       )

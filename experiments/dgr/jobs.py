@@ -136,7 +136,7 @@ class Plan:
       feed=self._feed.only("image", *problem.tasks),
       recipe=self._recipe,
       identity={**self._given, "tasks": problem.tasks, **method.identity, **identity},
-      parts=self._images.measured,
+      parts=self._images.measured_of(problem.tasks),
       seeds=self._config.run.all_seeds if seeds is None else seeds,
       settings=settings,
       weights=self._weights,

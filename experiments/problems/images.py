@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -67,6 +67,14 @@ class ImageTasks(NamedTuple):
   def measured(self) -> dict[str, Any]:
     """The parts that a job measures."""
     return {name: part for name, part in self.parts.items() if name != "train"}
+
+  def measured_of(self, tasks: Sequence[str]) -> dict[str, Any]:
+    """The same with the labels of some tasks alone, where parts are in memory."""
+
+    def some(part: Any) -> Any:
+      return {n: part[n] for n in ("image", *tasks)} if isinstance(part, Mapping) else part
+
+    return {name: some(part) for name, part in self.measured.items()}
 
   def labels_missing(self) -> bool:
     """Whether a training label is missing."""

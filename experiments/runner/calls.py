@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from experiments.runner.announce import Plan, waiting
 from experiments.runner.feeds import Call
 from experiments.runner.job import Job, Phase
 from experiments.runner.mesh import RUNS, Layout
+from experiments.runner.programs import Programs
 from jaxmtl import training
 from jaxmtl.training.loop import Every
 
 PyTree = Any
-
-
-class Programs:
-  """The last few compiled programs: jobs that differ in their data or names alone share one."""
-
-  most = 4
-
-  def __init__(self) -> None:
-    """Has compiled nothing yet."""
-    self._found: dict[str, Any] = {}
-    self._tells_all = _text_tells_constants()
-
-  def compile(self, lowered: Any) -> Any:
-    """The program, compiled unless one of the same text was lately."""
-    if not self._tells_all:
-      return lowered.compile()
-    text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
-    compiled = self._found.pop(text, None) or lowered.compile()
-    self._found[text] = compiled
-    while len(self._found) > self.most:
-      del self._found[next(iter(self._found))]
-    return compiled
 
 
 class Calls:
@@ -71,8 +48,9 @@ class Calls:
       while step < min(last, self._job.steps):
         phase, length = self._next(step)
         if (phase, length) not in self._compiled:
-          chunk = self._chunk(step, length)
-          self._compiled[phase, length] = self._program(phase, length, state, chunk, programs)
+          run = self._layout.vmap(self._run(phase, length), (0, self._job.feed.axes))
+          args = state, self._chunk(step, length)
+          self._compiled[phase, length] = programs.compile(run, args, [RUNS, ()], donate=True)
         step += length
     self.compile_seconds = time.perf_counter() - started
 
@@ -107,38 +85,6 @@ class Calls:
     pairs = self._job.phases[phase].pairs
     return Call(step, length, self._job.feed.steps, pairs, self._layout)
 
-  def _program(
-    self, phase: int, length: int, state: Any, chunk: PyTree, programs: Programs
-  ) -> Callable[[Any, PyTree], Any]:
-    """The compiled steps of a phase, so many in a call."""
-    layout, run = self._layout, self._run(phase, length)
-    mapped = layout.vmap(run, (0, self._job.feed.axes))
-    given = jax.tree.structure((state, chunk))
-    made: list[Any] = []
-
-    # Without names, tasks that differ in theirs alone share a program.
-    def unnamed(state: list[Any], chunk: list[Any]) -> tuple[list[Any], list[Any]]:
-      state, metrics = mapped(*jax.tree.unflatten(given, [*state, *chunk]))
-      made.append(jax.tree.structure(metrics))
-      return jax.tree.leaves(state), jax.tree.leaves(metrics)
-
-    def shape(leaf: Any) -> Any:
-      # Arrays of a checkpoint name their device, which would make it another program.
-      return leaf if layout.mesh else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-    leaves = [list(map(shape, jax.tree.leaves(tree))) for tree in (state, chunk)]
-    # Arguments that are not used stay: which ones these are would not be in the text.
-    jitted = layout.jit(unnamed, [RUNS, ()], donate_argnums=0, keep_unused=True)
-    lowered = jitted.lower(*leaves)
-    compiled, metrics_form = programs.compile(lowered), made[0]
-    state_form = jax.tree.structure(state)
-
-    def call(state: Any, chunk: PyTree) -> tuple[Any, Any]:
-      state, metrics = compiled(jax.tree.leaves(state), jax.tree.leaves(chunk))
-      return jax.tree.unflatten(state_form, state), jax.tree.unflatten(metrics_form, metrics)
-
-    return call
-
   def _run(self, phase: int, length: int) -> Callable[[Any, PyTree], Any]:
     """The steps of one run."""
     job, layout, feed = self._job, self._layout, self._job.feed
@@ -159,16 +105,6 @@ class Calls:
       second=feed.second,
       **({"clock": update.clock} if isinstance(update, Phase) else {}),
     )
-
-
-def _text_tells_constants() -> bool:
-  """Whether arrays that a function closes over are in its text; JAX may pass them beside it."""
-  shape = jax.ShapeDtypeStruct((4096,), jnp.float32)
-
-  def text(constant: jax.Array) -> str:
-    return jax.jit(lambda x: x + constant).lower(shape).as_text()
-
-  return text(jnp.arange(4096.0)) != text(jnp.arange(4096.0) ** 2)
 
 
 def call_length(steps: int, most: int) -> int:

@@ -14,9 +14,10 @@ import numpy as np
 
 from experiments.runner import store
 from experiments.runner.announce import Plan, waiting
-from experiments.runner.calls import Calls, Programs
+from experiments.runner.calls import Calls
 from experiments.runner.job import WEIGHTS, Job, Outcome
 from experiments.runner.mesh import RUNS, Layout, agreed, is_main, say
+from experiments.runner.programs import Programs
 from jaxmtl import training
 from jaxmtl.training.loop import Every
 
@@ -59,7 +60,7 @@ class Runner:
       "evaluate_every": evaluate_every,
     }
     self._made: dict[Any, Any] = {}
-    self._programs = Programs()
+    self._programs = Programs(self.layout)
     self._plan = Plan()
 
   def run_all(
@@ -128,7 +129,7 @@ class Runner:
   def forget(self) -> None:
     """Lets go of what was compiled and of first parameters: for long lists of unlike problems."""
     self._made.clear()
-    self._programs = Programs()
+    self._programs = Programs(self.layout)
     jax.clear_caches()
 
   def _on_disk(self, job: Job, until: int | None = None) -> Any:
@@ -218,7 +219,8 @@ class Runner:
         return layout.vmap(job.problem.init, axes)(keys, settings)
 
       with waiting(f"{job.name}: initialising"):
-        made = layout.jit(init, RUNS, compiler_options=_ONCE)(numbers, settings)
+        args = numbers, settings
+        made = self._programs.compile(init, args, RUNS, options=_ONCE)(*args)
       self._made[place] = made, job.settings  # kept, so that its id stays its own
     variables = self._made[place][0]
     if job.weights is not None:
@@ -230,7 +232,9 @@ class Runner:
 
     # The calls donate their state, so it must not hold the variables themselves.
     variables = jax.tree.map(jnp.copy, variables)
-    return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
+    return self._programs.compile(start, (numbers, variables), RUNS, options=_ONCE)(
+      numbers, variables
+    )
 
   def _after_epoch(self, job: Job, state: Any, measured: Any) -> tuple[Any, dict[str, Any]]:
     """The job's own: a state where the next call expects it, numbers on every process."""
@@ -255,7 +259,7 @@ class Runner:
         multiple=devices,
         runs=True,
         place=lambda batch: self.layout.put(batch, "data"),
-        compile=self.layout.jit,
+        compile=self._programs.jit,
       )
     evaluate = self._made[place]
     return lambda state: {part: evaluate(job.variables(state), examples)}

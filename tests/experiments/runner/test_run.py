@@ -293,7 +293,7 @@ def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
     ):
       compiled.clear()
       found = Runner(tmp_path / name).run_all(jobs(feed))
-      assert len(compiled) == programs
+      assert len(compiled) == programs  # first parameters, states, and steps once or twice
       up, down = (found[t].variables["params"]["w"][:, 0] for t in ("up", "down"))
       assert not np.allclose(up, down)
       for t, w in (("up", up), ("down", down)):
