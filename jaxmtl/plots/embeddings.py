@@ -137,7 +137,13 @@ def _draw_points(
     rows = finite & (own == c)
     face, edge = _faces(style[c])
     axes.scatter(
-      *points[rows].T, s=11, lw=0.7, facecolor=face, edgecolor=edge, marker=style[c].marker
+      points[rows, 0],
+      points[rows, 1],
+      s=11,
+      lw=0.7,
+      facecolor=face,
+      edgecolor=edge,
+      marker=style[c].marker,
     )
   axes.set(xticks=[], yticks=[], xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
   axes.set_aspect("equal")
