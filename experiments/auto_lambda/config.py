@@ -3,62 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
-from experiments.problems.multi_digits import DigitsOptions
-from experiments.runner.config import (
-  NetworkOptions,
-  RunOptions,
-  TrainingOptions,
-  identity_of,
-  override,
-)
+from experiments.auto_lambda.images import ATTRIBUTES, DOMAINS, NOISE, DataOptions
+from experiments.problems.own_data import OwnDataOptions
+from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
 from experiments.runner.methods import Method
 from jaxmtl import models
 from jaxmtl.meta import METHODS as BILEVEL
 
-DOMAINS, ATTRIBUTES = "cifar100", "celeb_a"
-NOISE = "noise"
 # As far as one of the paper's weights can go: 1e-4 a step, NYUv2's 199 steps an epoch, 200 epochs.
 # In very few steps that is more than a weight of .1 should move at once: with .02, the weight of a
 # domain fell below zero in 200 steps, and its training loss rose.
 _LONGEST_WAY, _LARGEST_RATE = 4.0, 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class DataOptions:
-  """The images."""
-
-  dataset: str = "digits"
-  """cifar100 (its domains), celeb_a (its attributes), or what multi-digits overlays: digits, a .npz
-  file, or the name of a prepared TFDS set, such as mnist."""
-  data_dir: str | None = None
-  """Folder of the TFDS sets."""
-  train_images: int = 4000
-  """Of multi-digits."""
-  image_size: int | None = None
-  """Side in pixels; of multi-digits 1.25 to 2 times the digits' (10 to 16)."""
-  validation: float = 0.1
-  """Share of CIFAR-100's training images that is held out for the curves."""
-
-  def check(self) -> None:
-    """Raises ValueError, naming the option, where one does not fit."""
-    self.digits.check()
-
-  @property
-  def digits(self) -> DigitsOptions:
-    """Those of multi-digits."""
-    return DigitsOptions(self.dataset, self.data_dir, self.train_images, self.image_size)
-
-  def identity(self, seed: int) -> dict[str, Any]:
-    """What a job with these images depends on."""
-    if self.dataset == ATTRIBUTES:
-      return {"dataset": self.dataset, "image_size": self.image_size}
-    if self.dataset == DOMAINS:
-      # The seed chooses what is held out.
-      held_out = {"validation": self.validation} | ({"data_seed": seed} if self.validation else {})
-      return {"dataset": self.dataset, "image_size": self.image_size, **held_out}
-    return identity_of(self.digits) | {"data_seed": seed}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +68,10 @@ class SGDOptions:
 class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
-  preset: Literal["quick", "full", "cifar100", "celeba"] = "quick"
-  """quick: a small network, minutes; full: wider, longer, more images; cifar100: the paper's
-  domains and recipe; celeba: its 40 attributes, with a recipe of our own."""
+  preset: Literal["quick", "glance", "full", "cifar100", "celeba"] = "quick"
+  """quick: a small network, all settings, many minutes; glance: equal weights and Auto-lambda on
+  four tasks, two minutes; full: wider, longer, more images; cifar100: the paper's domains and
+  recipe; celeba: its 40 attributes, with a recipe of our own."""
   tasks: tuple[str, ...] = ()
   """Which tasks the networks learn; all that the data have where none is named."""
   methods: tuple[str, ...] = ("equal", "dwa", "uncertainty", "gcs", "auto_lambda")
@@ -129,6 +87,7 @@ class Config:
   architecture: str = "hps"
   """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
   data: DataOptions = DataOptions()
+  own_data: OwnDataOptions = OwnDataOptions()
   weights: WeightOptions = WeightOptions()
   network: NetworkOptions = NetworkOptions()
   training: TrainingOptions = TrainingOptions(learning_rate=0.05)
@@ -137,8 +96,11 @@ class Config:
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""
+    if self.data.dataset == DOMAINS and self.network.pretrained is not None:
+      raise ValueError("pretrained is not for domains, which have normalizations of their own.")
     for part in (self.data, self.weights, self.network, self.training, self.run):
       part.check()
+    self.own_data.check(self.data.dataset)
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
@@ -146,8 +108,8 @@ class Config:
       raise ValueError(
         f"domains share one backbone (architecture='hps'), got architecture={self.architecture!r}."
       )
-    if self.data.dataset == DOMAINS and self.network.pretrained is not None:
-      raise ValueError("pretrained is not for domains, which have normalizations of their own.")
+    if self.data.dataset == DOMAINS and self.own_data.feed != "device":
+      raise ValueError(f"domains lie on the device (feed='device'), got {self.own_data.feed!r}.")
     return {name: Method.parse(name) for name in (*self.methods, *self.auxiliary_methods)}
 
   def with_tasks(self, known: tuple[str, ...]) -> Config:
@@ -161,16 +123,17 @@ class Config:
       raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
     if self.data.dataset == DOMAINS and tasks != known:
       raise ValueError(f"networks learn all {len(known)} domains, got {tasks}; leave tasks out.")
-    if not [task for task in tasks if task != NOISE]:
+    config = dataclasses.replace(self, tasks=tasks)
+    if not config.judged:
       raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
     if unknown := [task for task in self.primaries if task not in tasks]:
       raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
-    return dataclasses.replace(self, tasks=tasks)
+    return config
 
   @property
   def judged(self) -> tuple[str, ...]:
-    """The tasks of Delta_MTL in multi-task learning, all primary: all but noise."""
-    return tuple(task for task in self.tasks if task != NOISE)
+    """The tasks of Delta_MTL in multi-task learning, all primary: all but the digits' noise."""
+    return tuple(task for task in self.tasks if task != NOISE or self.data.own)
 
   @property
   def learns_weights(self) -> bool:
@@ -178,22 +141,34 @@ class Config:
     names = (*self.methods, *self.auxiliary_methods)
     return any(Method.parse(name).weighting in BILEVEL for name in names)
 
-  def describe(self) -> str:
-    """For the title of a table."""
+  def describe(self, measured: str) -> str:
+    """For the title of a table of the test part's accuracy, or what else is `measured`."""
     architecture = "" if self.architecture == "hps" else f"{self.architecture} of "
     network = (
       f"{architecture}{self.network.describe()}, {self.training.epochs} epochs, "
-      f"{self.run.seeds} seed(s): test accuracy (%) after the last epoch"
+      f"{self.run.seeds} seed(s): test {measured} after the last epoch"
     )
     if self.data.dataset == DOMAINS:
       return f"CIFAR-100, 20 domains of five classes, {network}"
     if self.data.dataset == ATTRIBUTES:
       return f"CelebA, {len(self.tasks)} attribute(s), {network}"
+    if self.data.own:
+      return f"Images of {self.data.dataset}, {network}"
     return f"{self.data.digits.describe()}, {network}"
 
 
 PRESETS = {
   "quick": Config(),
+  "glance": override(
+    Config(),
+    preset="glance",
+    tasks=("left", "right", "sum", NOISE),
+    methods=("equal", "auto_lambda"),
+    auxiliary_methods=(),
+    compare="none",
+    seeds=2,
+    workdir="runs/glance",
+  ),
   "full": override(
     Config(),
     preset="full",

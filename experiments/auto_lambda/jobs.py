@@ -8,17 +8,16 @@ from typing import Any
 
 import optax
 
-from experiments.auto_lambda.config import ATTRIBUTES, DOMAINS, Config
-from experiments.problems import domains, multi_digits
+from experiments.auto_lambda.config import Config
+from experiments.problems import domains
 from experiments.problems.domains import Domains
-from experiments.problems.images import ImageTasks, image_problem, of_splits
+from experiments.problems.images import ImageTasks, image_problem
+from experiments.problems.own_data import train_feed
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
-from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Recipe
 from experiments.runner.methods import Method, update_of
 from experiments.runner.report import SINGLE
-from jaxmtl import data
 from jaxmtl.meta import METHODS as BILEVEL
 
 MULTI_TASK = "multi-task"
@@ -26,25 +25,6 @@ MULTI_TASK = "multi-task"
 Key = tuple[str, str]
 """Of a training: the setting, which is `MULTI_TASK`, the primary task, or `SINGLE`; and the name of
 the method, or of the single task."""
-
-
-def load(config: Config) -> ImageTasks | Domains:
-  """The data; other kinds (dense prediction, robot tasks) come in here and in `plan`."""
-  options = config.data
-  if options.dataset == DOMAINS:
-    return domains.load(options.data_dir, options.image_size, options.validation, config.run.seed)
-  if options.dataset == ATTRIBUTES:
-    return of_splits(
-      data.load_tasks(
-        ATTRIBUTES, ("attributes",), data_dir=options.data_dir, image_size=options.image_size
-      )
-    )
-  return multi_digits.load(options.digits, config.run.seed)
-
-
-def names_of(source: ImageTasks | Domains) -> tuple[str, ...]:
-  """The tasks that data have."""
-  return source.names if isinstance(source, Domains) else tuple(source.tasks)
 
 
 def plan(config: Config, source: ImageTasks | Domains) -> dict[Key, Job]:
@@ -127,7 +107,10 @@ def _given(config: Config) -> dict[str, Any]:
 
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
   recipe = _recipe(config)
-  feed = DeviceFeed(images.parts["train"], config.training.batch_size)
+  seed, kind = config.run.seed, config.own_data.feed
+  feed = train_feed(images, config.training.batch_size, kind, seed)
+  given = {**_given(config), **images.identity, "feed": kind}
+  weights = first_weights(config.network, images.shape)
 
   def jobs(
     tasks: tuple[str, ...], architecture: str, methods: Mapping[Key, tuple[str, Method]]
@@ -146,12 +129,12 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
         name=name,
         problem=problem,
         update=update_of(method, problem, recipe, feed.steps),
-        feed=feed,
+        feed=feed.only("image", *tasks),
         recipe=recipe,
-        identity={**_given(config), **network, **method.identity},
+        identity={**given, **network, **method.identity},
         parts=images.measured,
         seeds=config.run.all_seeds,
-        weights=first_weights(config.network),
+        weights=weights,
       )
       for key, (name, method) in methods.items()
     }

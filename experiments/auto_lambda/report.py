@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from experiments.auto_lambda import figures, paper
-from experiments.auto_lambda.config import DOMAINS, NOISE, Config
+from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.images import DOMAINS
 from experiments.auto_lambda.jobs import MULTI_TASK, Key, approximate
 from experiments.auto_lambda.tables import tables
 from experiments.problems import domains
+from experiments.problems.task_metrics import LOWER_IS_BETTER
 from experiments.runner import report
 from experiments.runner.job import Outcome
 from experiments.runner.report import SINGLE, Row
@@ -25,6 +27,7 @@ def write(
   outcomes: Mapping[str, Outcome],
   folder: pathlib.Path,
   partial: str | None = None,
+  metrics: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
   """Writes tables, figures and results of what there is so far; nothing before the baselines.
 
@@ -34,7 +37,9 @@ def write(
     outcomes: by name of the job, those that there are.
     folder: where all goes.
     partial: as `experiments.runner.report.write_report`'s.
+    metrics: what each task is judged by; accuracy where None.
   """
+  metrics = metrics or dict.fromkeys(config.tasks, "accuracy")
   found = {key: outcomes[name] for key, name in names.items() if name in outcomes}
   if any(key not in found for key in names if key[0] == SINGLE):
     return {}
@@ -45,7 +50,7 @@ def write(
   else:
     single = report.together(SINGLE, singles)
   rows = [
-    _row(config, *key, outcome, single)
+    _row(config, *key, outcome, single, metrics)
     for key, outcome in {(MULTI_TASK, SINGLE): single, **found}.items()
   ]
   exact, near = (found.get((MULTI_TASK, n)) for n in ("auto_lambda", approximate(config)))
@@ -56,7 +61,7 @@ def write(
     "auto_lambda",
     dataclasses.asdict(config),
     rows,
-    tables(config, rows),
+    tables(config, rows, metrics),
     conclusions=[*_conclusions(config, rows), *_on_gaps(config, gaps), *_on_weights(below)],
     partial=partial,
     exact_against_approximate={
@@ -68,7 +73,14 @@ def write(
   return summary
 
 
-def _row(config: Config, setting: str, name: str, outcome: Outcome, single: Outcome) -> Row:
+def _row(
+  config: Config,
+  setting: str,
+  name: str,
+  outcome: Outcome,
+  single: Outcome,
+  metrics: Mapping[str, str],
+) -> Row:
   multi_task = setting == MULTI_TASK
   published = None
   if config.data.dataset == DOMAINS:
@@ -82,7 +94,9 @@ def _row(config: Config, setting: str, name: str, outcome: Outcome, single: Outc
     setting=setting,
     further={"last_weight": last} if last else None,
     paper={"accuracy": published} if published else None,
-    delta=report.against(outcome, single, config.judged if multi_task else [setting]),
+    delta=report.against(
+      outcome, single, config.judged if multi_task else [setting], metrics, LOWER_IS_BETTER
+    ),
   )
 
 
@@ -120,7 +134,7 @@ def _conclusions(config: Config, rows: Sequence[Row]) -> list[str]:
   sentences = []
   mine, equal = (deltas.get((MULTI_TASK, name)) for name in ("auto_lambda", "equal"))
   if mine is not None and equal is not None:
-    tasks = "all tasks but noise" if NOISE in config.tasks else "all tasks"
+    tasks = "all tasks" if config.judged == config.tasks else "all tasks but noise"
     what = f"Multi-task learning, Delta_MTL over {tasks}"
     sentences.append(report.compared(what, "auto_lambda", mine, "equal", equal, " %"))
   primaries = config.primaries or config.judged

@@ -7,7 +7,11 @@ from typing import Any
 
 from experiments.auto_lambda import report
 from experiments.auto_lambda.config import PRESETS, Config
-from experiments.auto_lambda.jobs import load, names_of, plan
+from experiments.auto_lambda.images import load, names_of
+from experiments.auto_lambda.jobs import plan
+from experiments.problems.domains import Domains
+from experiments.problems.own_data import note_ignored
+from experiments.problems.task_metrics import metrics_of
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -31,8 +35,11 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     FileNotFoundError: if the data are not there.
   """
   config.check()
-  source = load(config)
+  if config.data.own:
+    note_ignored(config, PRESETS[config.preset], "data_dir", "train_images", "validation")
+  source = load(config.data, config.own_data, config.run.seed, config.tasks)
   config = config.with_tasks(names_of(source))
+  metrics = None if isinstance(source, Domains) else metrics_of(source, config.tasks)
   planned = plan(config, source)
   names = {key: job.name for key, job in planned.items()}
   jobs = list(planned.values())
@@ -43,10 +50,11 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     say(config.weights.explain(jobs[-1].steps))
 
   def so_far(outcomes: dict[str, Outcome]) -> None:
-    report.write(config, names, outcomes, folder, f"{len(outcomes)} of {len(jobs)} trainings")
+    text = f"{len(outcomes)} of {len(jobs)} trainings"
+    report.write(config, names, outcomes, folder, text, metrics)
 
   outcomes = runner.run_all(jobs, after_each=so_far)
-  summary = report.write(config, names, outcomes, folder)
+  summary = report.write(config, names, outcomes, folder, metrics=metrics)
   say(f"Results and figures are in {folder}.")
   return summary
 

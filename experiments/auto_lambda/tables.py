@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from experiments.auto_lambda import paper
-from experiments.auto_lambda.config import DOMAINS, NOISE, Config
+from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.images import DOMAINS
 from experiments.auto_lambda.jobs import MULTI_TASK
+from experiments.problems.task_metrics import columns, names_of, task_cell, values_of
 from experiments.runner.report import SINGLE, Row, cell
 from jaxmtl.training.results import Table
 
@@ -17,31 +19,37 @@ from jaxmtl.training.results import Table
 _COLUMNS = 8
 
 
-def tables(config: Config, rows: Sequence[Row]) -> list[Table]:
+def tables(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Table]:
   """All tables that the rows give; the paper's figures stand below ours where there are some."""
-  made = [_multi_task(config, rows), _auxiliary(config, rows)]
+  made = [_multi_task(config, rows, metrics), _auxiliary(config, rows, metrics)]
   made += [_combinations(rows), _hyper_parameters(config, rows)]
   return [table for table in made if table is not None]
 
 
-def _multi_task(config: Config, rows: Sequence[Row]) -> Table:
+def _multi_task(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table:
   """Tables 3.1 and 3.2: each task's metric, and Delta_MTL."""
+  # A mean of accuracies says something, one of errors in several units nothing.
+  alike = set(metrics.values()) == {"accuracy"}
   is_paper, shown = config.data.dataset == DOMAINS, list(config.tasks)
   if len(shown) > _COLUMNS and is_paper:
     shown = list(paper.HARDEST)
-  elif len(shown) > _COLUMNS:
+  elif len(shown) > _COLUMNS and alike:
     single = rows[0]["values"].get("accuracy", {})
     shown = sorted(shown, key=lambda t: np.mean(single.get(t, 0)))[:5]
-  header = ["method", *shown, "mean", "Delta_MTL (%)", f"ms a step, {config.run.seeds} seed(s)"]
+  elif len(shown) > _COLUMNS:
+    shown = shown[:_COLUMNS]
+  mean_of = ["mean"] if alike else []
+  last = ["Delta_MTL (%)", f"ms a step, {config.run.seeds} seed(s)"]
+  header = ["method", *columns(metrics, shown), *mean_of, *last]
 
   def cells(row: Row) -> list[str]:
     if row["failure"]:
       return [row["name"], "diverged", *["-"] * (len(header) - 2)]
-    by_task = row["values"]["accuracy"]
-    mean = np.mean([by_task[t] for t in config.judged], axis=0)
+    found = [task_cell(row, metrics, t) for t in shown]
+    if alike:
+      found.append(cell(np.mean([values_of(row, metrics, t) for t in config.judged], axis=0)))
     delta = "0" if row["name"] == SINGLE else cell(row["delta_mtl"])
-    accuracies = [cell(values) for values in (*(by_task[t] for t in shown), mean)]
-    return [row["name"], *accuracies, delta, f"{row['ms_per_step']:.1f}"]
+    return [row["name"], *found, delta, f"{row['ms_per_step']:.1f}"]
 
   mine = [row for row in rows if row["setting"] == MULTI_TASK]
   made = [cells(row) for row in mine]
@@ -49,20 +57,20 @@ def _multi_task(config: Config, rows: Sequence[Row]) -> Table:
     if row["paper"]:
       values = [f"{row['paper']['accuracy'][t]:.1f}" for t in (*shown, paper.MEAN)]
       made.append([f"{row['name']}, paper", *values, "-", "-"])
-  excluded = " but noise" if NOISE in config.tasks else ""
-  title = f"{config.describe()}; mean and Delta_MTL over all tasks{excluded}"
+  excluded = "" if config.judged == config.tasks else " but noise"
+  over = "mean and Delta_MTL" if alike else "Delta_MTL"
+  title = f"{config.describe(names_of(metrics))}; {over} over all tasks{excluded}"
   return Table(title, header, made)
 
 
-def _auxiliary(config: Config, rows: Sequence[Row]) -> Table | None:
+def _auxiliary(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table | None:
   """Table 3.2, below: the primary task's metric, each from a run of its own."""
   runs = [row for row in rows if row["setting"] != MULTI_TASK]
   if not runs:
     return None
   primaries = config.primaries or config.judged
   by_key = {(row["name"], row["setting"]): row for row in runs}
-  single = rows[0]["values"].get("accuracy", {})
-  made = [[SINGLE, *(cell(single.get(t)) for t in primaries), "0"]]
+  made = [[SINGLE, *(task_cell(rows[0], metrics, t) for t in primaries), "0"]]
   names = dict.fromkeys(row["name"] for row in runs)
   for name in names:
     cells: list[str] = []
@@ -72,7 +80,7 @@ def _auxiliary(config: Config, rows: Sequence[Row]) -> Table | None:
       if row is not None and row["failure"]:
         cells.append("diverged")
       else:
-        cells.append("-" if row is None else cell(row["values"]["accuracy"][task]))
+        cells.append("-" if row is None else task_cell(row, metrics, task))
       deltas.append(None if row is None else row["delta_mtl"])
     complete = all(delta is not None for delta in deltas)
     made.append([name, *cells, cell(np.mean(deltas, axis=0)) if complete else "-"])
@@ -82,8 +90,8 @@ def _auxiliary(config: Config, rows: Sequence[Row]) -> Table | None:
       if published:
         values = [f"{published[t]:.1f}" if t in published else "-" for t in primaries]
         made.append([f"{name}, paper", *values, "-"])
-  title = "Auxiliary learning: test accuracy (%) of each task where it is the primary one"
-  return Table(title, ["method", *primaries, "Delta_MTL (%)"], made)
+  title = f"Auxiliary learning: test {names_of(metrics)} of each task where it is the primary one"
+  return Table(title, ["method", *columns(metrics, primaries), "Delta_MTL (%)"], made)
 
 
 def _combinations(rows: Sequence[Row]) -> Table | None:

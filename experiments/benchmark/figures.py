@@ -9,12 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.benchmark.config import Config
+from experiments.problems.task_metrics import name_of, names_of
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import SINGLE, Row
 from jaxmtl import plots
-
-_NAMES = {"accuracy": "accuracy (%)", "mae": "mean absolute error"}
 
 
 def draw(
@@ -84,7 +83,7 @@ def draw(
       folder / f"curves{several}.png",
       {name: outcome.by_task(*measured) for name, outcome in drawn.items()},
       xlabel="epoch",
-      ylabel=f"validation {_NAMES[metric]}",
+      ylabel=f"validation {name_of(metric)}",
       title=f"a line a task; dotted: {SINGLE}",
       reference=single.by_task(*measured),
       reference_name=SINGLE,
@@ -97,9 +96,8 @@ def draw(
 def _measured(metrics: Mapping[str, str], task: str | None = None) -> str:
   """What is on an axis or in a title."""
   if task is not None:
-    return _NAMES[metrics[task]]
-  kinds = sorted({_NAMES[metric].removesuffix(" (%)") for metric in metrics.values()})
-  return " or ".join(kinds)
+    return name_of(metrics[task])
+  return names_of(metrics, unit=False)
 
 
 def known(row: Row) -> bool:

@@ -21,6 +21,7 @@ def plan(config: Config, images: ImageTasks) -> list[Job]:
   )
   seed, kind = config.run.seed, config.own_data.feed
   feed = train_feed(images, config.training.batch_size, kind, seed)
+  weights = first_weights(config.network, images.shape)
   given = {} if config.own else identity_of(config.digits)
   given |= identity_of(config.training, without=("epochs",)) | config.network.identity
   given |= {"data_seed": seed, "feed": kind, **images.identity}
@@ -40,12 +41,12 @@ def plan(config: Config, images: ImageTasks) -> list[Job]:
         name=name,
         problem=problem,
         update=update_of(method, problem, recipe, feed.steps),
-        feed=feed,
+        feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, "tasks": tasks, "architecture": architecture, **method.identity},
         parts=images.measured,
         seeds=config.run.all_seeds,
-        weights=first_weights(config.network),
+        weights=weights,
       )
       for name, method in named.items()
     ]

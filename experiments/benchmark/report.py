@@ -12,14 +12,11 @@ import numpy as np
 from experiments.benchmark import figures
 from experiments.benchmark.config import Config
 from experiments.benchmark.figures import known
-from experiments.problems.images import LOWER_IS_BETTER
+from experiments.problems.task_metrics import LOWER_IS_BETTER, columns, names_of, task_cell
 from experiments.runner import report
 from experiments.runner.job import Outcome
 from experiments.runner.report import SINGLE, Row, cell
 from jaxmtl.training.results import Table
-
-_NAMES = {"accuracy": "accuracy", "mae": "mean absolute error"}
-_UNITS = {"accuracy": " (%)", "mae": ""}
 
 
 def write(
@@ -43,6 +40,8 @@ def write(
   if len(singles) < len(config.tasks):
     return {}
   single = report.together(SINGLE, singles)
+  if single.failure:
+    raise ValueError(f"the baseline of task {single.failure}: nothing can be compared with it.")
   methods = {name: outcomes[name] for name in config.methods if name in outcomes}
   rows = [_row(config, name, o, single, metrics) for name, o in {SINGLE: single, **methods}.items()]
   summary = report.write_report(
@@ -80,12 +79,10 @@ def _table(config: Config, rows: list[Row], metrics: Mapping[str, str]) -> Table
 def _title(config: Config, metrics: Mapping[str, str]) -> str:
   architecture = "" if config.architecture == "hps" else f"{config.architecture} of "
   data = f"Images of {config.digits.dataset}" if config.own else config.digits.describe()
-  kinds = sorted(set(metrics.values()))
-  measured = " or ".join(f"{_NAMES[kind]}{_UNITS[kind]}" for kind in kinds)
   return (
     f"{data}, {architecture}{config.network.describe()}, "
-    f"{config.training.epochs} epochs, {config.run.seeds} seed(s): test {measured} after the "
-    f"last epoch, Delta_MTL over {', '.join(config.counted)}; Adam, learning rate "
+    f"{config.training.epochs} epochs, {config.run.seeds} seed(s): test {names_of(metrics)} after "
+    f"the last epoch, Delta_MTL over {', '.join(config.counted)}; Adam, learning rate "
     f"{config.training.learning_rate:g} for every method"
   )
 
@@ -94,19 +91,13 @@ def _header(config: Config, metrics: Mapping[str, str]) -> list[str]:
   uncounted = [t for t in config.tasks if t in config.not_counted]
   with_all = [f"Delta_MTL with {', '.join(uncounted)} (%)"] if uncounted else []
   steps = f"ms a step, {config.run.seeds} seed(s)"
-  mixed = len(set(metrics.values())) > 1
-  tasks = [f"{t}: {_NAMES[metrics[t]]}{_UNITS[metrics[t]]}" if mixed else t for t in config.tasks]
-  return ["method", *tasks, "Delta_MTL (%)", *with_all, steps]
+  return ["method", *columns(metrics, config.tasks), "Delta_MTL (%)", *with_all, steps]
 
 
 def _cells(config: Config, row: Row, metrics: Mapping[str, str]) -> list[str]:
-  columns = len(_header(config, metrics))
   if row["failure"]:
-    return [row["name"], "diverged", *["-"] * (columns - 2)]
-  values = [
-    cell(row["values"][metrics[t]][t], 3 if metrics[t] in LOWER_IS_BETTER else 1)
-    for t in config.tasks
-  ]
+    return [row["name"], "diverged", *["-"] * (len(_header(config, metrics)) - 2)]
+  values = [task_cell(row, metrics, t) for t in config.tasks]
   deltas = [row["delta_mtl"]]
   if len(config.counted) < len(config.tasks):
     deltas.append(row["values"]["delta_mtl_all_tasks"]["all"])

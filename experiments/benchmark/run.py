@@ -9,8 +9,9 @@ from experiments.benchmark import report
 from experiments.benchmark.config import PRESETS, Config
 from experiments.benchmark.jobs import plan
 from experiments.problems import multi_digits
-from experiments.problems.images import ImageTasks, metric_of
-from experiments.problems.own_data import describe, load_images
+from experiments.problems.images import ImageTasks
+from experiments.problems.own_data import load_own, note_ignored
+from experiments.problems.task_metrics import metrics_of
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -33,10 +34,12 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
       that diverges: nothing could be compared with it.
   """
   config.check()
+  if config.own:
+    note_ignored(config, PRESETS[config.preset], "data_dir", "train_images")
   images = load(config)
   config = config.of(tuple(images.tasks))
   jobs = plan(config, images)
-  metrics = {task: metric_of(images.tasks[task]) for task in config.tasks}
+  metrics = metrics_of(images, config.tasks)
   root = pathlib.Path(workdir or config.run.workdir)
   runner = config.run.runner(root)
   folder = report_folder(config, root)
@@ -55,17 +58,7 @@ def load(config: Config) -> ImageTasks:
   digits, own, seed = config.digits, config.own_data, config.run.seed
   if not config.own:
     return multi_digits.load(digits, seed)
-  images = load_images(
-    digits.dataset,
-    image_size=digits.image_size,
-    seed=seed,
-    tasks=config.tasks,
-    regression=own.regression,
-    classification=own.classification,
-    in_memory=own.feed == "device",
-  )
-  say(describe(digits.dataset, images))
-  return images
+  return load_own(digits.dataset, own, image_size=digits.image_size, seed=seed, tasks=config.tasks)
 
 
 def main(args: list[str] | None = None) -> None:

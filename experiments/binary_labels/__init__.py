@@ -20,7 +20,15 @@ Its data sets are Caltech-101 and FGVC-Aircraft, which TFDS does not have: `--da
 fgvc_aircraft.npz`. Where a figure was published for data, network and task weights, it stands
 beside the row.
 
-QUICK
+The quick preset has few labels, 54 digits, and an auxiliary head of 8,849 parameters beside a
+backbone of 7,184. Its data fraction (.02, .03, .05), rate (.01 to 1) and weights were chosen by
+validation accuracy after the last epoch, seeds 100 to 102; steps, widths and code length were set
+once. On other seeds, 120 to 135, and validation again, the binary code with weights .5 : .5 gained
+2.2 points with 54 images (83.0 to 85.2 %, standard error .8), for which they were taken, and .2
+(standard error .9) with 32: expect little of three seeds. The paper's large gains are where the
+class alone is hardly learned (1.86 % with VGG-19 on 1 % of CIFAR-100); digits are learned to 100 %.
+With 32 images and ten times the rate the class alone falls from 73 to 60 %, and with the code it
+does not (71 to 74 %), but a smaller rate does as much for it.
 
 Writes under `--workdir`: config.json, results.json, results.md, curves.png, cosine.png, labels.png
 and, for each variant, a folder with metrics.jsonl, TensorBoard events, checkpoints,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import tyro
 
+from experiments.problems.own_data import OwnDataOptions, is_own
 from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
   TrainingOptions,
   check_positive,
+  identity_of,
   override,
 )
 from jaxmtl.aggregation import METHODS as AGGREGATORS
@@ -52,19 +54,33 @@ class DataOptions:
   """The images, and how many of them have labels."""
 
   dataset: str = "digits"
-  """digits, a .npz file, or the name of a prepared TFDS set."""
+  """digits, a .npz file, or the name of a prepared TFDS set. Or images of one's own: a folder with
+  a sub-folder a class, or a .csv or .parquet table with a column path and one of classes."""
   data_dir: str | None = None
   """Folder of the TFDS sets."""
   image_size: int | None = None
   """Side in pixels; needed where images differ in size."""
   label_key: str = "label"
-  """Which label of a TFDS set is the main task."""
+  """Which label of a TFDS set, or which column of a table of one's own, is the main task; a table's
+  only column whatever its name."""
   validation: float = 0.0
   """Share of the training set held out for the curves, where the set has no validation part."""
   fraction: float = 1.0
   """Share of the training set with labels; stratified, drawn anew for each seed."""
   fraction_of: int | None = None
   """Size of the whole training set, where the copy at hand is a reduced one."""
+
+  @property
+  def own(self) -> bool:
+    """Whether the images are a folder or a table of one's own."""
+    return is_own(self.dataset)
+
+  @property
+  def identity(self) -> dict[str, Any]:
+    """What a job with these options depends on, beside the images' own identity."""
+    if self.own:
+      return {"fraction": self.fraction, "fraction_of": self.fraction_of}
+    return identity_of(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +150,7 @@ class Config:
   """quick: digits, a minute; paper: CIFAR-100 (Table 1); few: a fraction of it (Table 4); scratch:
   larger images (Table 2); transfer: a pre-trained network (Table 3)."""
   images: DataOptions = DataOptions()
+  own_data: OwnDataOptions = OwnDataOptions()
   labels: LabelOptions = LabelOptions()
   network: NetworkOptions = NetworkOptions(width=None)
   training: TrainingOptions = TrainingOptions(epochs=40, batch_size=64, learning_rate=0.05)
@@ -144,6 +161,12 @@ class Config:
     """The variants; raises ValueError, naming the option, where one does not fit."""
     for part in (self.network, self.training, self.schedule, self.run):
       part.check()
+    self.own_data.check(self.images.dataset)
+    if self.own_data.feed == "host" and self.images.fraction < 1:
+      raise ValueError(
+        "feed must be device where each seed has labelled images of its own, got feed='host' and "
+        f"fraction={self.images.fraction}; give --fraction 1, or leave --feed out."
+      )
     return self.labels.check()
 
 
@@ -165,7 +188,21 @@ _PAPER = override(
 _LARGE = {"dataset": "caltech101", "image_size": 224, "backbone": "resnet50", "crop_padding": 28}
 
 PRESETS = {
-  "quick": override(Config(), fraction=0.1),
+  "quick": override(
+    Config(),
+    fraction=0.05,
+    width=16,
+    dim=64,
+    decoder_side=8,
+    decoder_width=16,
+    aggregator="none",
+    epochs=200,
+    batch_size=54,
+    learning_rate=0.1,
+    evaluate_every="5",
+    log_every="5",
+    checkpoint_every="50",
+  ),
   "paper": _PAPER,
   "few": override(
     _PAPER,

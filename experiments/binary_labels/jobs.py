@@ -12,11 +12,12 @@ import optax
 
 import jaxmtl
 from experiments.binary_labels.config import Config, Variant
-from experiments.binary_labels.problem import class_problem, with_codes, without_codes
+from experiments.binary_labels.problem import class_problem, some_of, with_codes, without_codes
 from experiments.problems.images import ImageTasks
+from experiments.problems.own_data import train_feed
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
-from experiments.runner.feeds import DeviceFeed
+from experiments.runner.feeds import DeviceFeed, Feed
 from experiments.runner.job import Job, Problem, Recipe, nothing
 from jaxmtl import training
 from jaxmtl.aggregation import METHODS as AGGREGATORS
@@ -44,10 +45,18 @@ def plan(
     kind: alone if kind == "none" else with_codes(alone, config, images, kind)
     for kind in dict.fromkeys(variant.kind for variant in variants)
   }
-  feed = DeviceFeed(images.parts["train"], _batch_size(config, subsets.shape[1]), subset=subsets)
+  train, size = images.parts["train"], _batch_size(config, subsets.shape[1])
+  kind, seed = config.own_data.feed, config.run.seed
+  feed: Feed
+  if kind == "host":  # all runs learn from all images
+    feed = train_feed(images, size, kind, seed)
+  else:
+    feed = DeviceFeed(train, size, subset=subsets)
   recipe = _recipe(config)
-  given = identity_of(config.images, config.training, config.schedule, without=("epochs",))
-  given |= config.network.identity | {"data_seed": config.run.seed}
+  weights = first_weights(config.network, images.shape)
+  given = identity_of(config.training, config.schedule, without=("epochs",))
+  given |= config.images.identity | config.network.identity
+  given |= {"data_seed": seed, "feed": kind, **images.identity}
 
   def job(variant: Variant) -> Job:
     problem = problems[variant.kind]
@@ -59,7 +68,7 @@ def plan(
       of_codes = {
         "settings": codes[variant.kind],
         "variables": without_codes,
-        "after_epoch": _after_epoch(config, problem, images, subsets[:, : feed.batch_size]),
+        "after_epoch": _after_epoch(config, problem, train, subsets[:, : feed.batch_size]),
       }
     return Job(
       name=variant.job,
@@ -70,7 +79,7 @@ def plan(
       identity=given | own,
       parts=images.measured,
       seeds=config.run.all_seeds,
-      weights=first_weights(config.network),
+      weights=weights,
       **of_codes,
     )
 
@@ -113,7 +122,7 @@ def _update(
 
 
 def _after_epoch(
-  config: Config, problem: Problem, images: ImageTasks, rows: np.ndarray
+  config: Config, problem: Problem, train: Any, rows: np.ndarray
 ) -> Callable[[Any, Any], tuple[Any, dict[str, Any]]]:
   """The cosine of the tasks' gradients on some labelled images, where steps do not measure it."""
   if config.labels.aggregator != "none":
@@ -121,7 +130,7 @@ def _after_epoch(
   probe = training.train_step(
     problem.losses_fn, optax.identity(), 2, aggregator=jaxmtl.sum_tasks(2), shared=problem.shared
   )
-  batches = {name: values[rows] for name, values in images.parts["train"].items()}
+  batches = some_of(train, rows)
 
   @jax.jit
   @jax.vmap

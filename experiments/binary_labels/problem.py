@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,18 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.binary_labels.config import Config, LabelKind
+from experiments.binary_labels.config import Config, DataOptions, LabelKind
 from experiments.problems.images import ImageTasks, Task, image_problem
+from experiments.problems.own_data import load_own, need_classes, part_labels, rows_of
 from experiments.runner.job import Problem
+from experiments.runner.mesh import say
 from jaxmtl import data, labels, losses, models, training
+from jaxmtl.data.manifest import MANIFEST_SUFFIXES, manifest_tasks
 
 MAIN, AUX = "main", "auxiliary"
 CODES = "codes"
 
 
 def load(config: Config) -> ImageTasks:
-  """The images, all of them, whichever have labels."""
+  """The images, all of them, whichever have labels in a run."""
   options = config.images
+  if options.own:
+    return _own(config)
   splits = data.load(
     options.dataset,
     data_dir=options.data_dir,
@@ -41,10 +48,63 @@ def load(config: Config) -> ImageTasks:
   )
 
 
+def _own(config: Config) -> ImageTasks:
+  """Images of one's own that have a label in the one column that is learned."""
+  options, column = config.images, _column(config.images)
+  found = load_own(
+    options.dataset,
+    config.own_data,
+    image_size=options.image_size,
+    seed=config.run.seed,
+    tasks=(column,),
+  )
+  need_classes(options.dataset, found, (column,))
+  parts, left_out = {}, 0
+  for name, part in found.parts.items():
+    known = part_labels(part)[column] >= 0
+    left_out += int((~known).sum())
+    if known.any():
+      parts[name] = _named(rows_of(part, np.flatnonzero(known)), column)
+  if left_out:
+    say(f"{left_out} image(s) without a label in column {column!r} are left out.")
+  return found._replace(parts=parts, tasks={MAIN: found.tasks[column]})
+
+
+def _column(options: DataOptions) -> str:
+  """The one that is learned; raises ValueError where several might be meant."""
+  table = pathlib.Path(options.dataset).suffix.lower() in MANIFEST_SUFFIXES
+  if options.label_key != DataOptions.label_key:
+    return options.label_key
+  columns = manifest_tasks(options.dataset) if table else ("class",)
+  if options.label_key in columns:
+    return options.label_key
+  if len(columns) > 1:
+    raise ValueError(
+      f"label_key must name the column of {options.dataset} that is the main task, one of "
+      f"{', '.join(columns)}, as in --label-key {columns[0]}."
+    )
+  return columns[0]
+
+
+def _named(part: Any, column: str) -> Any:
+  """A part with its label under the name of the main task."""
+  if isinstance(part, Mapping):
+    return {"image": part["image"], MAIN: part[column]}
+  return part.with_labels({MAIN: part.labels[column]})
+
+
+def some_of(part: Any, rows: np.ndarray) -> dict[str, np.ndarray]:
+  """Examples as arrays, with the axes of `rows` in front."""
+  if isinstance(part, Mapping):
+    return {name: values[rows] for name, values in part.items()}
+  found = part.subset(rows.ravel()).load()
+  return {name: values.reshape(*rows.shape, *values.shape[1:]) for name, values in found.items()}
+
+
 def labelled(config: Config, images: ImageTasks) -> np.ndarray:
   """The training images with labels, int `[seeds, n]`, another choice for each seed."""
   options = config.images
-  classes = images.parts["train"][MAIN]
+  classes = part_labels(images.parts["train"])[MAIN]
   return np.stack(
     [
       data.labelled_fraction(classes, options.fraction, seed=seed, of=options.fraction_of)

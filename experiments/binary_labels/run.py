@@ -9,6 +9,7 @@ from experiments.binary_labels import report
 from experiments.binary_labels.config import PRESETS, Config
 from experiments.binary_labels.jobs import plan
 from experiments.binary_labels.problem import MAIN, draw_codes, labelled, load
+from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -31,6 +32,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     FileNotFoundError: if the data are not there; the message says how to get them.
   """
   variants = config.check()
+  if config.images.own:
+    note_ignored(config, PRESETS[config.preset], "data_dir", "validation")
   images = load(config)
   subsets = labelled(config, images)
   codes: dict[str, Any] = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-from experiments.dgr.images import FACES, DataOptions
+from experiments.dgr.images import FACES, NOISE, DataOptions
+from experiments.problems.images import ImageTasks
+from experiments.problems.own_data import OwnDataOptions, need_classes
 from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
@@ -70,8 +72,8 @@ class Config:
   preset: Literal["quick", "utkface", "paper"] = "quick"
   """quick: a small network on embedded data, minutes; utkface: faces, a small network, a CPU will
   do; paper: its network, heads and methods, with a recipe of our own where it gives none."""
-  tasks: tuple[str, ...] = ("left", "right", "sum", "parity")
-  """Which tasks the networks learn."""
+  tasks: tuple[str, ...] = ()
+  """Which tasks the networks learn; all that the data have, but noise, where none is named."""
   methods: tuple[str, ...] = ("equal", "cagrad")
   """Weightings, aggregators, or weighting+aggregator, each without and with DGR; equal first."""
   compared: tuple[Literal["sam", "pta"], ...] = ("sam", "pta")
@@ -86,6 +88,7 @@ class Config:
   """Training images, at most, that simple classifiers learn from, and universality is found on."""
   penalty: PenaltyOptions = PenaltyOptions()
   data: DataOptions = DataOptions()
+  own_data: OwnDataOptions = OwnDataOptions()
   network: NetworkOptions = NetworkOptions()
   training: TrainingOptions = TrainingOptions()
   run: RunOptions = RunOptions(workdir="runs/dgr")
@@ -95,18 +98,31 @@ class Config:
     for part in (self.penalty, self.data, self.network, self.training, self.run):
       part.check()
     check_positive(self, "probe_images")
-    if not self.tasks:
-      raise ValueError("tasks must name at least one, got none.")
     if self.methods[:1] != ("equal",):
       raise ValueError(f"methods must start with equal, the paper's VANILLA, got {self.methods}.")
     if unknown := [name for name in self.compared_on if name not in self.methods]:
       raise ValueError(f"compared_on has {unknown}, which methods has not: {self.methods}.")
     if self.hidden < 0:
       raise ValueError(f"hidden must not be negative, got {self.hidden}; 0 is a linear head.")
-    methods = {name: Method.parse(name) for name in self.methods}
-    for method in methods.values():
-      method.build(len(self.tasks), 1)  # raises where a method does not take so many tasks
-    return methods
+    self.own_data.check(self.data.dataset)
+    return {name: Method.parse(name) for name in self.methods}
+
+  def of(self, images: ImageTasks) -> Config:
+    """The same with the tasks that are learned; raises ValueError where the data do not fit."""
+    dataset, usual = self.data.dataset, tuple(t for t in images.tasks if t != NOISE)
+    config = dataclasses.replace(self, tasks=self.tasks or usual)
+    if unknown := [task for task in config.tasks if task not in images.tasks]:
+      raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(images.tasks)}.")
+    need_classes(dataset, images, config.tasks)
+    if self.penalty.weight is None and "validation" not in images.parts:
+      raise ValueError(
+        f"without --weight, the penalty's weight is chosen on a validation part, which {dataset} "
+        "has not."
+      )
+    for name in self.methods:
+      # Raises where a method does not take so many tasks.
+      Method.parse(name).build(len(config.tasks), 1)
+    return config
 
   @property
   def regularized(self) -> dict[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, Frozen
+from experiments.dgr.jobs import mean_accuracy
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import SINGLE, Row
@@ -19,6 +20,8 @@ from jaxmtl import plots
 # Of which a map of features is drawn.
 _SHOWN = ("equal", "equal+dgr")
 _MEASURED = ("validation", "accuracy")
+# Points that make a map.
+_FEWEST = 3
 
 
 def draw(
@@ -61,10 +64,12 @@ def _cost(config: Config, rows: list[Row], path: pathlib.Path) -> Figure:
 
 def _curves(
   config: Config, single: Outcome, finished: Mapping[str, Outcome], path: pathlib.Path
-) -> Figure:
+) -> Figure | None:
   """A panel a method, beside single-task training."""
   outcomes = {SINGLE: single, **finished}
   lines = {name: outcome.by_task(*_MEASURED) for name, outcome in outcomes.items()}
+  if not lines[SINGLE]:
+    return None  # own images may have no validation part
   return plots.plot_panels(
     path,
     {name: lines[name] for name in finished or [SINGLE]},
@@ -82,7 +87,9 @@ def _probes(config: Config, rows: list[Row], path: pathlib.Path) -> Figure | Non
   """Classifiers on frozen features, against equal weights."""
   columns = [(t, probe) for t in config.tasks for probe in PROBES]
   mean = {
-    row["name"]: np.array([np.mean(row["values"][probe][t]) for t, probe in columns])
+    row["name"]: np.array(
+      [np.mean(np.array(row["values"][probe][t], float)) for t, probe in columns]
+    )
     for row in rows
     if PROBES[0] in row["values"]
   }
@@ -105,10 +112,10 @@ def _sweep(sweep: list[dict[str, Any]], equal: Outcome | None, path: pathlib.Pat
   weights = sorted({row["weight"] for row in sweep})
   counts = sorted({row["num_dummies"] for row in sweep})
   values = np.full((len(weights), len(counts)), np.nan)
-  baseline = np.mean([curve[0, -1] for curve in equal.by_task(*_MEASURED).values()])
+  baseline = np.nanmean([curve[0, -1] for curve in equal.by_task(*_MEASURED).values()])
   for row in sweep:
     place = weights.index(row["weight"]), counts.index(row["num_dummies"])
-    values[place] = np.mean(list(row["validation_accuracy"].values())) - baseline
+    values[place] = mean_accuracy(row) - baseline
   return plots.plot_heat_map(
     path,
     values,
@@ -122,19 +129,23 @@ def _maps(
   config: Config, finished: Mapping[str, Outcome], frozen: Frozen, path: pathlib.Path
 ) -> Figure | None:
   """t-SNE of test images' features: a row a task, a column a method."""
+  labels = {task: frozen.shown_labels(task) for task in config.tasks}
+  count = len(labels[config.tasks[0]])
+  if count < _FEWEST:
+    return None
   maps = {name: frozen.map(finished[name]) for name in _SHOWN if name in finished}
   if not maps:
     return None
   names = {task: frozen.class_names(task) for task in config.tasks}
-  count = len(next(iter(maps.values())))
+  known = {task: classes >= 0 for task, classes in labels.items()}
 
   def panels(of_task: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{task}: {name}": value for task, value in of_task.items() for name in maps}
 
   return plots.plot_embeddings(
     path,
-    {f"{task}: {name}": points for task in names for name, points in maps.items()},
-    panels({task: frozen.shown_labels(task) for task in names}),
+    {f"{task}: {name}": points[known[task]] for task in names for name, points in maps.items()},
+    panels({task: labels[task][known[task]] for task in names}),
     title=f"t-SNE of {count} test images' features, first seed",
     columns=len(maps),
     names=panels(names),

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.dgr.config import Config
-from experiments.dgr.jobs import heads_of
-from experiments.problems.images import ImageTasks, encoder
+from experiments.problems.images import ImageTasks, encoder, heads_of
+from experiments.problems.own_data import part_labels, rows_of
 from experiments.runner import embeddings, store
 from experiments.runner.job import WEIGHTS, Outcome
 from experiments.runner.mesh import is_main
@@ -33,11 +33,10 @@ class Frozen:
     """Takes training images to learn from, and test images."""
     self._config, self._kinds = config, images.tasks
     self._encode = encoder(images, config.network.build())
-    self._heads = heads_of(config, images, config.tasks)
+    self._heads = heads_of(images, config.tasks, config.hidden)
     train, test = images.parts["train"], images.parts["test"]
-    self._train = {name: values[: config.probe_images] for name, values in train.items()}
-    self._test = test
-    self._shown = {name: values[:_POINTS] for name, values in test.items()}
+    self._train = _some(train, config.probe_images, config.data.own)
+    self._test, self._shown = test, _some(test, _POINTS, config.data.own)
 
   def values(self, outcome: Outcome) -> dict[str, dict[str, list[float]]]:
     """By seed, by what it is and by task: test accuracy in per cent of each probe, universality."""
@@ -51,8 +50,8 @@ class Frozen:
     return saved["values"]
 
   def shown_labels(self, task: str) -> np.ndarray:
-    """Classes of the examples in a map."""
-    return self._shown[task]
+    """Classes of the examples in a map, below 0 where missing."""
+    return part_labels(self._shown)[task]
 
   def class_names(self, task: str) -> tuple[str, ...]:
     """Of a task."""
@@ -74,7 +73,7 @@ class Frozen:
     train, test = (
       embeddings.features(self._encode, variables, part) for part in (self._train, self._test)
     )
-    labels, test_labels = ({t: p[t] for t in self._heads} for p in (self._train, self._test))
+    labels, test_labels = (self._labels(part) for part in (self._train, self._test))
     probed = embeddings.probes(train, labels, test, test_labels, name=outcome.name)
     by_seed = [self._universality(x) for x in train]
     universal = {t: [float(found[t]) for found in by_seed] for t in self._heads}
@@ -86,15 +85,34 @@ class Frozen:
   @functools.cached_property
   def _universality(self) -> Any:
     """`features [N, D] -> by task, the mean over the heads`, all encoders by the same ones."""
-    labels = {t: jnp.asarray(self._train[t]) for t in self._heads}
+    labels, heads = self._labels(self._train), self._heads
+    rows = {t: slice(None) if (y >= 0).all() else y >= 0 for t, y in labels.items()}
 
     @jax.jit
     def measure(features: jax.Array) -> dict[str, jax.Array]:
-      dummies = regularization.dummy_heads(jax.random.key(_KEY), self._heads, features, _HEADS)
-      found = regularization.universality(self._heads, dummies, features, labels)
+      dummies = regularization.dummy_heads(jax.random.key(_KEY), heads, features, _HEADS)
+      found = {
+        t: regularization.universality(
+          {t: head}, dummies, features[rows[t]], {t: jnp.asarray(labels[t][rows[t]])}
+        )[t]
+        for t, head in heads.items()
+      }
       return jax.tree.map(jnp.mean, found)
 
     return measure
+
+  def _labels(self, part: Any) -> dict[str, np.ndarray]:
+    return {task: part_labels(part)[task] for task in self._heads}
+
+
+def _some(part: Any, count: int, anywhere: bool) -> Any:
+  """The first examples of a part, or so many from anywhere in it: files come class by class."""
+  labels = part_labels(part)
+  size = len(next(iter(labels.values())))
+  rows = np.arange(min(count, size))
+  if anywhere and count < size:
+    rows = np.sort(np.random.default_rng(0).permutation(size)[:count])
+  return rows_of(part, rows)
 
 
 def _kept(outcome: Outcome, name: str) -> Any:

@@ -1,17 +1,20 @@
-"""What DGR's methods learn from: multi-digits, or faces with age, gender and ethnicity."""
+"""What DGR's methods learn from: multi-digits, faces with age, gender and ethnicity, own images."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from experiments.problems import multi_digits
 from experiments.problems.images import ImageTasks, of_splits
+from experiments.problems.own_data import OwnDataOptions, is_own, load_own
 from experiments.runner.config import check_positive, identity_of
 from experiments.runner.mesh import say
 from jaxmtl import data
 
 FACES = "utkface"
+NOISE = "noise"
 _FACE_SIZE = 64
 
 
@@ -20,7 +23,9 @@ class DataOptions:
   """The images."""
 
   dataset: str = "digits"
-  """utkface, or what multi-digits overlays: digits, a .npz file, or a prepared TFDS set."""
+  """utkface, or what multi-digits overlays: digits, a .npz file, or a prepared TFDS set. Or images
+  of one's own: a folder with a sub-folder a class, or a .csv or .parquet table with a column path
+  and one a task, classes all of them."""
   data_dir: str | None = None
   """Folder of the faces, or of the TFDS sets."""
   train_images: int = 2000
@@ -41,6 +46,11 @@ class DataOptions:
     return self.dataset == FACES
 
   @property
+  def own(self) -> bool:
+    """Whether they are a folder or a table of one's own."""
+    return is_own(self.dataset)
+
+  @property
   def _digits(self) -> multi_digits.DigitsOptions:
     return multi_digits.DigitsOptions(**dataclasses.asdict(self))
 
@@ -49,19 +59,30 @@ class DataOptions:
     return self.image_size or _FACE_SIZE
 
   def identity(self, seed: int) -> dict[str, Any]:
-    """What a job on them depends on; faces are the same whatever the seed."""
+    """What a job on them depends on, beside the images' own identity.
+
+    Faces are the same whatever the seed.
+    """
+    if self.own:
+      return {"data_seed": seed}
     if self.faces:
       return {"dataset": FACES, "image_size": self._face_size}
     return {**identity_of(self), "data_seed": seed}
 
   def describe(self, skipped: int) -> str:
     """For the title of a table."""
+    if self.own:
+      return f"Images of {self.dataset}"
     if self.faces:
       return f"UTKFace at {self._face_size} px, {skipped} file(s) skipped"
     return self._digits.describe()
 
-  def load(self, seed: int) -> Loaded:
-    """The images, multi-digits overlaid by a seed."""
+  def load(self, seed: int, own: OwnDataOptions | None = None, tasks: Sequence[str] = ()) -> Loaded:
+    """The images, multi-digits overlaid by a seed; of one's own these columns, all where none."""
+    if self.own:
+      options = own or OwnDataOptions()
+      found = load_own(self.dataset, options, image_size=self.image_size, seed=seed, tasks=tasks)
+      return Loaded(found, ())
     if not self.faces:
       return Loaded(multi_digits.load(self._digits, seed), ())
     parts = data.load_utkface(self.data_dir, image_size=self._face_size)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from experiments.dgr import regularize
 from experiments.dgr.config import Config
-from experiments.problems.images import ImageTasks, encoder, image_problem
+from experiments.problems.images import ImageTasks, encoder, heads_of, image_problem
+from experiments.problems.own_data import train_feed
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
-from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Outcome, Problem, Recipe
 from experiments.runner.methods import Method, update_of
 from jaxmtl import data
 
 SWEEP = "sweep"
-
-
-def heads_of(config: Config, images: ImageTasks, tasks: tuple[str, ...]) -> dict[str, nn.Module]:
-  """One head a task, of one or two layers."""
-
-  def head(outputs: int) -> nn.Module:
-    if not config.hidden:
-      return nn.Dense(outputs)
-    return nn.Sequential([nn.Dense(config.hidden), nn.relu, nn.Dense(outputs)])
-
-  return {t: head(images.tasks[t].outputs) for t in tasks}
 
 
 class Plan:
@@ -43,10 +32,13 @@ class Plan:
     self._recipe = Recipe(
       lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps)), config.training.epochs
     )
-    self._feed = DeviceFeed(images.parts["train"], config.training.batch_size)
-    self._weights = first_weights(config.network)
+    seed, kind = config.run.seed, config.own_data.feed
+    self._feed = train_feed(images, config.training.batch_size, kind, seed)
+    self._weights = first_weights(config.network, images.shape)
     self._given = {
-      **config.data.identity(config.run.seed),
+      **config.data.identity(seed),
+      **images.identity,
+      "feed": kind,
       **config.network.identity,
       **identity_of(config.training, without=("epochs",)),
       "hidden": config.hidden,
@@ -57,7 +49,9 @@ class Plan:
     encode = encoder(images, config.network.build())
     some = {"image": jnp.zeros((2, *images.shape), jnp.uint8)}
     heads = regularize.Heads(
-      heads_of(config, images, config.tasks), lambda variables: encode(variables, some)
+      heads_of(images, config.tasks, config.hidden),
+      lambda variables: encode(variables, some),
+      images.labels_missing(),
     )
     self._dgr = regularize.dgr(self._plain, heads, penalty.num_drawn, penalty.estimator)
     self._compared: dict[str, tuple[Problem, dict[str, Any]]] = {
@@ -120,9 +114,9 @@ class Plan:
       self._images,
       tasks,
       network.build(),
-      heads=heads_of(config, self._images, tasks),
+      hidden=config.hidden,
       augment=data.random_flip if config.flip else None,
-      describe={"backbone": network.backbone, "width": network.width, "hidden": config.hidden},
+      describe={"backbone": network.backbone, "width": network.width},
     )
 
   def _job(
@@ -139,7 +133,7 @@ class Plan:
       name=name,
       problem=problem,
       update=update_of(method, problem, self._recipe, self._feed.steps),
-      feed=self._feed,
+      feed=self._feed.only("image", *problem.tasks),
       recipe=self._recipe,
       identity={**self._given, "tasks": problem.tasks, **method.identity, **identity},
       parts=self._images.measured,
@@ -163,8 +157,13 @@ def swept(config: Config, outcome: Outcome) -> list[dict[str, Any]]:
   ]
 
 
+def mean_accuracy(row: Mapping[str, Any]) -> float:
+  """Of one of the sweep's settings, over the tasks that have a label in the validation part."""
+  return float(np.nanmean(np.array(list(row["validation_accuracy"].values()), float)))
+
+
 def best_weight(config: Config, sweep: list[dict[str, Any]]) -> float:
   """The weight of the highest mean validation accuracy, with as many dummies as methods have."""
   mine = [row for row in sweep if row["num_dummies"] == config.penalty.num_dummies]
-  best = max(mine, key=lambda row: np.mean(list(row["validation_accuracy"].values())))
+  best = max(mine, key=mean_accuracy)
   return best["weight"]

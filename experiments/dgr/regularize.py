@@ -40,22 +40,28 @@ class Heads(NamedTuple):
   Attributes:
     modules: one a task.
     features: `variables -> features` of some images; only shape and dtype matter.
+    missing: whether some labels are, which are then below 0.
   """
 
   modules: Mapping[str, nn.Module]
   features: Callable[[Any], Any]
+  missing: bool = False
 
   def draw(self, key: jax.Array, variables: Any, count: int) -> dict[str, Any]:
     """So many further ones a task."""
     key = jax.random.fold_in(key, _FURTHER)
     return regularization.dummy_heads(key, self.modules, self.features(variables), count)
 
+  def masks(self, batch: Any) -> dict[str, jax.Array] | None:
+    """Which examples of a batch have a label, by task; None where all have."""
+    return {task: batch[task] >= 0 for task in self.modules} if self.missing else None
+
 
 def dgr(problem: Problem, heads: Heads, num_drawn: int, estimator: Any = "exact") -> Problem:
   """An image problem whose losses have DGR's penalty; a setting is a `Penalty`.
 
   Args:
-    problem: of `image_problem`: classes, all of them labelled.
+    problem: of `image_problem`: classes, some labels perhaps missing.
     heads: of its network.
     num_drawn: dummies a task, of which a setting says how many count.
     estimator: of the penalty's gradient.
@@ -74,6 +80,7 @@ def dgr(problem: Problem, heads: Heads, num_drawn: int, estimator: Any = "exact"
       features,
       batch,
       weight=1.0,
+      masks=heads.masks(batch),
       estimator=estimator,
       num_used=constants["num_used"],
     )
@@ -89,7 +96,7 @@ def pta(problem: Problem, heads: Heads, num_decoders: int) -> Problem:
   """An image problem with further decoders of each task, trained with it.
 
   Args:
-    problem: of `image_problem`: classes, all of them labelled.
+    problem: of `image_problem`: classes, some labels perhaps missing.
     heads: of its network.
     num_decoders: a task, beside its own head.
   """
@@ -101,7 +108,7 @@ def pta(problem: Problem, heads: Heads, num_decoders: int) -> Problem:
 
   def on_features(variables: Any, features: Any, batch: Any, found: jax.Array) -> Any:
     decoders = variables["params"][_DECODERS]
-    further = regularization.pta(heads.modules, decoders, features, batch)
+    further = regularization.pta(heads.modules, decoders, features, batch, masks=heads.masks(batch))
     sums = jnp.stack([further[t].sum() for t in problem.tasks])
     return (found + sums) / (1 + num_decoders), {}
 

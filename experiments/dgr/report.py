@@ -7,12 +7,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from experiments.dgr import figures
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, UNIVERSALITY, Frozen
-from experiments.dgr.jobs import SWEEP, swept
+from experiments.dgr.jobs import SWEEP, mean_accuracy, swept
 from experiments.dgr.paper import PAPER
 from experiments.runner import report
 from experiments.runner.job import Outcome
@@ -139,17 +137,11 @@ def _universality(config: Config, rows: list[Row]) -> Table:
 def _sweep(sweep: list[dict[str, Any]]) -> Table:
   """By weight and number of dummies; table 4a has the latter."""
   counts = sorted({row["num_dummies"] for row in sweep})
-  cells = {
-    (row["weight"], row["num_dummies"]): f"{_mean(row['validation_accuracy']):.1f}" for row in sweep
-  }
+  cells = {(row["weight"], row["num_dummies"]): f"{mean_accuracy(row):.1f}" for row in sweep}
   weights = sorted({row["weight"] for row in sweep})
   made = [[f"{w:g}", *(cells[w, d] for d in counts)] for w in weights]
   title = "equal+dgr, first seed: mean validation accuracy (%) by weight and number of dummies"
   return Table(title, ["weight", *(f"d = {d}" for d in counts)], made)
-
-
-def _mean(by_task: Mapping[str, Any]) -> float:
-  return float(np.mean(list(by_task.values())))
 
 
 def _conclusions(config: Config, rows: list[Row]) -> list[str]:

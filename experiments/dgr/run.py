@@ -9,6 +9,7 @@ from experiments.dgr import report
 from experiments.dgr.config import PRESETS, Config
 from experiments.dgr.frozen import Frozen
 from experiments.dgr.jobs import SWEEP, Plan, best_weight, swept
+from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -33,9 +34,10 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     FileNotFoundError: if the data are not there.
   """
   methods = config.check()
-  images, skipped = config.data.load(config.run.seed)
-  if unknown := [task for task in config.tasks if task not in images.tasks]:
-    raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(images.tasks)}.")
+  if config.data.own:
+    note_ignored(config, PRESETS[config.preset], "data_dir", "train_images")
+  images, skipped = config.data.load(config.run.seed, config.own_data, config.tasks)
+  config = config.of(images)
   root = pathlib.Path(workdir or config.run.workdir)
   runner = config.run.runner(root)
   plan, frozen = Plan(config, images, methods), Frozen(config, images)

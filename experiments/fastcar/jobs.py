@@ -52,6 +52,7 @@ def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
   network, recipe_options = config.network, (config.training, config.step)
   given = property_options.common_identity(config.images, network, *recipe_options)
   observe = property_options.observer(config.step, layout)
+  weights = first_weights(network, parts.train.images.shape[1:])
   image = jnp.asarray(parts.train.images)  # on the device once, whatever is learned of it
   # Targets with the same heads have the same losses: what does not decode them is compiled once.
   alike: dict[tuple[str, ...], tuple[Problem, Gradient]] = {}
@@ -86,7 +87,7 @@ def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
         "test": measured_of(parts.test, targets),
       },
       seeds=config.run.all_seeds,
-      weights=first_weights(network),
+      weights=weights,
       after_epoch=after_epoch if "gap" in identity else observe,
     )
 

@@ -51,11 +51,6 @@ class Config:
         raise ValueError(f"{name} must name at least one, and none twice, got {values}.")
     if unknown := sorted(set(self.decoders) - {1, 2}):
       raise ValueError(f"decoders must be 1 or 2, got {unknown}.")
-    if self.network.pretrained is not None and set(self.architectures) != {"hps"}:
-      raise ValueError(
-        "pretrained needs --architectures hps, the one with a single backbone, got "
-        f"{', '.join(self.architectures)}."
-      )
     # These raise for unknown names and backbones without stages.
     backbone = self.network.build()
     for architecture in self.architectures:

@@ -28,6 +28,7 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
   }
   observe = property_options.observer(config.step, layout)
   steps = recipe.epochs * feed.steps
+  weights = first_weights(config.network, parts.train.images.shape[1:])
 
   def problem_of(architecture: str, decoder: int) -> Problem:
     backbone = config.network.build()
@@ -47,7 +48,7 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
       identity={**given, **cell.identity(config.num_experts)},
       parts=measured,
       seeds=config.run.all_seeds,
-      weights=first_weights(config.network),
+      weights=weights,
       after_epoch=observe,
     )
 

@@ -47,12 +47,15 @@ class HeadsOptions:
   """Channels of convnet4; a factor for the others, see jaxmtl.models."""
   head_width: int = 512
   """Hidden units of every head."""
+  pretrained: str | None = None
+  """Weights that the backbones of both networks start from: a .pth or .safetensors file of
+  torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
 
   def of(self, dataset: str) -> NetworkOptions:
     """The backbone of both networks, for a data set."""
     small = dataset in ("digits", "mnist", "svhn_cropped")
     usual = "convnet4" if small else "resnet32" if dataset == "ucf101" else "vgg16"
-    return NetworkOptions(self.backbone or usual, self.width)
+    return NetworkOptions(self.backbone or usual, self.width, self.pretrained)
 
 
 @dataclasses.dataclass(frozen=True)

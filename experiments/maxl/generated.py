@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -66,6 +67,15 @@ def phases(
     return Both(fresh_state(step, key, own), label)
 
   return (Phase(learn, lambda s: s.network), Phase(teach, lambda s: s.label)), start
+
+
+def both(
+  weights: Callable[[Any], Any] | None,
+) -> Callable[[Any], Any] | None:
+  """First weights of one network as those of both."""
+  if weights is None:
+    return None
+  return lambda variables: weights({**variables, "label": weights(variables["label"])})
 
 
 def variables_of(state: Both) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from experiments.maxl.labels import fixed_labels
 from experiments.maxl.network import AUXILIARY, Auxiliary, Networks
 from experiments.maxl.probe import Probe
 from experiments.problems.images import ImageTasks
+from experiments.problems.pretrained import first_weights
 from experiments.runner.config import flat, identity_of
 from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Outcome, Recipe, nothing
@@ -47,6 +48,7 @@ class Bench:
     self._recipe = Recipe(
       lambda _: self.networks.optimizer(), config.training.epochs, open_ended=True
     )
+    self._weights = first_weights(config.network, images.shape)
     self._probe = Probe(self.networks, self._train, self._batch_size)
     self._fixed, self._generated = (self.networks.problem(g) for g in (False, True))
     self._step = update_of(Method(), self._fixed, self._recipe, steps)
@@ -80,6 +82,7 @@ class Bench:
       seeds=seeds,
       settings=settings,
       after_epoch=self._probe.of_given(labels) if labelled else nothing,
+      weights=self._weights,
       recipe=self._recipe,
       parts=self._parts,
     )
@@ -113,6 +116,7 @@ class Bench:
       seeds=seeds,
       settings=settings,
       start=start,
+      weights=generated.both(self._weights),
       after_epoch=self._probe.of_generated(),
       variables=generated.variables_of,
       recipe=self._recipe,

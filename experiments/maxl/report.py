@@ -184,7 +184,8 @@ def _conclusions(comparison: Comparison, rows: Mapping[tuple[str, int], Row]) ->
       fixed = [m for m in ("random", "kmeans", "human") if m in found]
       best = max(fixed, key=lambda method: np.mean(found[method]), default=None)
       what = f"Test accuracy of {task}, {setting.name}"
-      for other, note in (("single", ""), (best, f", highest of {len(fixed)} given labels")):
+      highest = f", highest of {len(fixed)} given labels" if len(fixed) > 1 else ""
+      for other, note in (("single", ""), (best, highest)):
         if other in found:
           sentences.append(
             report.compared(

@@ -13,6 +13,7 @@ import numpy as np
 from experiments.runner.job import Problem
 from experiments.runner.measure import accuracy, mean_absolute_error
 from jaxmtl import data, losses, models, training
+from jaxmtl.training.trained import task_head
 
 Augment = Callable[[Any, jax.Array], jax.Array]
 OnFeatures = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -89,21 +90,13 @@ def of_splits(splits: Any) -> ImageTasks:
   return ImageTasks(found, tasks, data.channel_statistics(splits.train.images))
 
 
-def metric_of(task: Task) -> str:
-  """The metric that a task is judged by."""
-  return "accuracy" if task.classes else "mae"
-
-
-LOWER_IS_BETTER = ("mae",)
-
-
 def image_problem(
   images: ImageTasks,
   tasks: tuple[str, ...],
   backbone: nn.Module,
   *,
   architecture: str = "hps",
-  heads: Mapping[str, nn.Module] | None = None,
+  hidden: int = 0,
   anneal_steps: int = 1,
   augment: Augment | None = None,
   describe: Mapping[str, Any] | None = None,
@@ -116,17 +109,15 @@ def image_problem(
       architecture.
     backbone: what the architecture is made of.
     architecture: a name of `models.multi_task`.
-    heads: by task; linear ones where None.
+    hidden: units of the first of two layers of each head; 0 for one linear layer.
     anneal_steps: of learning to branch.
     augment: `(key, uint8 images) -> images`.
     describe: the backbone's name and options, so that the network can be rebuilt from its weights.
   """
   kinds = {t: images.tasks[t] for t in tasks}
-  linear = heads is None
-  heads = heads or {t: nn.Dense(kind.outputs) for t, kind in kinds.items()}
   name = architecture if len(tasks) > 1 else "hps"
   options = {"anneal_steps": anneal_steps} if name == "ltb" else {}
-  model = models.multi_task(name, backbone, heads, **options)
+  model = models.multi_task(name, backbone, heads_of(images, tasks, hidden), **options)
   missing, shape = images.labels_missing(), images.shape
   statistics = images.statistics
 
@@ -147,9 +138,10 @@ def image_problem(
   if numbers:
     metrics["mae"] = mean_absolute_error(numbers, {t: kinds[t].scale for t in numbers})
   described = {}
-  if describe is not None and linear:
+  if describe is not None:
     described = {
       **describe,
+      "hidden": hidden,
       "architecture": name,
       "shape": shape,
       "statistics": statistics,
@@ -164,6 +156,11 @@ def image_problem(
     metrics=metrics,
     describe=described,
   )
+
+
+def heads_of(images: ImageTasks, tasks: tuple[str, ...], hidden: int = 0) -> dict[str, nn.Module]:
+  """One head a task, of one or two layers."""
+  return {t: task_head(images.tasks[t].outputs, hidden) for t in tasks}
 
 
 def encoder(images: ImageTasks, backbone: nn.Module) -> Callable[[Any, Any], Any]:

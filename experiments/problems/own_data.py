@@ -1,4 +1,4 @@
-"""Images by what `--dataset` names: a folder or table of one's own, or a data set by its name."""
+"""Images of one's own: a folder or a table, named by its path in place of a data set's name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Any, Literal
 import numpy as np
 
 from experiments.problems.images import ImageTasks, Task
-from experiments.runner.feeds import DeviceFeed, Feed, HostFeed, Rows
+from experiments.runner.config import flat
+from experiments.runner.feeds import DeviceFeed
+from experiments.runner.host_feed import HostFeed, Rows
+from experiments.runner.mesh import say
 from jaxmtl import data
 from jaxmtl.data.manifest import MANIFEST_SUFFIXES
 
@@ -48,38 +51,30 @@ def is_own(dataset: str) -> bool:
     return True
   if path.suffix == ".npz" or dataset == "digits":
     return False
+  if path.is_file():
+    return True  # whose end is then named as wrong
   if not path.is_dir():
     return dataset.startswith((".", "~", os.sep)) or dataset.endswith(os.sep)
   return not any(any(path.glob(f"{depth}dataset_info.json")) for depth in ("*/", "*/*/"))
 
 
-def load_images(
+def load_own(
   dataset: str,
-  data_dir: str | None = None,
+  options: OwnDataOptions,
+  *,
   image_size: int | None = None,
   seed: int = 0,
-  *,
   tasks: Sequence[str] = (),
-  regression: Sequence[str] = (),
-  classification: Sequence[str] = (),
-  in_memory: bool = True,
-  validation: float = 0.0,
-  label_key: str = "label",
 ) -> ImageTasks:
-  """Loads images with their tasks.
+  """Loads images of one's own with their tasks, and says what was found.
 
   Args:
-    dataset: a folder with a sub-folder a class, or a table, see `data.load_files`; or what
-      `data.load` takes, whose single task is `label_key`.
-    data_dir: folder of TFDS sets.
+    dataset: a folder with a sub-folder a class, or a table, see `data.load_files`.
+    options: what is a number and what a class, and whether files are read at once (device), or
+      each when its turn comes (host).
     image_size: side in pixels; needed where images differ in size.
     seed: of what is held out for validation; the test part never depends on it.
     tasks: columns to take; all where none is named.
-    regression: columns of integers that are numbers.
-    classification: columns of numbers that are classes.
-    in_memory: whether own files are read at once, or each when its turn comes.
-    validation: share to hold out of a set by name that has no validation part.
-    label_key: which label of a TFDS set.
 
   Returns:
     The images; numbers are standardised by the training part's mean and deviation.
@@ -88,30 +83,36 @@ def load_images(
     FileNotFoundError: if something is not there; it names file and row.
     ValueError: if something does not fit; it names file and row.
   """
-  if is_own(dataset):
-    splits = data.load_files(
-      dataset,
-      tasks=tasks,
-      regression=regression,
-      classification=classification,
-      image_size=image_size,
-      seed=seed,
-    )
-    return of_files(splits, in_memory=in_memory)
-  found = data.load(
+  splits = data.load_files(
     dataset,
-    data_dir=data_dir,
+    tasks=tasks,
+    regression=options.regression,
+    classification=options.classification,
     image_size=image_size,
-    validation=validation,
     seed=seed,
-    label_key=label_key,
   )
-  parts = {"train": found.train, "validation": found.validation, "test": found.test}
-  return ImageTasks(
-    {name: {"image": p.images, label_key: p.labels} for name, p in parts.items() if p is not None},
-    {label_key: Task(found.train.num_classes, found.train.class_names or ())},
-    data.channel_statistics(found.train.images),
-  )
+  images = of_files(splits, in_memory=options.feed == "device")
+  say(describe(dataset, images))
+  return images
+
+
+def note_ignored(config: Any, usual: Any, *names: str) -> None:
+  """Says which options were given, other than a preset's, that mean nothing to one's own data."""
+  given, of_preset = flat(config), flat(usual)
+  if found := [name for name in names if given[name] != of_preset[name]]:
+    options = " and ".join(f"--{name.replace('_', '-')}" for name in found)
+    say(f"Note: {options} change nothing for images of one's own.")
+
+
+def need_classes(dataset: str, images: ImageTasks, tasks: Sequence[str]) -> None:
+  """Raises ValueError, naming the column, where a task has numbers instead of classes."""
+  if numbers := [task for task in tasks if not images.tasks[task].classes]:
+    others = [task for task in images.tasks if images.tasks[task].classes]
+    mend = f"name others with --tasks: {', '.join(others)}; or " if others else ""
+    raise ValueError(
+      f"column {numbers[0]!r} of {dataset} has numbers, and only classes are learned here; {mend}"
+      f"take its values for classes with --classification {numbers[0]}."
+    )
 
 
 def of_files(splits: data.FileSplits, *, in_memory: bool = True) -> ImageTasks:
@@ -154,7 +155,9 @@ def _statistics(train: Any) -> tuple[Any, Any]:
   return data.channel_statistics(np.stack([example["image"] for example in found]))
 
 
-def train_feed(images: ImageTasks, batch_size: int, feed: str = "device", seed: int = 0) -> Feed:
+def train_feed(
+  images: ImageTasks, batch_size: int, feed: str = "device", seed: int = 0
+) -> DeviceFeed | HostFeed:
   """Batches of the training part, from the device or from the host."""
   train = images.parts["train"]
   if feed == "device":
@@ -164,10 +167,10 @@ def train_feed(images: ImageTasks, batch_size: int, feed: str = "device", seed: 
 
 def describe(dataset: str, images: ImageTasks) -> str:
   """What was found, in a line: images by part, tasks with their kinds and gaps."""
-  sizes = [f"{len(next(iter(_labels(p).values())))} {name}" for name, p in images.parts.items()]
+  sizes = [f"{len(next(iter(part_labels(p).values())))} {name}" for name, p in images.parts.items()]
   found = []
   for name, task in images.tasks.items():
-    values = np.concatenate([_labels(part)[name] for part in images.parts.values()])
+    values = np.concatenate([part_labels(part)[name] for part in images.parts.values()])
     missing = int(((values < 0) if task.classes else np.isnan(values)).sum())
     gaps = f", {missing} missing" if missing else ""
     if task.classes:
@@ -178,6 +181,14 @@ def describe(dataset: str, images: ImageTasks) -> str:
   return f"{dataset}: images for {', '.join(sizes)}; {'; '.join(found)}."
 
 
-def _labels(part: Any) -> Mapping[str, np.ndarray]:
+def rows_of(part: Any, rows: np.ndarray) -> Any:
+  """Some examples of a part, kept in the same way."""
+  if isinstance(part, Mapping):
+    return {name: values[rows] for name, values in part.items()}
+  return part.subset(rows)
+
+
+def part_labels(part: Any) -> Mapping[str, np.ndarray]:
+  """A part's labels by task, whichever way its images are kept."""
   labels = part if isinstance(part, Mapping) else part.labels
   return {name: values for name, values in labels.items() if name != "image"}

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 
 from experiments.runner import store
+from experiments.runner.job import WEIGHTS
 from experiments.runner.mesh import Layout, is_main, say
 from experiments.runner.run import Runner
 from jaxmtl import models, training
@@ -101,16 +102,16 @@ class NetworkOptions:
   width: float | None = 16
   """Channels of convnet4; a factor for the others, see jaxmtl.models. None: as published."""
   pretrained: str | None = None
-  """Weights that the backbone starts from: a .pth or .safetensors file of torchvision or timm, or
-  the folder of a run of ours."""
+  """Weights that the backbone, or each of its copies, starts from: a .pth or .safetensors file of
+  torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     if self.width is not None and not self.width > 0:
       raise ValueError(f"width must be positive, got {self.width}.")
     models.create(self.backbone)  # raises for an unknown name
-    if self.pretrained is not None and not pathlib.Path(self.pretrained).exists():
-      raise FileNotFoundError(f"pretrained: there is no {self.pretrained}.")
+    if self.pretrained is not None:
+      _check_weights(pathlib.Path(self.pretrained))
 
   def build(self, **options: Any) -> nn.Module:
     """The backbone."""
@@ -133,6 +134,20 @@ class NetworkOptions:
     width = "" if self.width is None else f" of width {self.width:g}"
     start = "" if self.pretrained is None else ", pre-trained"
     return f"{self.backbone}{width}{start}"
+
+
+def _check_weights(path: pathlib.Path) -> None:
+  """Raises FileNotFoundError where there is no file, or a folder is none of a finished training."""
+  if not path.exists():
+    raise FileNotFoundError(f"pretrained: there is no {path}.")
+  if path.is_dir() and not (path / WEIGHTS).exists():
+    inside = sorted(found.parent.name for found in path.glob(f"*/{WEIGHTS}"))
+    mend = ""
+    if inside:
+      mend = f"; name one of its trainings, {', '.join(inside)}, as in {path / inside[0]}"
+    raise FileNotFoundError(
+      f"pretrained: {path} is no finished training of ours, which has {WEIGHTS}{mend}."
+    )
 
 
 def check_positive(options: Any, *names: str) -> None:
@@ -190,7 +205,7 @@ def fingerprint_of_file(path: str) -> str:
   """What tells a file from another one of the same name."""
   file = pathlib.Path(path)
   if file.is_dir():
-    file = file / "weights.safetensors"
+    file = file / WEIGHTS
   with file.open("rb") as opened:
     digest = hashlib.file_digest(opened, "sha256").hexdigest()
   return f"{file.name} {digest[:16]}"

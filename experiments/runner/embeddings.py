@@ -27,6 +27,10 @@ PROBES: Mapping[str, sklearn.base.ClassifierMixin] = {
 }
 
 
+# What k nearest neighbours need.
+_FEWEST = 5
+
+
 def features(
   encode: Callable[[PyTree, Any], jax.Array],
   variables: PyTree,
@@ -91,24 +95,37 @@ def probes(
 
   Args:
     train: `[runs, N, D]`, what they learn from.
-    train_labels: integers `[N]` by task.
+    train_labels: integers `[N]` by task; examples with one below 0 are left out.
     test: `[runs, M, D]`.
-    test_labels: integers `[M]` by task.
+    test_labels: integers `[M]` by task, likewise.
     classifiers: of scikit-learn, by name.
     name: whose features they are, for a line that says what is being waited for.
 
   Returns:
-    Accuracy on the test features in per cent, by classifier and task, `[runs]`.
+    Accuracy on the test features in per cent, by classifier and task, `[runs]`; NaN where there
+    are too few examples or classes to learn from.
   """
   say(f"{_named(name)}{', '.join(classifiers)} on features of {train.shape[1]} examples ...")
 
   def accuracies(classifier: Any, task: str) -> list[float]:
-    fitted = [sklearn.base.clone(classifier).fit(x, train_labels[task]) for x in train]
-    return [100 * float(f.score(x, test_labels[task])) for f, x in zip(fitted, test, strict=True)]
+    (y, rows), (test_y, test_rows) = (
+      _known(labels[task]) for labels in (train_labels, test_labels)
+    )
+    if len(y) < _FEWEST or len(np.unique(y)) < 2:
+      return [float("nan")] * len(train)
+    fitted = [sklearn.base.clone(classifier).fit(x[rows], y) for x in train]
+    scores = [f.score(x[test_rows], test_y) for f, x in zip(fitted, test, strict=True)]
+    return [100 * float(score) for score in scores]
 
   # One thread: beside other work, several mostly wait for each other.
   with threadpoolctl.threadpool_limits(1):
     return {c: {t: accuracies(made, t) for t in train_labels} for c, made in classifiers.items()}
+
+
+def _known(labels: np.ndarray) -> tuple[np.ndarray, Any]:
+  """Labels that are not missing, and their rows."""
+  rows = np.asarray(labels) >= 0
+  return np.asarray(labels)[rows], slice(None) if rows.all() else rows
 
 
 def _named(name: str) -> str:

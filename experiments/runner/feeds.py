@@ -1,7 +1,8 @@
-"""Where a job's batches come from: from the device, from the host, or from several sources."""
+"""Where a job's batches come from: from the device, or from several sources."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runner.mesh import DATA, RUNS, Layout
+from experiments.runner.mesh import RUNS, Layout
 from jaxmtl import data
 
 PyTree = Any
@@ -52,6 +53,9 @@ class Feed(Protocol):
 
   def chunk(self, call: Call) -> PyTree:
     """What the steps of a call need, on the devices."""
+
+  def ahead(self, call: Call) -> None:
+    """Hears which call is next, while the devices are at work; may read for it in the meantime."""
 
   def second(self, chunk: PyTree) -> PyTree:
     """The chunk that the second batches of pairs are taken from."""
@@ -98,6 +102,16 @@ class DeviceFeed:
     self.batch_size = min(batch_size, self._count)
     self.steps = self._count // self.batch_size
     self._placed: tuple[Layout, PyTree] | None = None
+    self._view: tuple[DeviceFeed, tuple[str, ...]] | None = None
+
+  def only(self, *names: str) -> DeviceFeed:
+    """The same feed with some of the arrays, which lie on the devices once for all.
+
+    Jobs that take what they need alone, and differ in names, share a compiled program.
+    """
+    view = copy.copy(self)
+    view._view = self, names
+    return view
 
   @property
   def axes(self) -> Any:
@@ -106,6 +120,10 @@ class DeviceFeed:
 
   def chunk(self, call: Call) -> PyTree:
     """All data, put on the devices once."""
+    if self._view is not None:
+      whole, names = self._view
+      chunk = whole.chunk(call)
+      return {**chunk, "examples": {name: chunk["examples"][name] for name in names}}
     layout = call.layout
     if self._placed is None or self._placed[0] is not layout:
       by_run = {"subset": self._data["subset"], "own": dict(self._own())}
@@ -117,6 +135,9 @@ class DeviceFeed:
         },
       )
     return self._placed[1]
+
+  def ahead(self, call: Call) -> None:
+    """Nothing: all data are on the devices."""
 
   def second(self, chunk: PyTree) -> PyTree:
     """The same: the second batches have an order of their own."""
@@ -156,6 +177,9 @@ class DomainFeed:
       self._placed = call.layout, call.layout.put(self._data)
     return self._placed[1]
 
+  def ahead(self, call: Call) -> None:
+    """Nothing: all data are on the devices."""
+
   def second(self, chunk: PyTree) -> PyTree:
     """The same: the second batches have an order of their own."""
     return chunk
@@ -170,91 +194,6 @@ class DomainFeed:
   def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
     """Each domain's own rows."""
     return jax.tree.map(lambda leaf: leaf[plan, jnp.arange(self._domains)], chunk)
-
-
-class Rows:
-  """Arrays in memory as a source of examples, for `HostFeed`."""
-
-  def __init__(self, examples: Mapping[str, Any]):
-    """Takes arrays by name with the same leading axis."""
-    self._examples = dict(examples)
-
-  def __len__(self) -> int:
-    return len(next(iter(self._examples.values())))
-
-  def __getitem__(self, index: Any) -> dict[str, Any]:
-    return {name: values[index] for name, values in self._examples.items()}
-
-
-class HostFeed:
-  """Data of any size on the host, read by Grain: a few batches at a time are on the device.
-
-  All runs see the same batches. Every process reads its own share of each.
-  """
-
-  # Of a chunk, at most: steps, and bytes on this process.
-  _STEPS, _BYTES = 16, 2**28
-
-  def __init__(self, source: Any, batch_size: int, seed: int = 0):
-    """Says what is read.
-
-    Args:
-      source: anything with `len` and `[i]` that gives dicts of arrays, or a `data.ImageDataset`.
-      batch_size: examples a step, of all processes together.
-      seed: of the order.
-    """
-    one = source[0] if hasattr(source, "__getitem__") else source.images[0]
-    size = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(one))
-    processes = jax.process_count()
-    self._source, self._seed = source, seed
-    self.batch_size = min(batch_size, len(source) // processes * processes)
-    self._share = self.batch_size // processes
-    if self.batch_size < 1 or self.batch_size % processes:
-      raise ValueError(
-        f"batch_size must be a multiple of the {processes} processes, at least as large, got "
-        f"{batch_size} of {len(source)} examples."
-      )
-    self.steps = len(source) // processes // self._share
-    self.most = max(1, min(self._STEPS, self._BYTES // max(1, size * self._share)))
-
-  @property
-  def axes(self) -> Any:
-    """Nothing differs by run."""
-    return None
-
-  def chunk(self, call: Call) -> PyTree:
-    """The next batches, `[length, batch_size, ...]`, and those of another order for pairs."""
-    passes = [
-      call.layout.put_share(self._read(call.step, call.length, second), None, DATA)
-      for second in range(1 + call.pairs)
-    ]
-    return {"first": call.layout.put(np.int32(call.step % call.steps)), "passes": passes}
-
-  def _read(self, step: int, length: int, second: int) -> PyTree:
-    share = jax.process_index(), jax.process_count()
-    found: list[Any] = []
-    while len(found) < length:
-      epoch, first = divmod(step + len(found), self.steps)
-      last = min(first + length - len(found), self.steps)
-      order = data.batches(
-        self._source, self._share, seed=self._seed, epoch=2 * epoch + second, shard=share
-      )
-      # Grain's threads read ahead; batches come in their order.
-      found += list(order.slice(slice(first, last)).to_iter_dataset())
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
-
-  def second(self, chunk: PyTree) -> PyTree:
-    """The batches of the other order."""
-    return {"first": chunk["first"], "passes": chunk["passes"][1:]}
-
-  def order(self, key: jax.Array, chunk: PyTree, steps: int) -> PyTree:
-    """Numbers of the steps; the order of examples is Grain's."""
-    del key, chunk
-    return jnp.arange(steps)
-
-  def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
-    """One of the batches that were read."""
-    return jax.tree.map(lambda leaf: leaf[plan - chunk["first"]], chunk["passes"][0])
 
 
 class Zip:
@@ -278,6 +217,11 @@ class Zip:
   def chunk(self, call: Call) -> PyTree:
     """Those of the feeds."""
     return {name: feed.chunk(call) for name, feed in self._feeds.items()}
+
+  def ahead(self, call: Call) -> None:
+    """Tells all of them."""
+    for feed in self._feeds.values():
+      feed.ahead(call)
 
   def second(self, chunk: PyTree) -> PyTree:
     """Those of the feeds."""

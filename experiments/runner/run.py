@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import pathlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.console
 
 from experiments.runner import store
-from experiments.runner.feeds import Call
-from experiments.runner.job import WEIGHTS, Job, Outcome, Phase
+from experiments.runner.announce import Plan, waiting
+from experiments.runner.calls import Calls, Programs
+from experiments.runner.job import WEIGHTS, Job, Outcome
 from experiments.runner.mesh import RUNS, Layout, agreed, is_main, say
 from jaxmtl import training
 from jaxmtl.training.loop import Every
-from jaxmtl.training.progress import duration
 
 PyTree = Any
 # Initialisation runs once: compiling it without optimisation takes a fifth of the time. It also
@@ -62,8 +59,8 @@ class Runner:
       "evaluate_every": evaluate_every,
     }
     self._made: dict[Any, Any] = {}
-    self._programs = _Programs()
-    self._plan = _Plan()
+    self._programs = Programs()
+    self._plan = Plan()
 
   def run_all(
     self,
@@ -131,7 +128,7 @@ class Runner:
   def forget(self) -> None:
     """Lets go of what was compiled and of first parameters: for long lists of unlike problems."""
     self._made.clear()
-    self._programs = _Programs()
+    self._programs = Programs()
     jax.clear_caches()
 
   def _on_disk(self, job: Job, until: int | None = None) -> Any:
@@ -155,7 +152,7 @@ class Runner:
     steps, compile_seconds, failure = epochs * job.steps_per_epoch, 0.0, None
     history: list[Any] = []
     with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
-      with _waiting(f"{job.name}: looking for a checkpoint"):
+      with waiting(f"{job.name}: looking for a checkpoint"):
         restored = checkpointer.restore(state)
       first, state = restored or (0, state)
       if first:
@@ -167,7 +164,7 @@ class Runner:
           writer = stack.enter_context(training.MetricsWriter(home, resume_from=first))
           history = writer.rows
         if first < steps:
-          advance = _Advance(job, self.layout, self._every, first, self._plan)
+          advance = Calls(job, self.layout, self._every, first, self._plan)
           advance.compile(state, self._programs)
           try:
             state, _ = training.fit(
@@ -220,7 +217,7 @@ class Runner:
         axes = (0, None if settings is None else 0)
         return layout.vmap(job.problem.init, axes)(keys, settings)
 
-      with _waiting(f"{job.name}: initialising"):
+      with waiting(f"{job.name}: initialising"):
         made = layout.jit(init, RUNS, compiler_options=_ONCE)(numbers, settings)
       self._made[place] = made, job.settings  # kept, so that its id stays its own
     variables = self._made[place][0]
@@ -236,9 +233,12 @@ class Runner:
     return layout.jit(start, RUNS, compiler_options=_ONCE)(numbers, variables)
 
   def _after_epoch(self, job: Job, state: Any, measured: Any) -> tuple[Any, dict[str, Any]]:
-    """The job's own, with numbers that every process has as a whole."""
-    state, found = job.after_epoch(state, measured)
-    return state, self.layout.fetch(found)
+    """The job's own: a state where the next call expects it, numbers on every process."""
+    changed, found = job.after_epoch(state, measured)
+    if self.layout.mesh is not None:
+      places = jax.tree.map(lambda leaf: leaf.sharding, state)
+      changed = jax.tree.map(jax.device_put, changed, places)
+    return changed, self.layout.fetch(found)
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
     """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
@@ -259,165 +259,3 @@ class Runner:
       )
     evaluate = self._made[place]
     return lambda state: {part: evaluate(job.variables(state), examples)}
-
-
-class _Advance:
-  """The compiled calls of a job: as many steps each as go into an epoch evenly."""
-
-  def __init__(self, job: Job, layout: Layout, every: dict[str, Every], first: int, plan: _Plan):
-    self._job, self._layout, self._step, self._plan = job, layout, first, plan
-    cadences = [training.in_steps(each, job.steps_per_epoch) for each in every.values()]
-    self._length = call_length(job.feed.steps, min(job.feed.most, *cadences))
-    self._compiled: dict[tuple[int, int], Any] = {}
-    self.compile_seconds = 0.0
-
-  def compile(self, state: Any, programs: _Programs) -> None:
-    """Compiles all calls that are to come, before any is timed."""
-    started = time.perf_counter()
-    with _waiting(f"{self._job.name}: compiling"):
-      # Of two epochs: training that goes on, perhaps in calls of another length than before, may
-      # start anywhere in the first one.
-      step, last = self._step, self._step + 2 * self._job.steps_per_epoch
-      while step < min(last, self._job.steps):
-        phase, length = self._next(step)
-        if (phase, length) not in self._compiled:
-          lowered = self._lower(phase, length, state, self._chunk(step, length))
-          self._compiled[phase, length] = programs.compile(lowered)
-        step += length
-    self.compile_seconds = time.perf_counter() - started
-
-  def __call__(self, state: Any) -> tuple[Any, dict[str, Any]]:
-    """The next steps."""
-    phase, length = self._next(self._step)
-    started = time.perf_counter()
-    run = self._compiled[phase, length]
-    state, metrics = run(state, self._chunk(self._step, length))
-    metrics = jax.block_until_ready(metrics)
-    seconds = time.perf_counter() - started
-    self._plan.took(self._job, phase, length, seconds, self.compile_seconds)
-    self._step += length
-    return state, metrics
-
-  def _next(self, step: int) -> tuple[int, int]:
-    """The phase of a step, and how many steps the call that starts with it takes."""
-    phase, offset = self._where(step)
-    return phase, min(self._length, self._job.feed.steps - offset)
-
-  def _where(self, step: int) -> tuple[int, int]:
-    """The phase of a step, and how many steps of the phase's pass are behind it."""
-    return divmod(step % self._job.steps_per_epoch, self._job.feed.steps)
-
-  def _chunk(self, step: int, length: int) -> PyTree:
-    feed, (phase, _) = self._job.feed, self._where(step)
-    return feed.chunk(Call(step, length, feed.steps, self._job.phases[phase].pairs, self._layout))
-
-  def _lower(self, phase: int, length: int, state: Any, chunk: PyTree) -> Any:
-    job, layout, feed = self._job, self._layout, self._job.feed
-    update = job.phases[phase]
-
-    def prepare(key: jax.Array, batch: Any) -> Any:
-      # The batch is spread over devices, not the data set.
-      return layout.constrain(job.problem.prepare(key, layout.constrain(batch)))
-
-    run = training.scan_steps(
-      update.update,
-      lambda key, chunk: feed.order(key, chunk, feed.steps),
-      feed.take,
-      prepare,
-      steps=feed.steps,
-      length=length,
-      pairs=update.pairs,
-      second=feed.second,
-      **({"clock": update.clock} if isinstance(update, Phase) else {}),
-    )
-    mapped = layout.vmap(run, (0, feed.axes))
-    if layout.mesh is None:
-      # Arrays of a checkpoint name their device, which would make it another program.
-      shapes = (
-        jax.ShapeDtypeStruct(jnp.shape(x), x.dtype) for x in jax.tree.leaves((state, chunk))
-      )
-      state, chunk = jax.tree.unflatten(jax.tree.structure((state, chunk)), shapes)
-    return layout.jit(mapped, [RUNS, ()], donate_argnums=0).lower(state, chunk)
-
-
-class _Programs:
-  """The last few compiled programs: jobs that differ in their data alone share one."""
-
-  most = 4
-
-  def __init__(self) -> None:
-    self._found: dict[Any, Any] = {}
-
-  def compile(self, lowered: Any) -> Any:
-    """The program, compiled unless the same text was lately."""
-    text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
-    key = text, lowered.in_tree, lowered.out_tree
-    compiled = self._found.pop(key, None) or lowered.compile()
-    self._found[key] = compiled
-    while len(self._found) > self.most:
-      del self._found[next(iter(self._found))]
-    return compiled
-
-
-class _Plan:
-  """How many trainings are to be done, and about how long that takes."""
-
-  def __init__(self) -> None:
-    self._steps_left = self._trainings = 0
-    self._names: list[str] = []
-    self._per_step: dict[int, float] = {}  # by phase, of the training that is heard
-
-  def announce(self, jobs: list[Job], total: int) -> None:
-    """Says what is to come."""
-    self._steps_left = sum(job.steps for job in jobs)
-    self._trainings = len(jobs)
-    if not total:
-      return
-    before = f", {total - len(jobs)} of them on disk already" if len(jobs) < total else ""
-    say(f"{total} training(s){before}: {self._steps_left} steps in all.")
-
-  def took(self, job: Job, phase: int, steps: int, seconds: float, compile_seconds: float) -> None:
-    """Hears what steps took, and says what that makes for all, after each phase's first call."""
-    self._steps_left -= steps
-    if job.name in self._names or not self._trainings:
-      return
-    self._per_step.setdefault(phase, seconds / steps)
-    if self._steps_left > 0 and len(self._per_step) == len(job.phases):
-      rest = self._steps_left * sum(self._per_step.values()) / len(self._per_step)
-      rest += compile_seconds * (self._trainings - 1)
-      if not self._names:
-        say(f"About {duration(rest)} to go, if all are like {job.name}.")
-      self._trainings -= 1
-      self._names.append(job.name)
-      self._per_step = {}
-
-
-def call_length(steps: int, most: int) -> int:
-  """Steps a call: the largest number up to `most` that divides an epoch, if it is not tiny.
-
-  Otherwise an epoch's last call is shorter, and is compiled by itself.
-
-  Example:
-    >>> from experiments.runner.run import call_length
-    >>> call_length(160, 100), call_length(389, 100), call_length(7, 100)
-    (80, 100, 7)
-  """
-  most = min(steps, most)
-  divisor = next(n for n in range(most, 0, -1) if steps % n == 0)
-  return divisor if 4 * divisor >= most else most
-
-
-@contextlib.contextmanager
-def _waiting(text: str) -> Iterator[None]:
-  """Shows what is being waited for: on a terminal while it lasts, in a log where it took long."""
-  console = rich.console.Console()
-  if not is_main():
-    yield
-  elif console.is_terminal:
-    with console.status(text):
-      yield
-  else:
-    started = time.monotonic()
-    yield
-    if (seconds := time.monotonic() - started) > 5:
-      say(f"{text} took {duration(seconds)}")

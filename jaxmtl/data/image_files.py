@@ -22,6 +22,9 @@ from jaxmtl.data.pixels import (
 )
 from jaxmtl.data.resize import pixels_of
 
+# What files of these formats end with; one with more behind it is decoded to see that it is whole.
+_ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+_LAST = 64
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -87,6 +90,14 @@ class ImageFiles:
     """The same images with other labels."""
     return ImageFiles(self.paths, labels, self.form, self._rows)
 
+  def subset(self, indices: Sequence[int] | np.ndarray) -> ImageFiles:
+    """Some of the files, in this order."""
+    rows = [operator.index(i) for i in indices]
+    labels = {task: values[rows] for task, values in self.labels.items()}
+    return ImageFiles(
+      [self.paths[i] for i in rows], labels, self.form, [self._rows[i] for i in rows]
+    )
+
   def load(self) -> dict[str, np.ndarray]:
     """All in memory: uint8 `image` ``[num_examples, height, width, channels]``, and the labels."""
     images: np.ndarray | None = None
@@ -133,7 +144,10 @@ def read_image(path: pathlib.Path, form: Form, row: str = "") -> np.ndarray:
 def common_form(
   paths: Sequence[pathlib.Path], rows: Sequence[str], image_size: int | None = None
 ) -> Form:
-  """Look at the head of every file, and say what they have in common.
+  """Look at the head of every file, and at its end, and say what they have in common.
+
+  JPEG, PNG and GIF files that end too early are decoded, and so found here; what else is wrong with
+  pixels is found where these are read.
 
   Args:
     paths: Of the files.
@@ -153,6 +167,8 @@ def common_form(
   def look(i: int) -> tuple[bool, tuple[int, int]]:
     def seen(image: Image.Image) -> tuple[bool, tuple[int, int]]:
       check_mode(image)
+      if not _ends(image):
+        image.load()
       width, height = image.size
       return is_gray(image), (height, width) if is_on_its_side(image) else (width, height)
 
@@ -168,6 +184,18 @@ def common_form(
       f"{first_width}x{first_height}; give an image_size, such as --image-size 64."
     )
   return Form(1 if all(gray for gray, _ in found) else 3, image_size)
+
+
+def _ends(image: Image.Image) -> bool:
+  """Whether the file has the end of its format, where that has one; few bytes are read."""
+  mark, file = _ENDS.get(image.format or ""), getattr(image, "fp", None)
+  if mark is None or file is None:
+    return True
+  place, size = file.tell(), file.seek(0, os.SEEK_END)
+  file.seek(max(0, size - _LAST))
+  found = file.read().rstrip(b"\0").endswith(mark)
+  file.seek(place)
+  return found
 
 
 def find_images(folder: pathlib.Path) -> list[pathlib.Path]:

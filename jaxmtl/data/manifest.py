@@ -57,17 +57,13 @@ def read_manifest(
     >>> files.classes, files.labels["kind"].tolist(), files.labels["age"].tolist()
     ({'kind': ('cat', 'dog'), 'age': ()}, [0, 1, -1], [1.5, nan, 2.5])
   """
-  file = pathlib.Path(path).expanduser()
-  if not file.is_file():
-    raise FileNotFoundError(f"there is no table {str(path)!r}.")
-  if file.suffix.lower() not in MANIFEST_SUFFIXES:
-    raise ValueError(f"{str(path)!r} must end in one of {', '.join(MANIFEST_SUFFIXES)}.")
-  read = _parquet if file.suffix.lower() == ".parquet" else _csv
-  (_, header), *body = read(file)
+  file, lines = _opened(path)
+  _, header = next(lines)
   _check_header(file.name, header)
+  body = list(lines)
   if not body:
     raise ValueError(f"{file.name} has no rows.")
-  known = [name for name in header if name not in (PATH, SPLIT)]
+  known = _tasks(header)
   for option, names in (("tasks", tasks), *_named(regression, classification)):
     if unknown := [name for name in names if name not in known]:
       raise ValueError(
@@ -104,6 +100,33 @@ def read_manifest(
   )
 
 
+def manifest_tasks(path: str | os.PathLike) -> tuple[str, ...]:
+  """The columns of a table that are tasks; its rows are not looked at.
+
+  Raises:
+    FileNotFoundError: If there is no such table.
+    ValueError: If its header is not as `read_manifest` has it.
+  """
+  file, lines = _opened(path)
+  _, header = next(lines)
+  _check_header(file.name, header)
+  return tuple(_tasks(header))
+
+
+def _opened(path: str | os.PathLike) -> tuple[pathlib.Path, Iterator[tuple[int, list[str]]]]:
+  """The file and its lines by number, header first."""
+  file = pathlib.Path(path).expanduser()
+  if not file.is_file():
+    raise FileNotFoundError(f"there is no table {str(path)!r}.")
+  if file.suffix.lower() not in MANIFEST_SUFFIXES:
+    raise ValueError(f"{str(path)!r} must end in one of {', '.join(MANIFEST_SUFFIXES)}.")
+  return file, _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
+
+
+def _tasks(header: Sequence[str]) -> list[str]:
+  return [name for name in header if name not in (PATH, SPLIT)]
+
+
 def _named(*options: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
   return list(zip(("regression", "classification"), options, strict=True))
 
@@ -114,7 +137,7 @@ def _check_header(file: str, header: Sequence[str]) -> None:
     raise ValueError(f"{file} must have a column 'path', got {', '.join(map(repr, header))}.")
   if twice := [name for name in header if header.count(name) > 1]:
     raise ValueError(f"{file} has column {twice[0]!r} twice.")
-  if len([name for name in header if name not in (PATH, SPLIT)]) == 0:
+  if not _tasks(header):
     raise ValueError(f"{file} must have a column for a task beside 'path', got none.")
   for name in header:
     if not name or "/" in name or name in _TAKEN:

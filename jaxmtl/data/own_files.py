@@ -82,6 +82,10 @@ def load_files(
   file = pathlib.Path(path).expanduser()
   if file.suffix.lower() in MANIFEST_SUFFIXES:
     files = read_manifest(file, tasks=tasks, regression=regression, classification=classification)
+  elif file.is_file():
+    raise ValueError(
+      f"{str(path)!r} is no folder, and a table must end in {', '.join(MANIFEST_SUFFIXES)}."
+    )
   else:
     files = read_image_folder(file)
     known = ", ".join(files.labels)

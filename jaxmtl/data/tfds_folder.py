@@ -75,9 +75,10 @@ def _not_found(name: str, folder: epath.Path) -> Exception:
   hint = (
     f" Did you mean {' or '.join(repr(other) for other in dict.fromkeys(near))}?" if near else ""
   )
+  path = "" if os.path.exists(name) else " There is no folder or table of this name either."
   return ValueError(
     f"name must be a known data set, got {name!r}.{hint} Known are 'digits' (embedded), a path "
-    f"ending in '.npz', and any data set of the TFDS catalogue that is prepared in {place}."
+    f"ending in '.npz', and any data set of the TFDS catalogue that is prepared in {place}.{path}"
   )
 
 

@@ -19,7 +19,7 @@ from jaxmtl.training.weights import load_weights
 
 DESCRIPTION, WEIGHTS = "network.json", "weights.safetensors"
 # All else in a description is an option of the backbone.
-_KNOWN = ("backbone", "architecture", "shape", "statistics", "tasks")
+_KNOWN = ("backbone", "architecture", "hidden", "shape", "statistics", "tasks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,8 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
     # JSON and a command line have 16.0 for 16 channels.
     whole = {k: int(v) for k, v in options.items() if isinstance(v, float) and v == int(v)}
     backbone = models.create(description["backbone"], **{**options, **whole})
-    heads = {t: nn.Dense(kind["classes"] or 1) for t, kind in kinds.items()}
+    hidden = description.get("hidden", 0)
+    heads = {t: task_head(kind["classes"] or 1, hidden) for t, kind in kinds.items()}
     model = models.multi_task(description["architecture"], backbone, heads)
     shape = tuple(description["shape"])
   except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -122,6 +123,13 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
   _check(folder, wanted, variables)
   runs = len(jax.tree.leaves(variables)[0])
   return Trained(tasks, shape, runs, model, variables, description)
+
+
+def task_head(outputs: int, hidden: int = 0) -> nn.Module:
+  """A head of one linear layer, or of two with so many units between."""
+  if not hidden:
+    return nn.Dense(outputs)
+  return nn.Sequential([nn.Dense(hidden), nn.relu, nn.Dense(outputs)])
 
 
 def _names(kind: Mapping[str, Any]) -> tuple[str, ...]:

@@ -284,3 +284,19 @@ def test_folders_that_hold_nothing(tmp_path):
   (tmp_path / "b").mkdir()
   with pytest.raises(FileNotFoundError, match="b' has no image"):
     data.load_files(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif"])
+def test_files_that_end_too_early_are_found_before_pixels_are_read(tmp_path, kind):
+  rng = np.random.default_rng(0)
+  paths = [tmp_path / f"{i}.{kind}" for i in range(2)]
+  for path in paths:
+    Image.fromarray(rng.integers(0, 256, (64, 64), dtype=np.uint8)).save(path)
+  whole = paths[1].read_bytes()
+  # A little behind the end is borne, and so is much that ends with no mark.
+  for further in (b"\0" * 10, b"\0" * 1000):
+    paths[1].write_bytes(whole + further)
+    assert data.common_form(paths, ["a", "b"]).channels in (1, 3)
+  paths[1].write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match=rf"b: .*1.{kind}' cannot be read: .*truncated"):
+    data.common_form(paths, ["a", "b"])

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.auto_lambda import jobs
 from experiments.auto_lambda.config import PRESETS, WeightOptions
+from experiments.auto_lambda.images import load
 from experiments.auto_lambda.jobs import MULTI_TASK, methods_of, plan
 from experiments.auto_lambda.run import run
 from experiments.runner import report, store
@@ -40,7 +40,7 @@ SMALL = override(
 
 @pytest.fixture(scope="module")
 def images():
-  return jobs.load(SMALL)
+  return load(SMALL.data, SMALL.own_data, SMALL.run.seed)
 
 
 def identities(config, images):

@@ -98,3 +98,9 @@ def test_figures_have_one_colour_a_method_and_rows_where_they_were_measured(outc
   assert labels == ["left", "noise", "single task"]
   cells = [text.get_text() for text in found["heat_map.png"].axes[0].texts]
   assert cells == ["+5.0", "+5.0"]
+
+
+def test_a_baseline_that_diverges_ends_it(outcomes, tmp_path):
+  lost = outcome("single_left", ("left",), [np.nan] * 2, "the loss of 'left' is nan", tmp_path)
+  with pytest.raises(ValueError, match="the baseline of task left: the loss of 'left' is nan"):
+    report.write(SMALL, outcomes | {"single_left": lost}, tmp_path)

@@ -23,7 +23,7 @@ SMALL = override(
   PRESETS["quick"],
   **{"label_kinds": ("none", "binary"), "task_weights": ("0.5,0.5",), "aggregator": "none"},
   **{"dim": 24, "decoder_side": 8, "decoder_width": 4, "fraction": 0.1, "width": 2},
-  **{"epochs": 2, "batch_size": 40, "seeds": 2, "seed": 3},
+  **{"epochs": 2, "batch_size": 40, "seeds": 2, "seed": 3, "evaluate_every": "1"},
 )
 ALONE, BINARY = "class alone", "class + binary code, 0.5 : 0.5"
 
@@ -286,7 +286,7 @@ def test_the_paper_preset_is_the_papers_recipe():
   assert (schedule.crop_padding, schedule.flip, schedule.equal_batches) == (4, True, False)
   auxiliary = config.labels
   assert (auxiliary.dim, auxiliary.decoder_side, auxiliary.decoder_width) == (4096, 64, 64)
-  assert auxiliary.aggregator == "metabalance"
+  assert (auxiliary.aggregator, config.run.evaluate_every) == ("metabalance", "1")
   assert auxiliary.task_weights == ("0.5,0.5", "0.9,0.1")
   assert PRESETS["few"].labels.task_weights == ("0.1,0.9",)
   scratch = PRESETS["scratch"]

@@ -1,5 +1,7 @@
 """Where batches come from: orders of every feed, and data that lie on the host, end to end."""
 
+import time
+
 import jax
 import numpy as np
 import optax
@@ -7,8 +9,9 @@ import pytest
 from PIL import Image
 
 from experiments.problems.images import image_problem
-from experiments.problems.own_data import is_own, load_images, train_feed
-from experiments.runner.feeds import Call, DeviceFeed, DomainFeed, HostFeed, Rows, Zip
+from experiments.problems.own_data import OwnDataOptions, is_own, load_own, train_feed
+from experiments.runner.feeds import Call, DeviceFeed, DomainFeed, Zip
+from experiments.runner.host_feed import HostFeed, Rows
 from experiments.runner.job import Job, Recipe
 from experiments.runner.mesh import Layout
 from experiments.runner.methods import Method, update_of
@@ -107,6 +110,53 @@ def test_a_call_is_as_long_as_bytes_allow():
   assert HostFeed(Rows({"image": np.zeros((2, 2**14, 2**14), np.uint8)}), 2).most == 1
 
 
+class Counted(Rows):
+  """Counts what is read, and fails at one example."""
+
+  read, bad = 0, None
+
+  def __getitem__(self, index):
+    self.read += 1
+    if index == self.bad:
+      raise OSError("image file is truncated")
+    return super().__getitem__(index)
+
+
+def test_the_next_call_is_read_while_nobody_waits():
+  source = Counted(numbers(22))
+  feed = HostFeed(source, 4, seed=5)
+  first, second, other = (Call(step, 2, feed.steps, False, LAYOUT) for step in (0, 2, 3))
+  feed.chunk(first)
+  feed.ahead(second)
+  deadline = time.monotonic() + 60
+  while source.read < 1 + 16 and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert source.read == 1 + 16  # one tells the size
+  ahead = feed.chunk(second)
+  assert source.read == 1 + 16
+  np.testing.assert_array_equal(ahead["passes"][0]["id"], ids(host(), 2, 2)["id"])
+  # What was read for a call that does not come is not taken for another one.
+  feed.ahead(second)
+  np.testing.assert_array_equal(feed.chunk(other)["passes"][0]["id"], ids(host(), 3, 2)["id"])
+  both = Zip(a=feed, b=DeviceFeed(numbers(8), 4))
+  both.ahead(first)
+  before = both.chunk(first) and source.read
+  assert before == 1 + 16 + 8 + 8 + 8
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_needed():
+  source = Counted(numbers(22))
+  feed = HostFeed(source, 4, seed=5)
+  first, second = (Call(step, 2, feed.steps, False, LAYOUT) for step in (0, 2))
+  source.bad = int(np.ravel(ids(feed, 2, 2)["id"])[5])
+  feed.chunk(first)
+  feed.ahead(second)
+  feed.chunk(first)
+  feed.ahead(second)
+  with pytest.raises(OSError, match="truncated"):
+    feed.chunk(second)
+
+
 @pytest.mark.parametrize("kind", ["device", "host"])
 def test_the_shorter_of_two_feeds_comes_round_again(kind):
   def feed(count):
@@ -171,10 +221,10 @@ def table(tmp_path_factory):
 
 
 def job(table, method, limit=10**9):
-  images = load_images(table, in_memory=False)
+  images = load_own(table, OwnDataOptions(feed="host"))
   train = Watched(images.parts["train"], limit)
   feed = OnDevice(train, 4, seed=3)
-  feed.most = 3
+  feed.most, feed.train = 3, train
   recipe = Recipe(lambda steps: optax.sgd(0.05), 2)
   problem = image_problem(images, ("kind", "light"), models.create("convnet4"))
   return Job(
@@ -206,6 +256,8 @@ def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_pat
   # Nothing else is on the device: neither the 36 images nor the chunk before.
   assert {size for _, size in whole.feed.sizes} == {chunk}
   assert {everything - before for everything, _ in whole.feed.sizes} == {chunk}
+  # Each of the 6 is read once, ahead or not; one example tells the size, a chunk is compiled with.
+  assert whole.feed.train.read == 1 + (1 + 6) * passes * 12
   assert outcome.values["accuracy"]["kind"].shape == (2,)
   assert np.isfinite(outcome.values["mae"]["light"]).all()
 
@@ -225,7 +277,7 @@ def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_pat
 
 
 def test_files_in_memory_and_from_the_host_are_the_same_images(table):
-  lazy, loaded = (load_images(table, in_memory=kept) for kept in (False, True))
+  lazy, loaded = (load_own(table, OwnDataOptions(feed=kind)) for kind in ("host", "device"))
   assert (lazy.shape, lazy.tasks, lazy.identity) == (loaded.shape, loaded.tasks, loaded.identity)
   assert lazy.labels_missing()
   np.testing.assert_array_equal(lazy.statistics, loaded.statistics)

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.runner.feeds import DeviceFeed, DomainFeed, HostFeed, Zip
+from experiments.runner.feeds import DeviceFeed, DomainFeed, Zip
+from experiments.runner.host_feed import HostFeed
 from experiments.runner.job import Problem
 from experiments.runner.mesh import Layout, start_processes
 from experiments.runner.run import Runner

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments.runner import store
+from experiments.runner.calls import call_length
 from experiments.runner.job import Phase
-from experiments.runner.run import Runner, call_length
+from experiments.runner.run import Runner
 from jaxmtl import training
 
 
@@ -262,3 +263,40 @@ def test_an_epoch_of_a_prime_number_of_steps_ends_with_a_shorter_call(tmp_path, 
 def test_numbers_that_are_not_finite_become_null():
   plain = store.plain({"a": np.array([1.0, np.nan]), 2: (np.float32(0.5),), "b": None})
   assert plain == {"a": [1.0, None], "2": [0.5], "b": None}
+
+
+def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
+  """One program for both tasks' networks, with each task's labels, and never the other's."""
+  whole = job().feed
+  problem = job().problem
+
+  def alone(task):
+    def losses_fn(params, model_state, batch, key):
+      del key
+      error = jnp.mean((batch["x"] @ params["w"][0] - batch[task]) ** 2)
+      return error[None], training.Aux(model_state)
+
+    return problem._replace(
+      tasks=(task,), losses_fn=losses_fn, prepare=lambda key, batch: batch, metrics={}
+    )
+
+  def jobs(feed):
+    return [job(t, problem=alone(t), feed=feed(t), parts={}) for t in ("up", "down")]
+
+  compiled = []
+  with pytest.MonkeyPatch.context() as patch:
+    compile = jax.stages.Lowered.compile
+    patch.setattr(jax.stages.Lowered, "compile", lambda s, *a: compiled.append(s) or compile(s, *a))
+    for name, feed, programs in (
+      ("all", lambda t: whole, 2),
+      ("own", lambda t: whole.only("x", t), 1),
+    ):
+      compiled.clear()
+      found = Runner(tmp_path / name).run_all(jobs(feed))
+      assert len(compiled) == programs
+      up, down = (found[t].variables["params"]["w"][:, 0] for t in ("up", "down"))
+      assert not np.allclose(up, down)
+      for t, w in (("up", up), ("down", down)):
+        (fresh,) = (j for j in jobs(feed) if j.name == t)
+        alone_again = Runner(tmp_path / f"{name}_{t}").run(fresh)
+        np.testing.assert_array_equal(alone_again.variables["params"]["w"][:, 0], w)
