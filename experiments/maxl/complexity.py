@@ -148,6 +148,7 @@ def draw(
     xlabel="epoch",
     ylabel="cosine with primary gradient",
     title="auxiliary and primary gradients of the backbone",
+    baseline=0.0,
     epochs={f"primary {p}": outcome.epochs_of("cosine") for p, outcome in finished.items()},
     colors=plots.palette(everything),
   )

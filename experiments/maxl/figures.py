@@ -83,6 +83,7 @@ def _curves(
       xlabel="epoch",
       ylabel=ylabel,
       title=f"{config.data.dataset}, {_classes(task)}",
+      baseline=0.0 if path == ("cosine",) else None,
       epochs={setting.name: epochs for setting in comparison.settings},
       colors=plots.palette(NAMES.values()),
     )
@@ -113,7 +114,7 @@ def _features(
     path,
     maps,
     test[task][:most],
-    title=f"t-SNE of {count} test images' features, colours: {_classes(task)}\n"
+    title=f"t-SNE of {count} test images' features, colours: {_classes(task)}; "
     f"first seed{_of_first(comparison)}{left_out}",
     names=names,
     colors=plots.palette(names, plots.DATA_COLORS),

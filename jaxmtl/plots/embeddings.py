@@ -52,7 +52,7 @@ def plot_embeddings(
     ['left', 'right']
   """
   columns = min(columns or 5, max(len(points), 1))
-  figure, panels = panel_grid(len(points), (2.2, 2.1), columns=columns)
+  figure, panels = panel_grid(len(points), (2.9, 2.8), columns=columns)
   groups: list[tuple[np.ndarray, dict[str, Any]]] = []
   members: list[list[str]] = []
   notes: dict[str, None] = {}
@@ -75,14 +75,14 @@ def plot_embeddings(
     shown = present[:max_classes]
     for name in panel_names:
       _draw_points(axes_of[name], name, points[name], own, shown, style)
-    handles = {labels[c]: _dot(style[c].color, style[c].marker) for c in shown}
+    handles = {labels[c]: _dot(style[c]) for c in shown}
     if len(shown) < len(present):
-      handles[f"{len(present) - len(shown)} others"] = _dot("0.8", ".")
+      handles[f"{len(present) - len(shown)} others"] = _dot(Look("0.8", "", ".", alone=True))
       notes[f"{len(shown)} of {len(present)} classes are coloured"] = None
     if len(present) < len(labels):
       notes[f"{len(labels) - len(present)} of {len(labels)} classes without an example here"] = None
     # Beside the panels, below the title.
-    height = figure.get_figheight() - 0.9 if len(groups) == 1 else 1.8
+    height = figure.get_figheight() - 0.9 if len(groups) == 1 else 2.5
     count = max(1, math.ceil(0.14 * len(handles) / height))
     texts = [_page.wrapped(text, 1.8, 7) for text in handles]
     side = count * (_page.width_of(texts, 7) + 7 * _page.LEGEND_HANDLE) + 0.15
@@ -95,7 +95,7 @@ def plot_embeddings(
       options |= {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
       axes.legend(list(handles.values()), texts, **options)
     sides = max(sides, side)
-  figure.set_figwidth(max(4.0, 2.2 * columns + sides))
+  figure.set_figwidth(max(4.0, 2.9 * columns + sides))
   return _page.finish(figure, path, title, notes)
 
 
@@ -105,8 +105,16 @@ def _looks_of(labels: Sequence[str], colors: Mapping[str, Any] | None) -> list[L
   return [style[label] for label in labels]
 
 
-def _dot(color: Any, marker: str) -> matplotlib.lines.Line2D:
-  return matplotlib.lines.Line2D([], [], color=color, marker=marker, markersize=4, ls="")
+def _faces(look: Look) -> tuple[Any, Any]:
+  """Colours inside and of the edge: small signs of one colour need more than another form."""
+  return (look.color if look.alone else "white"), look.color
+
+
+def _dot(look: Look) -> matplotlib.lines.Line2D:
+  face, edge = _faces(look)
+  return matplotlib.lines.Line2D(
+    [], [], color=edge, markerfacecolor=face, marker=look.marker, markersize=4.5, ls=""
+  )
 
 
 def _draw_points(
@@ -127,8 +135,16 @@ def _draw_points(
   axes.scatter(points[rest, 0], points[rest, 1], s=3, lw=0, color="0.8")
   for c in shown:
     rows = finite & (own == c)
-    color, _, marker, _ = style[c]
-    axes.scatter(points[rows, 0], points[rows, 1], s=8, lw=0, color=color, marker=marker)
+    face, edge = _faces(style[c])
+    axes.scatter(
+      points[rows, 0],
+      points[rows, 1],
+      s=11,
+      lw=0.7,
+      facecolor=face,
+      edgecolor=edge,
+      marker=style[c].marker,
+    )
   axes.set(xticks=[], yticks=[], xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
   axes.set_aspect("equal")
-  _page.panel_title(axes, name, 2.0)
+  _page.panel_title(axes, name, 2.7)

@@ -38,6 +38,16 @@ def test_classes_keep_their_colour_whichever_have_examples():
   assert figure.get_supxlabel() == "1 of 3 classes without an example here"
 
 
+def test_classes_of_one_colour_are_filled_and_hollow(drawn):
+  figure = drawn(plots.plot_embeddings(None, {"a": RNG.normal(size=(7, 2))}, np.arange(7)))
+  first, *_, seventh = figure.legends[0].legend_handles
+  assert first.get_color() == seventh.get_color() == first.get_markerfacecolor()
+  assert seventh.get_markerfacecolor() == "white"
+  _, one, *_, again = figure.axes[0].collections
+  np.testing.assert_array_equal(one.get_edgecolor(), again.get_edgecolor())
+  assert (again.get_facecolor() == 1).all()
+
+
 def test_of_a_hundred_classes_some_are_coloured_and_a_note_says_so(drawn, long):
   classes = np.arange(200) % 100
   maps = {long: RNG.normal(size=(200, 2))}
