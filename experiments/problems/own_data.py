@@ -101,7 +101,7 @@ def note_ignored(config: Any, usual: Any, *names: str) -> None:
   given, of_preset = flat(config), flat(usual)
   if found := [name for name in names if given[name] != of_preset[name]]:
     options = " and ".join(f"--{name.replace('_', '-')}" for name in found)
-    say(f"Note: {options} change nothing for images of one's own.")
+    say(f"Note: images of one's own have no use for {options}.")
 
 
 def need_classes(dataset: str, images: ImageTasks, tasks: Sequence[str]) -> None:
