@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optax
@@ -11,9 +11,9 @@ import optax
 from experiments.auto_lambda.config import Config
 from experiments.problems import domains
 from experiments.problems.domains import Domains
-from experiments.problems.images import ImageTasks, image_problem
+from experiments.problems.images import ImageTasks
+from experiments.problems.method_jobs import method_jobs
 from experiments.problems.own_data import train_feed
-from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
 from experiments.runner.job import Job, Recipe
 from experiments.runner.methods import Method, update_of
@@ -102,7 +102,7 @@ def _recipe(config: Config) -> Recipe:
 def _given(config: Config) -> dict[str, Any]:
   """What all jobs depend on."""
   options = identity_of(config.training, config.sgd, without=("epochs",))
-  return config.data.identity(config.run.seed) | config.network.identity | options
+  return config.data.identity(config.run.seed) | options
 
 
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
@@ -110,42 +110,26 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
   seed, kind = config.run.seed, config.own_data.feed
   feed = train_feed(images, config.training.batch_size, kind, seed)
   given = {**_given(config), **images.identity, "feed": kind}
-  weights = first_weights(config.network, images.shape)
 
-  def jobs(
-    tasks: tuple[str, ...], architecture: str, methods: Mapping[Key, tuple[str, Method]]
-  ) -> dict[Key, Job]:
-    problem = image_problem(
+  def jobs(tasks: tuple[str, ...], methods: dict[Key, tuple[str, Method]]) -> dict[Key, Job]:
+    made = method_jobs(
       images,
       tasks,
-      config.network.build(),
-      architecture=architecture,
-      anneal_steps=recipe.epochs * feed.steps,
-      describe={"backbone": config.network.backbone, "width": config.network.width},
+      dict(methods.values()),
+      network=config.network,
+      recipe=recipe,
+      feed=feed,
+      seeds=config.run.all_seeds,
+      identity=given,
+      architecture=config.architecture,
     )
-    network = {"tasks": tasks, "architecture": architecture}
-    return {
-      key: Job(
-        name=name,
-        problem=problem,
-        update=update_of(method, problem, recipe, feed.steps),
-        feed=feed.only("image", *tasks),
-        recipe=recipe,
-        identity={**given, **network, **method.identity},
-        parts=images.measured_of(tasks),
-        seeds=config.run.all_seeds,
-        weights=weights,
-      )
-      for key, (name, method) in methods.items()
-    }
+    return dict(zip(methods, made, strict=True))
 
   found: dict[Key, Job] = {}
   for task in config.tasks:
-    found |= jobs((task,), "hps", {(SINGLE, task): (f"single_{task}", Method())})
+    found |= jobs((task,), {(SINGLE, task): (f"single_{task}", Method())})
   methods = methods_of(config, recipe.epochs * feed.steps)
-  named = {key: (" ".join(key), method) for key, method in methods.items()}
-  architecture = config.architecture if len(config.tasks) > 1 else "hps"
-  return found | jobs(config.tasks, architecture, named)
+  return found | jobs(config.tasks, {key: (" ".join(key), m) for key, m in methods.items()})
 
 
 def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
@@ -153,7 +137,7 @@ def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
   # The paper's VGG has no fifth pool.
   options = {"final_pool": False} if config.network.backbone.startswith("vgg") else {}
   backbone = config.network.build(**options)
-  given = {**_given(config), "tasks": config.tasks}
+  given = {**_given(config), **config.network.identity, "tasks": config.tasks}
 
   alone, batch_size = domains.one_domain(source, backbone), config.training.batch_size
   run_seeds, settings = domains.runs_of_one(source, seeds)

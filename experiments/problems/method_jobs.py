@@ -1,0 +1,65 @@
+"""A job a method: the same network on the same images, from the same parameters, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.problems.images import ImageTasks, image_problem
+from experiments.problems.pretrained import first_weights
+from experiments.runner.config import NetworkOptions
+from experiments.runner.feeds import DeviceFeed
+from experiments.runner.host_feed import HostFeed
+from experiments.runner.job import Job, Recipe
+from experiments.runner.methods import Method, update_of
+
+
+def method_jobs(
+  images: ImageTasks,
+  tasks: tuple[str, ...],
+  methods: Mapping[str, Method],
+  *,
+  network: NetworkOptions,
+  recipe: Recipe,
+  feed: DeviceFeed | HostFeed,
+  seeds: Sequence[int],
+  identity: Mapping[str, Any],
+  architecture: str = "hps",
+) -> list[Job]:
+  """The trainings of some methods.
+
+  Args:
+    images: the data.
+    tasks: which ones the network learns; a single one has a backbone and a head.
+    methods: by name of the job.
+    network: the backbone, and where its first weights come from.
+    recipe: how it is trained.
+    feed: where batches come from.
+    seeds: one a run.
+    identity: what the outcomes depend on beside network, tasks and method.
+    architecture: a name of `models.multi_task`.
+  """
+  architecture = architecture if len(tasks) > 1 else "hps"
+  problem = image_problem(
+    images,
+    tasks,
+    network.build(),
+    architecture=architecture,
+    anneal_steps=recipe.epochs * feed.steps,
+    describe={"backbone": network.backbone, "width": network.width},
+  )
+  given = {**identity, **network.identity, "tasks": tasks, "architecture": architecture}
+  return [
+    Job(
+      name=name,
+      problem=problem,
+      update=update_of(method, problem, recipe, feed.steps),
+      feed=feed.only("image", *tasks),
+      recipe=recipe,
+      identity={**given, **method.identity},
+      parts=images.measured_of(tasks),
+      seeds=seeds,
+      weights=first_weights(network, images.shape),
+    )
+    for name, method in methods.items()
+  ]
