@@ -1,11 +1,13 @@
 """Auto-lambda: task weights learned from what a look-ahead step does to the primary tasks.
 
 Multi-task learning, where all tasks but noise are primary, and auxiliary learning, where one is and
-the others are to help it, on three kinds of data:
+the others are to help it, on four kinds of data:
 
 - multi-digits, two overlaid digits with the tasks left, right, sum, parity and noise (the default);
 - CIFAR-100 as 20 domains of five classes, a batch of its own each (`experiments.problems.domains`);
-- CelebA's 40 binary attributes.
+- CelebA's 40 binary attributes;
+- images of one's own (docs/own_data.md): a folder with a sub-folder a class, or a table with a column
+  a task, each task judged by its own metric, errors counting downwards in Delta_MTL.
 
 Auto-lambda is compared with single-task training, with weightings that know no primary task, and in
 auxiliary learning with gradient cosine similarity (GCS).
@@ -15,6 +17,7 @@ auxiliary learning with gradient cosine similarity (GCS).
   python -m experiments.auto_lambda --dataset mnist --data-dir ~/tfds --width 32
   python -m experiments.auto_lambda --preset cifar100 --data-dir ~/tfds
   python -m experiments.auto_lambda --preset celeba --data-dir ~/tfds
+  python -m experiments.auto_lambda --dataset photos/labels.csv --image-size 64 --primaries kind
 
 Learned weights are not constrained: where one falls below zero, its task's loss is ascended. The
 report names each that did; a lower `--weight-learning-rate` or more epochs mend it.

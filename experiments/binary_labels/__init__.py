@@ -11,6 +11,10 @@ network without it.
   python -m experiments.binary_labels --preset scratch --dataset cars196 --data-dir ~/tfds # Table 2
   python -m experiments.binary_labels --preset transfer --backbone resnet50 \
     --pretrained resnet50.pth --data-dir ~/tfds                                            # Table 3
+  python -m experiments.binary_labels --dataset photos/labels.csv --label-key kind --fraction 1
+
+Images of one's own (docs/own_data.md) are a folder with a sub-folder a class, or a table; those
+without a label in the column are left out.
 
 Table 3 starts from a network that was trained on ImageNet: `--pretrained` takes a .pth or
 .safetensors file of torchvision (resnet50, resnet101) or timm (vit_b16, beit_b16, mixer_b16), or

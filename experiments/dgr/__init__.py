@@ -4,7 +4,9 @@ Methods with and without DGR, and beside them sharpness-aware minimisation (SAM)
 augmentation (PTA), against single-task training. Data:
 
 - multi-digits, two overlaid digits with the tasks left, right, sum and parity (the default);
-- UTKFace, with the tasks age (7 bins), gender and ethnicity, the paper's.
+- UTKFace, with the tasks age (7 bins), gender and ethnicity, the paper's;
+- images of one's own (docs/own_data.md): a folder with a sub-folder a class, or a table with a column
+  of classes a task, labels perhaps missing.
 
 The penalty's weight is the best of a sweep by the mean validation accuracy of equal weights with
 DGR (first seed); the sweep's settings, numbers of dummies too, are trained together, one run each.
@@ -15,6 +17,7 @@ scikit-learn) learn each task from their features.
   python -m experiments.dgr --methods equal dwa cagrad nash_mtl --weights 1e-4 1e-2 1
   python -m experiments.dgr --preset utkface --data-dir ~/UTKFace
   python -m experiments.dgr --preset paper --data-dir ~/UTKFace
+  python -m experiments.dgr --dataset photos/labels.csv --image-size 64 --tasks kind chipped
 
 Writes under `--workdir`: config.json, results.json, results.md (the tables), curves.png, cost.png
 (gain against time), sweep.png, probes.png, tsne.png and, for each training, a folder with

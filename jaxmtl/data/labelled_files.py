@@ -132,9 +132,12 @@ def labels_of(
     as_number = task in regression or (task not in classification and not whole)
     if as_number and strange:
       i = strange[0]
+      mend = f"take texts and numbers for classes with --classification {task}"
+      if task in regression:
+        mend = "leave the column out of --regression"
       raise ValueError(
         f"{rows[i]}: column {task!r} has {values[i]!r} where numbers are; leave it empty if it is "
-        f"not known, or take texts and numbers for classes with --classification {task}."
+        f"not known, or {mend}."
       )
     if as_number:
       if bad := [i for i, number in numbers.items() if not np.isfinite(number)]:
