@@ -1,6 +1,5 @@
 """What the README says holds: its code runs, its table is complete, its files exist."""
 
-import itertools
 import pathlib
 import re
 
@@ -51,7 +50,10 @@ def test_every_method_has_a_paper_and_every_paper_is_cited():
   assert set(re.findall(r"\[(\d+)\]", text)) == set(re.findall(r"^(\d+)\. ", papers, re.MULTILINE))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "docs/own_data.md"])
 def test_local_files_and_links_exist(document):
   text = (ROOT / document).read_text(encoding="utf-8")
   links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
@@ -59,11 +61,18 @@ def test_local_files_and_links_exist(document):
   if document == "README.md":
     assert links
     assert len(named) > 10
-  headings = {
-    re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-    for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-  }
-  for target in itertools.chain(links, named):
+  # Links are relative to the page, names of files to the project (or to the page's folder).
+  folder = (ROOT / document).parent
+  for target in links:
     path, _, anchor = target.partition("#")
-    assert (ROOT / path).exists(), target
-    assert path or anchor in headings, target
+    page = folder / path if path else ROOT / document
+    assert page.exists(), target
+    assert not anchor or anchor in headings_of(page), target
+  for path in named:
+    assert (ROOT / path).exists() or (folder / path).exists(), path
+
+
+def headings_of(page):
+  """As links to a page name them."""
+  titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+  return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
