@@ -5,8 +5,8 @@ augmentation (PTA), against single-task training. Data:
 
 - multi-digits, two overlaid digits with the tasks left, right, sum and parity (the default);
 - UTKFace, with the tasks age (7 bins), gender and ethnicity, the paper's;
-- images of one's own (docs/own_data.md): a folder with a sub-folder a class, or a table with a column
-  of classes a task, labels perhaps missing.
+- images of one's own (docs/own_data.md): a folder with a sub-folder a class, or a table with a
+  column of classes a task, labels perhaps missing.
 
 The penalty's weight is the best of a sweep by the mean validation accuracy of equal weights with
 DGR (first seed); the sweep's settings, numbers of dummies too, are trained together, one run each.
