@@ -7,7 +7,7 @@ the others are to help it, on four kinds of data:
 - CIFAR-100 as 20 domains of five classes, a batch of its own each (`experiments.problems.domains`);
 - CelebA's 40 binary attributes;
 - images of one's own (docs/own_data.md): a folder with a sub-folder a class, or a table with a
-  column a task, each task judged by its own metric, errors counting downwards in Delta_MTL.
+  column a task, each judged by its own metric, errors counting downwards in Delta_MTL.
 
 Auto-lambda is compared with single-task training, with weightings that know no primary task, and in
 auxiliary learning with gradient cosine similarity (GCS).
