@@ -4,6 +4,8 @@ import importlib.metadata
 import io
 import json
 import os
+import shutil
+import tempfile
 
 # The tests' time is compilation. XLA's costly passes change speed, not results, and the experiment
 # that CI runs has them. As an environment variable it reaches the processes that tests start.
@@ -13,6 +15,13 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do no
   flags = os.environ.get("XLA_FLAGS", "")
   os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
 
+# What several tests compile, and the processes that they start, is compiled once in a session.
+_CACHE = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  _CACHE = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxmtl_tests_")
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 import jax
 import numpy as np
 import pytest
@@ -20,6 +29,12 @@ from PIL import Image
 
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_sessionfinish():
+  """Only the process that made the cache removes it."""
+  if _CACHE is not None:
+    shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 @pytest.fixture

@@ -288,8 +288,8 @@ def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
     compile = jax.stages.Lowered.compile
     patch.setattr(jax.stages.Lowered, "compile", lambda s, *a: compiled.append(s) or compile(s, *a))
     for name, feed, programs in (
-      ("all", lambda t: whole, 2),
-      ("own", lambda t: whole.only("x", t), 1),
+      ("all", lambda t: whole, 4),
+      ("own", lambda t: whole.only("x", t), 3),
     ):
       compiled.clear()
       found = Runner(tmp_path / name).run_all(jobs(feed))
