@@ -47,7 +47,7 @@ def command_line(
     except (ValueError, OSError, training.TrainingDiverged) as error:
       raise SystemExit(f"error: {error}") from error
     except (training.Stopped, KeyboardInterrupt) as error:
-      say(f"{error or 'Interrupted.'} The same command goes on from there.")
+      say(f"{str(error) or 'Interrupted.'} The same command goes on from there.")
       terminated = training.stop_requested() == signal.SIGTERM
       raise SystemExit(0 if terminated else 130) from None
   say(f"{time.perf_counter() - started:.0f} s in all.")

@@ -1,0 +1,122 @@
+"""Options, folders of configurations, the command line, and what is said of figures."""
+
+import dataclasses
+import json
+import signal
+
+import pytest
+
+from experiments.runner.command_line import command_line
+from experiments.runner.config import (
+  NetworkOptions,
+  RunOptions,
+  TrainingOptions,
+  flat,
+  identity_of,
+  override,
+  report_folder,
+)
+from experiments.runner.report import compared
+from jaxmtl import training
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of nothing."""
+
+  preset: str = "quick"
+  methods: tuple[str, ...] = ("equal",)
+  network: NetworkOptions = NetworkOptions()
+  training: TrainingOptions = TrainingOptions()
+  run: RunOptions = RunOptions()
+
+
+PRESETS = {"quick": Config(), "long": override(Config(), preset="long", epochs=99, workdir="w")}
+
+
+def test_an_option_is_found_in_whichever_part_it_is():
+  config = override(Config(), epochs=5, seeds=1, methods=("dwa",))
+  assert (config.training.epochs, config.run.seeds, config.methods) == (5, 1, ("dwa",))
+  assert flat(config)["learning_rate"] == 0.01
+  with pytest.raises(TypeError, match="no option 'epoch' in Config"):
+    override(Config(), epoch=5)
+  assert "workdir" not in identity_of(config.run, config.training)
+  assert "epochs" not in identity_of(config.training, without=("epochs",))
+
+
+def test_another_configuration_has_its_tables_beside(tmp_path, capsys):
+  assert report_folder(Config(), tmp_path) == tmp_path
+  # What changes no result is no other configuration.
+  same = override(Config(), workdir="elsewhere", checkpoint_every="9", mesh="1x1", preset="x")
+  assert report_folder(same, tmp_path) == tmp_path
+  other = report_folder(override(Config(), learning_rate=0.2), tmp_path)
+  assert other == tmp_path / "learning_rate=0.2"
+  assert "its tables go to" in capsys.readouterr().out
+  assert json.loads((other / "config.json").read_text())["learning_rate"] == 0.2
+  assert json.loads((tmp_path / "config.json").read_text())["learning_rate"] == 0.01
+  many = report_folder(override(Config(), methods=tuple("abcdefghijklmnopqrstuvwxyz")), tmp_path)
+  assert many.name.startswith("methods=a+b+c")
+  long = report_folder(override(Config(), methods=("a" * 80,)), tmp_path)
+  assert long.name.startswith("configuration-")
+
+
+def test_the_command_line_takes_options_of_all_parts(capsys):
+  seen = []
+  command_line(seen.append, PRESETS, "prog", ["--preset", "long", "--seeds", "7", "--width", "4"])
+  (config,) = seen
+  assert (config.training.epochs, config.run.seeds, config.network.width) == (99, 7, 4)
+  assert "s in all." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+  ("error", "message"),
+  [
+    (ValueError("epochs must be at least 1, got 0."), "error: epochs must be"),
+    (FileNotFoundError("there is no data"), "error: there is no data"),
+    (OSError(28, "No space left on device"), "error: .*No space left"),
+    (training.TrainingDiverged("the loss is nan"), "error: the loss is nan"),
+  ],
+)
+def test_what_does_not_fit_ends_with_one_line(error, message):
+  def run(config):
+    raise error
+
+  with pytest.raises(SystemExit, match=message):
+    command_line(run, PRESETS, "prog", [])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_stop_ends_with_one_line(number, code, capsys):
+  def run(config):
+    signal.raise_signal(number)
+    if training.stop_requested():
+      raise training.Stopped("equal was stopped after step 12 (epoch 2 of 6).")
+
+  with pytest.raises(SystemExit) as stop:
+    command_line(run, PRESETS, "prog", [])
+  assert stop.value.code == code
+  said = capsys.readouterr().out
+  assert said == (
+    "equal was stopped after step 12 (epoch 2 of 6). The same command goes on from there.\n"
+  )
+
+
+def test_a_second_interrupt_does_not_wait(capsys):
+  def run(config):
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+
+  with pytest.raises(SystemExit) as stop:
+    command_line(run, PRESETS, "prog", [])
+  assert stop.value.code == 130
+  assert "Interrupted. The same command goes on from there." in capsys.readouterr().out
+
+
+def test_a_sentence_says_what_the_numbers_say():
+  within = compared("accuracy", "a", [90, 94], "b", [91, 92], " %")
+  assert within == (
+    "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, within the "
+    "spread of seeds."
+  )
+  assert "beyond the spread" in compared("accuracy", "a", [95, 96], "b", [91, 92])
+  assert "one seed: no spread is known" in compared("accuracy", "a", [95], "b", [91])
