@@ -144,7 +144,7 @@ def test_each_trial_is_told_and_none_that_passes_is_an_error(tmp_path, capsys, m
   compile_one = jax.stages.Lowered.compile
 
   def count(lowered, *args, **options):
-    compiled.append(lowered)
+    compiled.append(lowered.as_text())
     return compile_one(lowered, *args, **options)
 
   monkeypatch.setattr(jax.stages.Lowered, "compile", count)
@@ -157,7 +157,7 @@ def test_each_trial_is_told_and_none_that_passes_is_an_error(tmp_path, capsys, m
   assert "after one epoch, limit 1e-09: too large" in said
   # Trials differ in their data alone; where JAX keeps constants beside the text, nobody can tell.
   apart = getattr(jax.config, "jax_use_simplified_jaxpr_constants", True)
-  assert len(compiled) == (2 if apart else 1)
+  assert (len(set(compiled)) < len(compiled)) == apart
 
 
 def test_what_a_plateau_trained_can_be_trained_on(tmp_path, capsys):
