@@ -1,5 +1,6 @@
 """Where batches come from: orders of every feed, and data that lie on the host, end to end."""
 
+import gc
 import time
 
 import jax
@@ -205,6 +206,7 @@ class OnDevice(HostFeed):
 
 
 def image_bytes(tree=None):
+  gc.collect()  # an earlier test's error may hold arrays in a circle
   leaves = jax.live_arrays() if tree is None else jax.tree.leaves(tree)
   return sum(leaf.nbytes for leaf in leaves if leaf.dtype == np.uint8)
 
