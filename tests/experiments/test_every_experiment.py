@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from experiments.runner.config import override
+from jaxmtl import training
 
 pytestmark = pytest.mark.usefixtures("one_layer")
 
@@ -310,12 +311,11 @@ def test_it_writes_what_it_promises(name, finished):
 
 def test_the_same_command_trains_nothing_again(name, finished, capsys, monkeypatch):
   folder, summary = finished(name)
-  from experiments.runner.run import Runner
 
-  def train(*_):
+  def train(*_, **__):
     raise AssertionError("nothing is to be trained")
 
-  monkeypatch.setattr(Runner, "_train", train)
+  monkeypatch.setattr(training, "fit", train)
   again = experiment(name).run(small(name), folder)
   assert again["results"] == summary["results"]
   assert "on disk already" in capsys.readouterr().out
