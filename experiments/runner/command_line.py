@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -38,7 +39,9 @@ def command_line(
   )
   options = flat(config)
   started = time.perf_counter()
-  with training.stop_on_signal():
+  # Processes that stop at different steps would wait for each other: several end at once instead.
+  several = options.get("coordinator") is not None
+  with contextlib.nullcontext() if several else training.stop_on_signal():
     try:
       start_processes(
         options.get("coordinator"), options.get("num_processes"), options.get("process")
