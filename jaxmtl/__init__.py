@@ -1,106 +1,48 @@
-"""jaxmtl: multi-task and auxiliary learning in JAX."""
+"""jaxmtl: multi-task and auxiliary learning in JAX.
 
-from jaxmtl import aggregation, labels, losses, meta, regularization, weighting
-from jaxmtl.aggregation import (
-  aligned_mtl,
-  cagrad,
-  conflict_free,
-  cr_mogm,
-  db_mtl,
-  dual_proj,
-  excess_mtl,
-  fairgrad,
-  gcs,
-  graddrop,
-  gradvac,
-  imtl_g,
-  krum,
-  mean_tasks,
-  metabalance,
-  mgda,
-  moco,
-  modo,
-  nash_mtl,
-  pcd,
-  pcgrad,
-  sdmgrad,
-  sum_tasks,
-  trimmed_mean,
-  upgrad,
-)
-from jaxmtl.conflict import curvature_bound, magnitude_similarity
-from jaxmtl.gram import combine, cosine_matrix, gramian
-from jaxmtl.guards import apply_updates
-from jaxmtl.implicit import task_gramian
-from jaxmtl.jacobian import representation_value_and_grad, task_value_and_grad
-from jaxmtl.meta import auto_lambda, forum, moml
-from jaxmtl.weighting import (
-  constant,
-  dwa,
-  equal,
-  famo,
-  gls,
-  gradnorm,
-  imtl_l,
-  rlw,
-  stch,
-  uncertainty,
-)
+Methods and task gradients are here; all else is in subpackages, imported when first used.
+"""
+
+import importlib
+from typing import Any
+
+from jaxmtl import aggregation, gradients, meta, transforms, weighting
+from jaxmtl.aggregation import *
+from jaxmtl.gradients import *
+from jaxmtl.guards import apply_updates as apply_updates
+from jaxmtl.meta import *
+from jaxmtl.tasks import Tasks as Tasks
+from jaxmtl.transforms import *
+from jaxmtl.weighting import *
 
 __version__ = "0.1.0"
 
+METHODS = {**weighting.METHODS, **meta.METHODS, **aggregation.METHODS}
+"""All weightings and aggregators by name."""
+
+_PACKAGES = (
+  *("aggregation", "data", "gradients", "labels", "losses", "meta", "metrics", "models", "plots"),
+  *("regularization", "training", "transforms", "weighting"),
+)
+# Modules of before 0.2, which say where their names are now.
+_MOVED = ("conflict", "gram", "implicit", "jacobian")
+
 __all__ = [
-  "aggregation",
-  "aligned_mtl",
+  "METHODS",
+  *METHODS,
+  *gradients.__all__,
+  *transforms.__all__,
+  "Tasks",
   "apply_updates",
-  "auto_lambda",
-  "cagrad",
-  "combine",
-  "conflict_free",
-  "constant",
-  "cosine_matrix",
-  "cr_mogm",
-  "curvature_bound",
-  "db_mtl",
-  "dual_proj",
-  "dwa",
-  "equal",
-  "excess_mtl",
-  "fairgrad",
-  "famo",
-  "forum",
-  "gcs",
-  "gls",
-  "graddrop",
-  "gradnorm",
-  "gradvac",
-  "gramian",
-  "imtl_g",
-  "imtl_l",
-  "krum",
-  "labels",
-  "losses",
-  "magnitude_similarity",
-  "mean_tasks",
-  "meta",
-  "metabalance",
-  "mgda",
-  "moco",
-  "modo",
-  "moml",
-  "nash_mtl",
-  "pcd",
-  "pcgrad",
-  "regularization",
-  "representation_value_and_grad",
-  "rlw",
-  "sdmgrad",
-  "stch",
-  "sum_tasks",
-  "task_gramian",
-  "task_value_and_grad",
-  "trimmed_mean",
-  "uncertainty",
-  "upgrad",
-  "weighting",
+  *_PACKAGES,
 ]
+
+
+def __getattr__(name: str) -> Any:
+  if name in (*_PACKAGES, *_MOVED):
+    return importlib.import_module(f"jaxmtl.{name}")
+  raise AttributeError(f"module 'jaxmtl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted([*__all__, "__version__"])

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxmtl.gradients.combinations import zero_rows
+from jaxmtl.tasks import by_task
+
 PyTree = Any
+
+# Extra arguments of other transforms, some of whose names are near to those of a method.
+_ELSEWHERE = {"grad", "losses_fn", "primary_loss_fn", "value", "value_fn"}
+_STACKED = (
+  "an aggregator takes stacked task gradients [T, *param.shape], which jaxmtl.task_value_and_grad "
+  "makes"
+)
 
 
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
@@ -35,6 +46,12 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     >>> jaxmtl.apply_updates(jnp.zeros(2), jnp.ones(2)).tolist()
     [1.0, 1.0]
   """
+  check_updates(params, updates)
+  return optax.apply_updates(params, updates)
+
+
+def check_updates(params: PyTree, updates: PyTree) -> None:
+  """Raises where an update is not of its parameter's shape."""
 
   def check(path: Any, param: Any, update: Any) -> None:
     if update is not None and jnp.shape(update) != jnp.shape(param):
@@ -45,17 +62,6 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
       )
 
   jax.tree_util.tree_map_with_path(check, params, updates)
-  return optax.apply_updates(params, updates)
-
-
-def check_num_tasks(num_tasks: int) -> int:
-  """`num_tasks` as given, or a clear error where it is not a positive integer."""
-  if isinstance(num_tasks, bool) or not isinstance(num_tasks, int) or num_tasks < 1:
-    raise ValueError(
-      f"num_tasks must be a positive integer, got {num_tasks!r}; under optax.inject_hyperparams "
-      "list it in static_args."
-    )
-  return num_tasks
 
 
 def check_losses(losses: Any, num_tasks: int) -> jax.Array:
@@ -65,19 +71,28 @@ def check_losses(losses: Any, num_tasks: int) -> jax.Array:
       "losses is missing: this method needs the task losses, "
       "so call update(grads, state, params, losses=losses)."
     )
-  return _vector("losses", losses, num_tasks)
+  return check_vector("losses", losses, num_tasks)
 
 
 def check_mask(mask: Any, num_tasks: int) -> jax.Array:
   """The `mask` extra argument as a bool array `[T]`, all True where it is None."""
   if mask is None:
     return jnp.ones(num_tasks, bool)
-  return _vector("mask", mask, num_tasks).astype(bool)
+  found = check_vector("mask", mask, num_tasks)
+  if found.dtype != bool:
+    numbers = None if is_traced(found) else np.asarray(found)
+    whole = numbers is not None and bool(np.isin(numbers, (0, 1)).all())
+    if not whole and not (numbers is None and jnp.issubdtype(found.dtype, jnp.integer)):
+      raise ValueError(
+        f"mask must be bool, True for tasks with labels, got {found.dtype}"
+        f"{'' if numbers is None else f' {numbers.tolist()}'}; soft weights are a weighting's."
+      )
+  return found.astype(bool)
 
 
 def check_preference(preference: Any, num_tasks: int) -> jax.Array:
   """The `preference` option as an array `[T]`, or a clear error."""
-  value = _vector("preference", preference, num_tasks)
+  value = check_vector("preference", preference, num_tasks)
   if not is_traced(value):
     numbers = np.asarray(value)
     if not np.all((numbers >= 0) & (numbers < np.inf)) or not np.any(numbers):
@@ -86,26 +101,72 @@ def check_preference(preference: Any, num_tasks: int) -> jax.Array:
 
 
 def check_task_gradients(task_grads: PyTree, params: PyTree | None, num_tasks: int) -> None:
-  """Raises unless every leaf is `[num_tasks, *param.shape]`."""
-  mend = (
-    "an aggregator takes stacked task gradients [T, *param.shape], "
-    "which jaxmtl.task_value_and_grad makes"
-  )
+  """Raises unless every leaf is floating point, `[num_tasks, *param.shape]`."""
   if not jax.tree.leaves(task_grads):
-    raise ValueError(f"updates holds no array; {mend}.")
+    raise ValueError(f"updates holds no array; {_STACKED}.")
+  if params is not None:
+    _check_structure(task_grads, params, num_tasks)
 
   def check(path: Any, leaf: Any, *param: Any) -> None:
     name, shape = f"updates{jax.tree_util.keystr(path)}", jnp.shape(leaf)
     if not shape or shape[0] != num_tasks:
-      raise ValueError(f"{name} has shape {shape} but num_tasks={num_tasks}; {mend}.")
+      raise ValueError(
+        f"{name} has shape {shape} but num_tasks={num_tasks}; {_STACKED}. An optimiser, an "
+        "accumulator or a gradient transform of one gradient comes after the aggregator "
+        "(jaxmtl.per_task and jaxmtl.accumulate go before it)."
+      )
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+      raise ValueError(
+        f"{name} has dtype {jnp.result_type(leaf)}, which is no gradient; keep integer and key "
+        "leaves out of the parameters."
+      )
     if param and shape[1:] != jnp.shape(param[0]):
       raise ValueError(
         f"{name} has shape {shape}, its parameter {jnp.shape(param[0])}: the aggregate "
-        f"{shape[1:]} would be broadcast by optax.apply_updates; {mend}."
+        f"{shape[1:]} would be broadcast by optax.apply_updates; {_STACKED}."
       )
 
   trees = (task_grads,) if params is None else (task_grads, params)
   jax.tree_util.tree_map_with_path(check, *trees)
+
+
+def check_extra(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+  """Raises for a misspelt extra argument; others are for other transforms in the chain."""
+  for name in set(given) - _ELSEWHERE:
+    if near := difflib.get_close_matches(name, known, 1, cutoff=0.8):
+      raise TypeError(f"update got {name}=; did you mean {near[0]}=?")
+
+
+def _check_structure(task_grads: PyTree, params: PyTree, num_tasks: int) -> None:
+  """Raises, saying what differs, unless both are trees of the same structure."""
+  wanted: Any = jax.tree.structure(params)
+  if wanted == jax.tree.structure(task_grads):
+    return
+  unstacked = isinstance(task_grads, (list, tuple)) and len(task_grads) == num_tasks
+  if unstacked and all(wanted == jax.tree.structure(one) for one in task_grads):
+    raise ValueError(
+      f"updates is a list of {num_tasks} gradients; stack them: "
+      "jax.tree.map(lambda *g: jnp.stack(g), *updates)."
+    )
+  found, expected = (
+    {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)}
+    for tree in (task_grads, params)
+  )
+  missing, more = sorted(expected - found), sorted(found - expected)
+  what = (
+    f"updates has no gradient for the parameter {missing[0]}"
+    if missing
+    else (
+      f"updates has a gradient {more[0]} of no parameter"
+      if more
+      else f"updates and params are trees of different types: {jax.tree.structure(task_grads)} and "
+      f"{wanted}"
+    )
+  )
+  raise ValueError(
+    f"{what}; both must be the same tree (with Equinox: of eqx.partition(model, "
+    "eqx.is_inexact_array))."
+  )
 
 
 def is_traced(value: Any) -> bool:
@@ -119,26 +180,20 @@ def is_traced(value: Any) -> bool:
 def drop_missing(task_grads: PyTree, mask: Any, num_tasks: int) -> tuple[PyTree, jax.Array]:
   """Zero rows for tasks without labels, and the mask as a bool array `[T]`."""
   present = check_mask(mask, num_tasks)
-  if mask is None:
-    return task_grads, present
-
-  def zero(leaf: jax.Array) -> jax.Array:
-    return jnp.where(present.reshape((-1,) + (1,) * (leaf.ndim - 1)), leaf, 0)
-
-  return jax.tree.map(zero, task_grads), present
+  return (task_grads if mask is None else zero_rows(task_grads, present)), present
 
 
 def check_shape(name: str, value: jax.Array, shape: tuple[int, ...], mend: str) -> None:
   """Raises ValueError, naming the argument and the mend, where the shape is another one."""
-  chex.assert_shape(
-    value,
-    shape,
-    custom_message=f"{name} has shape {jnp.shape(value)} but must have {shape}; {mend}",
-    exception_type=ValueError,
-  )
+  if jnp.shape(value) != tuple(shape):
+    shape = tuple(map(int, shape))
+    raise ValueError(f"{name} has shape {jnp.shape(value)} but must have {shape}; {mend}")
 
 
-def _vector(name: str, value: Any, num_tasks: int) -> jax.Array:
+def check_vector(name: str, value: Any, num_tasks: int) -> jax.Array:
+  """One value a task as an array `[T]`, of an array or a dict by name, or a clear error."""
+  value = by_task(name, value, num_tasks)
+  value = jnp.stack([jnp.asarray(x) for x in value]) if isinstance(value, list) else value
   value = jnp.asarray(value)
   mend = f"pass one value a task, num_tasks={num_tasks} in all."
   check_shape(name, value, (num_tasks,), mend)

@@ -8,6 +8,7 @@ import pytest
 
 import jaxmtl
 from jaxmtl import guards
+from jaxmtl.tasks import check_num_tasks
 
 
 def test_apply_updates_is_that_of_optax():
@@ -30,9 +31,9 @@ def test_apply_updates_refuses_a_task_axis():
 
 @pytest.mark.parametrize("value", [0, -3, 1.0, True, None, "2"])
 def test_num_tasks(value):
-  assert guards.check_num_tasks(2) == 2
+  assert check_num_tasks(2) == 2
   with pytest.raises(ValueError, match="num_tasks must be a positive integer"):
-    guards.check_num_tasks(value)
+    check_num_tasks(value)
 
 
 def test_losses_and_masks():

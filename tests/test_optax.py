@@ -19,22 +19,22 @@ HYPERPARAMETERS = [
   (jaxmtl.cagrad, {"c": 0.3}, ("num_tasks", "rescale")),
   (jaxmtl.metabalance, {"beta": 0.5, "relax": 0.6}, ("num_tasks",)),
   (jaxmtl.mgda, {}, ("num_tasks",)),
-  (jaxmtl.pcgrad, {"seed": 3}, ("num_tasks",)),
+  (jaxmtl.pcgrad, {"key": 3}, ("num_tasks",)),
   (jaxmtl.upgrad, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
   (jaxmtl.dual_proj, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
   (jaxmtl.nash_mtl, {"max_norm": 2.0, "update_every": 2}, ("num_tasks",)),
   (jaxmtl.fairgrad, {"alpha": 2.0}, ("num_tasks",)),
   (jaxmtl.modo, {"gamma": 0.2, "rho": 0.3}, ("num_tasks",)),
   (jaxmtl.sdmgrad, {"lam": 0.5, "lr": 0.4, "momentum": 0.3}, ("num_tasks", "steps")),
-  (jaxmtl.gradvac, {"beta": 0.3, "seed": 3}, ("num_tasks", "per_tensor")),
+  (jaxmtl.gradvac, {"beta": 0.3, "key": 3}, ("num_tasks", "per_tensor")),
   (jaxmtl.conflict_free, {"preference": np.array([0.2, 0.3, 0.5])}, ("num_tasks",)),
   (jaxmtl.krum, {"num_byzantine": 0, "num_selected": 2}, ("num_tasks",)),
-  (jaxmtl.graddrop, {"leak": np.array([0.1, 0.5, 0.9]), "seed": 3}, ("num_tasks",)),
+  (jaxmtl.graddrop, {"leak": np.array([0.1, 0.5, 0.9]), "key": 3}, ("num_tasks",)),
   (jaxmtl.moco, {"beta": 0.4, "gamma": 0.2, "rho": 0.1}, ("num_tasks", "projection")),
   (jaxmtl.db_mtl, {"beta": 0.8, "sigma": 0.5}, ("num_tasks",)),
   (jaxmtl.excess_mtl, {"eta": 0.1}, ("num_tasks",)),
   (jaxmtl.dwa, {"temperature": 1.5}, ("num_tasks",)),
-  (jaxmtl.rlw, {"seed": 3}, ("num_tasks",)),
+  (jaxmtl.rlw, {"key": 3}, ("num_tasks",)),
   (jaxmtl.uncertainty, {"init": 0.2}, ("num_tasks",)),
   (
     jaxmtl.famo,
@@ -56,7 +56,11 @@ def aggregates(transform, rows):
   return np.stack(out), state
 
 
-WEIGHTINGS = {**jaxmtl.weighting.METHODS, "stch": lambda num_tasks: jaxmtl.stch(num_tasks, mu=0.5)}
+WEIGHTINGS = {
+  **jaxmtl.weighting.METHODS,
+  "constant": lambda num_tasks: jaxmtl.constant(num_tasks, [0.5] * num_tasks),
+  "stch": lambda num_tasks: jaxmtl.stch(num_tasks, mu=0.5),
+}
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))

@@ -22,7 +22,8 @@ from experiments.runner.job import Job, Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import Row, cell
 from jaxmtl import plots
-from jaxmtl.training.results import Table, delta_mtl
+from jaxmtl.metrics import delta_mtl
+from jaxmtl.training.results import Table
 
 
 class Combination(NamedTuple):

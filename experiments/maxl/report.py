@@ -17,7 +17,8 @@ from experiments.problems.images import ImageTasks
 from experiments.runner import report
 from experiments.runner.job import Outcome
 from experiments.runner.report import Row, cell
-from jaxmtl.training.results import Table, delta_mtl
+from jaxmtl.metrics import delta_mtl
+from jaxmtl.training.results import Table
 
 Outcomes = Mapping[str, Outcome]
 

@@ -15,7 +15,12 @@ from jaxmtl.meta import METHODS as BILEVEL
 from jaxmtl.weighting import METHODS as LOSS_BASED
 from jaxmtl.weighting import Weighting
 
-WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
+# Without those that need more than the number of tasks, such as fixed weights.
+WEIGHTINGS = {
+  name: make
+  for name, make in {**LOSS_BASED, **BILEVEL}.items()
+  if all(p.default is not p.empty for p in list(inspect.signature(make).parameters.values())[1:])
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from experiments.runner import store
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main, say
-from jaxmtl.training.results import Table, markdown_table, mean_spread, print_table, relative_change
+from jaxmtl.metrics import relative_change
+from jaxmtl.training.results import Table, markdown_table, mean_spread, print_table
 
 Row = dict[str, Any]
 SINGLE = "single task"

@@ -1,109 +1,64 @@
 """Aggregators: task gradients to one gradient, one file a method."""
 
-from jaxmtl.aggregation.aligned_mtl import aligned_mtl
+from jaxmtl.aggregation.aligned_mtl import aligned_mtl as aligned_mtl
 from jaxmtl.aggregation.base import (
-  Aggregator,
-  SolverState,
-  elementwise_aggregator,
-  gramian_aggregator,
+  Aggregator as Aggregator,
 )
-from jaxmtl.aggregation.cagrad import cagrad
-from jaxmtl.aggregation.conflict_free import conflict_free
-from jaxmtl.aggregation.cr_mogm import CRMOGMState, cr_mogm
-from jaxmtl.aggregation.db_mtl import DBMTLState, db_mtl
-from jaxmtl.aggregation.dual_proj import dual_proj
-from jaxmtl.aggregation.excess_mtl import ExcessMTLState, excess_mtl
-from jaxmtl.aggregation.fairgrad import fairgrad
-from jaxmtl.aggregation.gcs import gcs
-from jaxmtl.aggregation.graddrop import GradDropState, graddrop
-from jaxmtl.aggregation.gradvac import GradVacState, gradvac
-from jaxmtl.aggregation.imtl_g import imtl_g
-from jaxmtl.aggregation.krum import krum
-from jaxmtl.aggregation.linear import mean_tasks, sum_tasks
-from jaxmtl.aggregation.metabalance import MetaBalanceState, metabalance
-from jaxmtl.aggregation.mgda import mgda
-from jaxmtl.aggregation.moco import MoCoState, moco
-from jaxmtl.aggregation.modo import MoDoState, modo
-from jaxmtl.aggregation.nash_mtl import NashMTLState, nash_mtl
-from jaxmtl.aggregation.pcd import PCDState, pcd
-from jaxmtl.aggregation.pcgrad import PCGradState, pcgrad
-from jaxmtl.aggregation.sdmgrad import SDMGradState, sdmgrad
-from jaxmtl.aggregation.trimmed_mean import trimmed_mean
-from jaxmtl.aggregation.upgrad import upgrad
+from jaxmtl.aggregation.base import (
+  GramianAggregator as GramianAggregator,
+)
+from jaxmtl.aggregation.base import (
+  SolverState as SolverState,
+)
+from jaxmtl.aggregation.base import (
+  elementwise_aggregator as elementwise_aggregator,
+)
+from jaxmtl.aggregation.base import (
+  gramian_aggregator as gramian_aggregator,
+)
+from jaxmtl.aggregation.cagrad import cagrad as cagrad
+from jaxmtl.aggregation.conflict_free import conflict_free as conflict_free
+from jaxmtl.aggregation.cr_mogm import CRMOGMState as CRMOGMState
+from jaxmtl.aggregation.cr_mogm import cr_mogm as cr_mogm
+from jaxmtl.aggregation.db_mtl import DBMTLState as DBMTLState
+from jaxmtl.aggregation.db_mtl import db_mtl as db_mtl
+from jaxmtl.aggregation.dual_proj import dual_proj as dual_proj
+from jaxmtl.aggregation.excess_mtl import ExcessMTLState as ExcessMTLState
+from jaxmtl.aggregation.excess_mtl import excess_mtl as excess_mtl
+from jaxmtl.aggregation.fairgrad import fairgrad as fairgrad
+from jaxmtl.aggregation.gcs import gcs as gcs
+from jaxmtl.aggregation.graddrop import GradDropState as GradDropState
+from jaxmtl.aggregation.graddrop import graddrop as graddrop
+from jaxmtl.aggregation.gradvac import GradVacState as GradVacState
+from jaxmtl.aggregation.gradvac import gradvac as gradvac
+from jaxmtl.aggregation.imtl_g import imtl_g as imtl_g
+from jaxmtl.aggregation.krum import krum as krum
+from jaxmtl.aggregation.linear import mean_tasks as mean_tasks
+from jaxmtl.aggregation.linear import sum_tasks as sum_tasks
+from jaxmtl.aggregation.metabalance import (
+  MetaBalanceState as MetaBalanceState,
+)
+from jaxmtl.aggregation.metabalance import (
+  metabalance as metabalance,
+)
+from jaxmtl.aggregation.mgda import mgda as mgda
+from jaxmtl.aggregation.moco import MoCoState as MoCoState
+from jaxmtl.aggregation.moco import moco as moco
+from jaxmtl.aggregation.modo import MoDoState as MoDoState
+from jaxmtl.aggregation.modo import modo as modo
+from jaxmtl.aggregation.nash_mtl import NashMTLState as NashMTLState
+from jaxmtl.aggregation.nash_mtl import nash_mtl as nash_mtl
+from jaxmtl.aggregation.pcd import PCDState as PCDState
+from jaxmtl.aggregation.pcd import pcd as pcd
+from jaxmtl.aggregation.pcgrad import PCGradState as PCGradState
+from jaxmtl.aggregation.pcgrad import pcgrad as pcgrad
+from jaxmtl.aggregation.sdmgrad import SDMGradState as SDMGradState
+from jaxmtl.aggregation.sdmgrad import sdmgrad as sdmgrad
+from jaxmtl.aggregation.trimmed_mean import trimmed_mean as trimmed_mean
+from jaxmtl.aggregation.upgrad import upgrad as upgrad
+from jaxmtl.tasks import methods_of
 
-# By name, for command lines and for the tests that every method passes.
-METHODS = {
-  f.__name__: f
-  for f in (
-    aligned_mtl,
-    cagrad,
-    conflict_free,
-    cr_mogm,
-    db_mtl,
-    dual_proj,
-    excess_mtl,
-    fairgrad,
-    gcs,
-    graddrop,
-    gradvac,
-    imtl_g,
-    krum,
-    mean_tasks,
-    metabalance,
-    mgda,
-    moco,
-    modo,
-    nash_mtl,
-    pcd,
-    pcgrad,
-    sdmgrad,
-    sum_tasks,
-    trimmed_mean,
-    upgrad,
-  )
-}
+METHODS = methods_of(globals())
+"""By name, for command lines and for the tests that every method passes."""
 
-__all__ = [
-  "METHODS",
-  "Aggregator",
-  "CRMOGMState",
-  "DBMTLState",
-  "ExcessMTLState",
-  "GradDropState",
-  "GradVacState",
-  "MetaBalanceState",
-  "MoCoState",
-  "MoDoState",
-  "NashMTLState",
-  "PCDState",
-  "PCGradState",
-  "SDMGradState",
-  "SolverState",
-  "aligned_mtl",
-  "cagrad",
-  "conflict_free",
-  "cr_mogm",
-  "db_mtl",
-  "dual_proj",
-  "elementwise_aggregator",
-  "excess_mtl",
-  "fairgrad",
-  "gcs",
-  "graddrop",
-  "gradvac",
-  "gramian_aggregator",
-  "imtl_g",
-  "krum",
-  "mean_tasks",
-  "metabalance",
-  "mgda",
-  "moco",
-  "modo",
-  "nash_mtl",
-  "pcd",
-  "pcgrad",
-  "sdmgrad",
-  "sum_tasks",
-  "trimmed_mean",
-  "upgrad",
-]
+__all__ = [*METHODS]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, preferred_weights
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator, preferred_weights
 from jaxmtl.aggregation.spectrum import spectrum
 
 _SCALES = ("min", "median", "rmse")
@@ -18,7 +18,7 @@ def aligned_mtl(
   num_tasks: int,
   scale: Literal["min", "median", "rmse"] = "min",
   preference: Sequence[float] | jax.Array | None = None,
-) -> Aggregator:
+) -> GramianAggregator:
   r"""Combines the gradients after all singular values of their matrix became one.
 
   .. math:: G = V \Lambda V^\top, \qquad a = \sqrt{\sigma}\, V \Lambda^{-1/2} V^\top w, \qquad
@@ -38,7 +38,7 @@ def aligned_mtl(
     preference: w, T numbers, not negative and not all zero; 1/T each where None.
 
   Returns:
-    A Gramian-based `Aggregator` without state.
+    A `GramianAggregator` without state.
 
   Raises:
     ValueError: if the scale is unknown or the preference is not as above.

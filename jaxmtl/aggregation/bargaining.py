@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import SolverState
-from jaxmtl.gram import cosine_matrix
+from jaxmtl.gradients.conflict import cosine_matrix
 
 _MAX_ITERATIONS = 60
 

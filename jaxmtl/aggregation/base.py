@@ -8,7 +8,7 @@ gradients, handed to `elementwise_aggregator`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,13 @@ import optax
 from optax.experimental import aggregating
 
 from jaxmtl import guards
-from jaxmtl.gram import combine, scaled_gramian
-from jaxmtl.guards import drop_missing
+from jaxmtl.gradients.combinations import combine
+from jaxmtl.gradients.inner_products import scaled_gramian
+from jaxmtl.gradients.real_view import has_complex, real_view, restore
+from jaxmtl.tasks import check_num_tasks
 
 PyTree = Any
+_KNOWN = ("losses", "mask", "second_gradients", "params")
 
 
 class GramianWeigh(Protocol):
@@ -43,9 +46,8 @@ class Aggregator(aggregating.Aggregator):
   Attributes:
     init: `params -> state`.
     update: `(task_gradients, state, params=None, *, losses=None, mask=None) -> (gradient, state)`.
-    weigh: `(gramian, state, *, losses=None, mask=None, scale=1.0) -> (weights [T], state)` where
-      the aggregate is a weighted sum of the task gradients whose weights follow from the Gramian,
-      `scale**2 * gramian`; None where it is not (elementwise methods).
+    weigh: of a `GramianAggregator`; None where the aggregate is no weighted sum of the task
+      gradients (elementwise methods).
     two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch.
   """
 
@@ -54,11 +56,22 @@ class Aggregator(aggregating.Aggregator):
 
   def __new__(
     cls, init: Any, update: Any, weigh: GramianWeigh | None = None, two_batches: bool = False
-  ) -> Aggregator:
+  ) -> Self:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
     self.weigh, self.two_batches = weigh, two_batches
     return self
+
+
+class GramianAggregator(Aggregator):
+  """One whose aggregate is a weighted sum of the task gradients, weighted by their Gramian.
+
+  Attributes:
+    weigh: `(gramian, state, *, losses=None, mask=None, scale=1.0) -> (weights [T], state)`; the
+      Gramian is `scale**2 * gramian`.
+  """
+
+  weigh: GramianWeigh
 
 
 def mean_weights(mask: jax.Array, dtype: jnp.dtype) -> jax.Array:
@@ -74,21 +87,35 @@ def preferred_weights(
   Returns:
     `(mask, dtype) -> weights [T]`: the preference, `mean_weights` where it is None.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   if preference is None:
     return mean_weights
   wanted = guards.check_preference(preference, num_tasks)
   return lambda mask, dtype: jnp.where(mask, wanted.astype(dtype), 0)
 
 
-def per_task(num_tasks: int, params: PyTree, value: float = 0.0) -> PyTree:
-  """A history of task gradients before the first: leaves `[T, *shape]`, float32 or wider."""
+def history(num_tasks: int, params: PyTree, value: float = 0.0) -> PyTree:
+  """A history of task gradients before the first: leaves `[T, *shape]`, float32 or wider.
+
+  Each lies where its parameter lies: on one device, a history would be T times the parameters.
+  """
 
   def fill(param: jax.Array) -> jax.Array:
     dtype = jnp.promote_types(param.dtype, jnp.float32)
-    return jnp.full((num_tasks, *param.shape), value, dtype)
+    # What does not depend on the parameter is put on one device under `jax.jit`.
+    like = jnp.where(False, param, value).astype(dtype)
+    return jnp.broadcast_to(like, (num_tasks, *param.shape))
 
-  return jax.tree.map(fill, params)
+  return by_parameter(fill, params)
+
+
+def by_parameter(make: Callable[[jax.Array], jax.Array], params: PyTree) -> PyTree:
+  """A state with an array for each parameter, of another shape than it.
+
+  `optax.tree.map_params`, which shards a state like the parameters, asks for states of no
+  parameters; an array instead of a tree of parameters tells it to leave this one alone.
+  """
+  return jax.tree.map(make, params) if jax.tree.leaves(params) else jnp.zeros(0)
 
 
 class SolverState(NamedTuple):
@@ -128,7 +155,7 @@ def gramian_aggregator(
   *,
   needs_scale: bool = False,
   two_batches: bool = False,
-) -> Aggregator:
+) -> GramianAggregator:
   """An aggregator whose output is a weighted sum of task gradients, weighted by their Gramian.
 
   Args:
@@ -145,7 +172,7 @@ def gramian_aggregator(
       them the first batch stands for both.
 
   Returns:
-    An `Aggregator`; its `weigh` accepts `losses=None` and `mask=None`.
+    A `GramianAggregator`; its `weigh` accepts `losses=None` and `mask=None`.
 
   Raises:
     ValueError: if `num_tasks` is not a positive integer; at update, if the task gradients do not
@@ -160,7 +187,7 @@ def gramian_aggregator(
     >>> inverse.update(grads, inverse.init(jnp.zeros(2)))[0].tolist()
     [0.5, 0.25]
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
 
   def checked_weigh(
     gramian: jax.Array,
@@ -197,7 +224,7 @@ def gramian_aggregator(
     return grads, state
 
   plain = elementwise_aggregator(num_tasks, aggregate, init, two_batches=two_batches)
-  return Aggregator(plain.init, plain.update, checked_weigh, two_batches)
+  return GramianAggregator(plain.init, plain.update, checked_weigh, two_batches)
 
 
 def elementwise_aggregator(
@@ -223,25 +250,35 @@ def elementwise_aggregator(
   Raises:
     ValueError: as `gramian_aggregator`.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
+
+  # Outside of jit, loops and branches would be compiled anew at every call.
+  compiled = jax.jit(aggregate, inline=True)
+
+  def real_init(params: PyTree) -> Any:
+    return init(real_view(params) if has_complex(params) else params)
 
   def update(
     updates: PyTree,
     state: Any,
     params: PyTree | None = None,
     *,
-    losses: jax.Array | None = None,
+    losses: Any = None,
     mask: Any = None,
     second_gradients: PyTree | None = None,
-    **_: Any,
+    **others: Any,
   ) -> tuple[PyTree, Any]:
+    guards.check_extra(others, _KNOWN)
     guards.check_task_gradients(updates, params, num_tasks)
-    updates, present = drop_missing(updates, mask, num_tasks)
-    if not two_batches:
-      return aggregate(updates, state, losses=losses, mask=present)
-    if second_gradients is not None:
-      guards.check_task_gradients(second_gradients, params, num_tasks)
-      second_gradients, _present = drop_missing(second_gradients, mask, num_tasks)
-    return aggregate(updates, state, losses=losses, mask=present, second=second_gradients)
+    losses = None if losses is None else guards.check_losses(losses, num_tasks)
+    rows, present = guards.drop_missing(real_view(updates), mask, num_tasks)
+    more = {}
+    if two_batches:
+      more["second"] = second_gradients
+      if second_gradients is not None:
+        guards.check_task_gradients(second_gradients, params, num_tasks)
+        more["second"] = guards.drop_missing(real_view(second_gradients), mask, num_tasks)[0]
+    gradient, state = compiled(rows, state, losses=losses, mask=present, **more)
+    return restore(gradient, updates), state
 
-  return Aggregator(init, update, None, two_batches)
+  return Aggregator(real_init, update, None, two_batches)

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import (
-  Aggregator,
+  GramianAggregator,
   SolverState,
   gramian_aggregator,
   init_solver_state,
   mean_weights,
 )
 from jaxmtl.aggregation.norm_on_simplex import minimize_norm_on_simplex
-from jaxmtl.gram import of_order_one
+from jaxmtl.gradients.inner_products import of_order_one
 
 
-def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Aggregator:
+def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> GramianAggregator:
   r"""The update near the mean gradient that helps the worst-off task most.
 
   .. math:: \max_d \min_t \langle g_t, d \rangle \quad \text{s.t.} \; \|d - g_0\| \le c \|g_0\|
@@ -40,7 +40,7 @@ def cagrad(num_tasks: int, c: float = 0.5, rescale: Literal[0, 1, 2] = 0) -> Agg
     rescale: 0 leaves d; 1 divides it by 1 + c^2, 2 by 1 + c.
 
   Returns:
-    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+    A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
     ValueError: if `c` is negative or `rescale` is none of 0, 1, 2.

@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
 from jaxmtl.aggregation.spectrum import spectrum
-from jaxmtl.gram import cosine_matrix, reciprocal
+from jaxmtl.gradients.conflict import cosine_matrix
+from jaxmtl.gradients.inner_products import reciprocal
+from jaxmtl.tasks import check_num_tasks
 
 
 def conflict_free(
   num_tasks: int, preference: Sequence[float] | jax.Array | None = None
-) -> Aggregator:
+) -> GramianAggregator:
   r"""The direction with equal cosines to all task gradients, as long as they project on it.
 
   .. math:: u = U^+ p, \quad U_t = \frac{g_t}{\|g_t\|}, \qquad
@@ -34,7 +36,7 @@ def conflict_free(
       None.
 
   Returns:
-    A Gramian-based `Aggregator` without state.
+    A `GramianAggregator` without state.
 
   Raises:
     ValueError: if the preference is not as above.
@@ -52,7 +54,7 @@ def conflict_free(
     Liu, Chu and Thuerey, "ConFIG: Towards Conflict-free Training of Physics Informed Neural
     Networks", 2025, section 3.1.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   ones = (1.0,) * num_tasks
   wanted = guards.check_preference(ones if preference is None else preference, num_tasks)
 

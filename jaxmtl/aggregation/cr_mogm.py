@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import Aggregator, GramianAggregator, gramian_aggregator
 from jaxmtl.aggregation.mgda import mgda
-from jaxmtl.gram import accumulator_dtype
+from jaxmtl.gradients.inner_products import accumulator_dtype
 
 
 class CRMOGMState(NamedTuple):
@@ -27,7 +27,9 @@ class CRMOGMState(NamedTuple):
   inner: Any
 
 
-def cr_mogm(num_tasks: int, aggregator: Aggregator | None = None, alpha: float = 0.9) -> Aggregator:
+def cr_mogm(
+  num_tasks: int, aggregator: Aggregator | None = None, alpha: float = 0.9
+) -> GramianAggregator:
   r"""The task gradients weighted by moving means of another method's weights.
 
   .. math:: \lambda_k = \alpha \lambda_{k-1} + (1 - \alpha) \hat\lambda_k, \qquad
@@ -47,7 +49,7 @@ def cr_mogm(num_tasks: int, aggregator: Aggregator | None = None, alpha: float =
     alpha: share of the old weights, in [0, 1); 0 is `aggregator` itself.
 
   Returns:
-    A Gramian-based `Aggregator` with a `CRMOGMState`.
+    A `GramianAggregator` with a `CRMOGMState`.
 
   Raises:
     ValueError: if `aggregator` has no `weigh`, or `alpha` is outside its range.

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, per_task
-from jaxmtl.gram import combine, per_row, row_norms
+from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, history
+from jaxmtl.gradients.combinations import combine, per_row
+from jaxmtl.gradients.inner_products import row_norms
 
 _EPSILON = 1e-8
 
@@ -74,7 +75,7 @@ def db_mtl(num_tasks: int, beta: float = 0.9, sigma: float = 0.0) -> Aggregator:
     raise ValueError(f"sigma must be at least 0, got {sigma}; 0 keeps beta constant.")
 
   def init(params: Any) -> DBMTLState:
-    return DBMTLState(per_task(num_tasks, params), jnp.zeros(num_tasks, jnp.int32))
+    return DBMTLState(history(num_tasks, params), jnp.zeros(num_tasks, jnp.int32))
 
   def aggregate(
     task_grads: Any, state: DBMTLState, *, losses: Any, mask: jax.Array

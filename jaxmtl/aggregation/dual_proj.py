@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 
 from jaxmtl.aggregation.base import (
-  Aggregator,
+  GramianAggregator,
   SolverState,
   gramian_aggregator,
   init_solver_state,
@@ -16,7 +16,9 @@ from jaxmtl.aggregation.base import (
 from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
 
 
-def dual_proj(num_tasks: int, preference: Sequence[float] | jax.Array | None = None) -> Aggregator:
+def dual_proj(
+  num_tasks: int, preference: Sequence[float] | jax.Array | None = None
+) -> GramianAggregator:
   r"""The update nearest to the mean gradient that conflicts with no task.
 
   .. math:: g = \pi_C \Big( \sum_t p_t g_t \Big), \qquad
@@ -37,7 +39,7 @@ def dual_proj(num_tasks: int, preference: Sequence[float] | jax.Array | None = N
     preference: p, T numbers, not negative and not all zero; 1/T each where None.
 
   Returns:
-    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+    A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
     ValueError: if the preference is not as above.

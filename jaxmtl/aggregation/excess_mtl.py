@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, per_task
-from jaxmtl.gram import accumulator_dtype, combine, per_row, row_norms
+from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, history
+from jaxmtl.gradients.combinations import combine, per_row
+from jaxmtl.gradients.inner_products import accumulator_dtype, row_norms
 
 _EPSILON = 1e-7
 # Bound of risks and of the logarithms of weights, so that their sums stay in float32's range.
@@ -80,7 +81,7 @@ def excess_mtl(num_tasks: int, eta: float = 0.01) -> Aggregator:
   def init(params: Any) -> ExcessMTLState:
     dtype = accumulator_dtype(params)
     return ExcessMTLState(
-      roots=per_task(num_tasks, params, math.sqrt(_EPSILON)),
+      roots=history(num_tasks, params, math.sqrt(_EPSILON)),
       first=jnp.full(num_tasks, -1, dtype),
       log_weights=jnp.full(num_tasks, -math.log(num_tasks), dtype),
     )

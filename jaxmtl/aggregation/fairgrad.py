@@ -6,10 +6,15 @@ import jax
 
 from jaxmtl import guards
 from jaxmtl.aggregation.bargaining import solve_bargaining
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.base import (
+  GramianAggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+)
 
 
-def fairgrad(num_tasks: int, alpha: float = 1.0) -> Aggregator:
+def fairgrad(num_tasks: int, alpha: float = 1.0) -> GramianAggregator:
   r"""The update that shares its progress among the tasks alpha-fairly.
 
   .. math:: G x = x^{-1/\alpha}, \quad x > 0, \qquad g = \sum_t x_t g_t
@@ -31,7 +36,7 @@ def fairgrad(num_tasks: int, alpha: float = 1.0) -> Aggregator:
     alpha: > 0; the paper uses 1 and 2.
 
   Returns:
-    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+    A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
     ValueError: if `alpha` is not positive.

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
+from jaxmtl.tasks import check_num_tasks, task_indices
 
 
-def gcs(num_tasks: int, primary: int | tuple[int, ...] = 0) -> Aggregator:
+def gcs(num_tasks: int, primary: int | tuple[int, ...] = 0) -> GramianAggregator:
   r"""Adds to the primary gradient the auxiliary ones, weighted by their cosines with it.
 
   .. math:: g = g_{pri} + \sum_{a} \max(0, \cos(g_{pri}, g_a)) \, g_a
@@ -26,7 +26,7 @@ def gcs(num_tasks: int, primary: int | tuple[int, ...] = 0) -> Aggregator:
     primary: index of the primary task, or a tuple of indices, static.
 
   Returns:
-    A Gramian-based `Aggregator` without state.
+    A `GramianAggregator` without state.
 
   Raises:
     ValueError: if `primary` is empty, names a task twice, or one that does not exist.
@@ -43,14 +43,8 @@ def gcs(num_tasks: int, primary: int | tuple[int, ...] = 0) -> Aggregator:
     Du et al., "Adapting Auxiliary Losses Using Gradient Similarity", 2018, section 3 (the weighted
     version).
   """
-  guards.check_num_tasks(num_tasks)
-  indices = primary if isinstance(primary, tuple) else (primary,)
-  exist = all(type(i) is int and 0 <= i < num_tasks for i in indices)
-  if not indices or not exist or len(set(indices)) < len(indices):
-    raise ValueError(
-      f"primary must be a task index below num_tasks={num_tasks}, or a tuple of distinct ones, "
-      f"got {primary!r}; under optax.inject_hyperparams list it in static_args."
-    )
+  check_num_tasks(num_tasks)
+  indices = task_indices("primary", primary, num_tasks)
 
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses, mask

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl import guards
+from jaxmtl._keys import method_key
 from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator
-from jaxmtl.gram import per_row
+from jaxmtl.gradients.combinations import per_row
+from jaxmtl.tasks import check_num_tasks
 
 
 class GradDropState(NamedTuple):
@@ -19,7 +21,7 @@ class GradDropState(NamedTuple):
   key: jax.Array
 
 
-def graddrop(num_tasks: int, leak: Any = None, seed: int = 0) -> Aggregator:
+def graddrop(num_tasks: int, leak: Any = None, key: jax.Array | int = 0) -> Aggregator:
   r"""The sum of the task gradients' positive or of their negative parts, drawn element by element.
 
   .. math:: P = \frac{1}{2} \Big( 1 + \frac{\sum_i g_i}{\sum_i |g_i|} \Big), \qquad
@@ -34,7 +36,7 @@ def graddrop(num_tasks: int, leak: Any = None, seed: int = 0) -> Aggregator:
   Args:
     num_tasks: T, a static integer.
     leak: `[T]`, each in [0, 1]: the share of a task's gradient that passes in any case; None is 0.
-    seed: of the key in the state.
+    key: an int or a random key, for the draws; one each where seeds are vmapped.
 
   Returns:
     An elementwise `Aggregator` with a `GradDropState`.
@@ -45,7 +47,7 @@ def graddrop(num_tasks: int, leak: Any = None, seed: int = 0) -> Aggregator:
   Example:
     >>> import jax.numpy as jnp
     >>> import jaxmtl
-    >>> aggregator = jaxmtl.graddrop(2, seed=1)
+    >>> aggregator = jaxmtl.graddrop(2, key=1)
     >>> grads = jnp.array([[1.0, 2.0, 3.0, -1.0], [1.0, 2.0, -3.0, 1.0]])
     >>> aggregator.update(grads, aggregator.init(jnp.zeros(4)))[0].tolist()
     [2.0, 4.0, -3.0, 1.0]
@@ -54,15 +56,16 @@ def graddrop(num_tasks: int, leak: Any = None, seed: int = 0) -> Aggregator:
     Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout",
     2020, section 3.1 and algorithm 1.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
+  shares = None
   if leak is not None:
-    guards.check_shape("leak", jnp.asarray(leak), (num_tasks,), "give one leak a task.")
-    if not guards.is_traced(leak) and not np.all((np.asarray(leak) >= 0) & (np.asarray(leak) <= 1)):
+    shares = guards.check_vector("leak", leak, num_tasks)
+    if not guards.is_traced(shares) and not np.all((shares >= 0) & (shares <= 1)):
       raise ValueError(f"leak must be in [0, 1], got {leak}; 0 lets a task leak nothing.")
 
   def init(params: Any) -> GradDropState:
     del params
-    return GradDropState(jax.random.key(seed))
+    return GradDropState(method_key("graddrop", key))
 
   def aggregate(
     task_grads: Any, state: GradDropState, *, losses: Any, mask: jax.Array
@@ -76,9 +79,9 @@ def graddrop(num_tasks: int, leak: Any = None, seed: int = 0) -> Aggregator:
       draw = jax.random.uniform(use, leaf.shape[1:], jnp.float32)
       up, down = _signed_sums(rows)
       positive = up * (1 - draw) > down * draw  # P > U without a division
-      if leak is None:
+      if shares is None:
         return jnp.where(positive, up, -down).astype(leaf.dtype)
-      leaked = per_row(jnp.asarray(leak, rows.dtype), rows) * rows
+      leaked = per_row(shares.astype(rows.dtype), rows) * rows
       leaked_up, leaked_down = _signed_sums(leaked)
       return jnp.where(positive, up - leaked_down, leaked_up - down).astype(leaf.dtype)
 

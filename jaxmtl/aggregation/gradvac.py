@@ -8,9 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
+from jaxmtl._keys import method_key
 from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, gramian_aggregator
 from jaxmtl.aggregation.pcgrad import draw_orders
-from jaxmtl.gram import accumulator_dtype, combine, scaled_gramian
+from jaxmtl.gradients.combinations import combine
+from jaxmtl.gradients.inner_products import accumulator_dtype, scaled_gramian
+from jaxmtl.tasks import check_num_tasks
 
 
 class GradVacState(NamedTuple):
@@ -27,7 +30,7 @@ class GradVacState(NamedTuple):
 
 
 def gradvac(
-  num_tasks: int, beta: float = 0.5, per_tensor: bool = False, seed: int = 0
+  num_tasks: int, beta: float = 0.5, per_tensor: bool = False, key: jax.Array | int = 0
 ) -> Aggregator:
   r"""Turns the task gradients towards each other, to the cosines that they had so far, and sums.
 
@@ -47,7 +50,7 @@ def gradvac(
     num_tasks: T, a static integer.
     beta: weight of the new cosine in phi, in [0, 1]; 0.01 in the paper.
     per_tensor: whether each parameter tensor has cosines, and weights, of its own.
-    seed: of the key in the state, from which the orders are drawn.
+    key: an int or a random key, from which the orders are drawn; one each where seeds are vmapped.
 
   Returns:
     An `Aggregator` with a `GradVacState`: Gramian-based, or elementwise with `per_tensor`.
@@ -68,13 +71,13 @@ def gradvac(
     Wang et al., "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively
     Multilingual Models", 2021, algorithm 1.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   if not guards.is_traced(beta) and not 0 <= beta <= 1:
     raise ValueError(f"beta must be in [0, 1], got {beta}; the paper uses 0.01.")
 
   def init(params: Any) -> GradVacState:
     shape = (len(jax.tree.leaves(params)),) * per_tensor + (num_tasks, num_tasks)
-    return GradVacState(jax.random.key(seed), jnp.zeros(shape, accumulator_dtype(params)))
+    return GradVacState(method_key("gradvac", key), jnp.zeros(shape, accumulator_dtype(params)))
 
   def adapt(
     gramian: jax.Array, state: GradVacState, mask: jax.Array

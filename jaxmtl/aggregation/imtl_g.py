@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
 from jaxmtl.aggregation.spectrum import spectrum
-from jaxmtl.gram import cosine_matrix, reciprocal
+from jaxmtl.gradients.conflict import cosine_matrix
+from jaxmtl.gradients.inner_products import reciprocal
 
 
-def imtl_g(num_tasks: int) -> Aggregator:
+def imtl_g(num_tasks: int) -> GramianAggregator:
   r"""The update whose projections on all task gradients are equally long.
 
   .. math:: v = G^+ \sqrt{\mathrm{diag}\, G}, \qquad g = \sum_t \frac{v_t}{\sum_s v_s} g_t
@@ -27,7 +28,7 @@ def imtl_g(num_tasks: int) -> Aggregator:
     num_tasks: T, a static integer.
 
   Returns:
-    A Gramian-based `Aggregator` without state.
+    A `GramianAggregator` without state.
 
   Raises:
     ValueError: if `num_tasks` is not a positive integer.

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
+from jaxmtl.tasks import check_num_tasks
 
 
-def krum(num_tasks: int, num_byzantine: int = 0, num_selected: int = 1) -> Aggregator:
+def krum(num_tasks: int, num_byzantine: int = 0, num_selected: int = 1) -> GramianAggregator:
   r"""The mean of the task gradients that are closest to others (Multi-Krum).
 
   .. math:: s_i = \sum_{j \in N(i)} \|g_i - g_j\|^2, \qquad
@@ -28,7 +29,7 @@ def krum(num_tasks: int, num_byzantine: int = 0, num_selected: int = 1) -> Aggre
     num_selected: m, from 1 to T; 1 is Krum.
 
   Returns:
-    A Gramian-based `Aggregator` without state.
+    A `GramianAggregator` without state.
 
   Raises:
     ValueError: if an option is outside its range.
@@ -45,7 +46,7 @@ def krum(num_tasks: int, num_byzantine: int = 0, num_selected: int = 1) -> Aggre
     Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent",
     2017, sections 4 and 5.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   if not guards.is_traced(num_byzantine) and not 0 <= num_byzantine <= max(num_tasks - 3, 0):
     raise ValueError(
       f"num_byzantine must be 0, or at least 1 and at most num_tasks - 3 = {num_tasks - 3}, "

@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, mean_weights
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator, mean_weights
 
 
-def mean_tasks(num_tasks: int) -> Aggregator:
+def mean_tasks(num_tasks: int) -> GramianAggregator:
   r"""The mean of the task gradients.
 
   .. math:: g = \frac{1}{T} \sum_t g_t
@@ -44,7 +44,7 @@ def mean_tasks(num_tasks: int) -> Aggregator:
   return gramian_aggregator(num_tasks, weigh)
 
 
-def sum_tasks(num_tasks: int) -> Aggregator:
+def sum_tasks(num_tasks: int) -> GramianAggregator:
   r"""The sum of the task gradients.
 
   .. math:: g = \sum_t g_t

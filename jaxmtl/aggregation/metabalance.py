@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator
-from jaxmtl.gram import row_norms
+from jaxmtl.aggregation.base import Aggregator, by_parameter, elementwise_aggregator
+from jaxmtl.gradients.inner_products import row_norms
+from jaxmtl.tasks import check_num_tasks, task_index
 
 
 class MetaBalanceState(NamedTuple):
@@ -19,25 +20,30 @@ class MetaBalanceState(NamedTuple):
 
 
 def metabalance(
-  num_tasks: int, beta: float = 0.9, relax: float = 0.7, strategy: Literal["A", "B", "C"] = "C"
+  num_tasks: int,
+  beta: float = 0.9,
+  relax: float = 0.7,
+  strategy: Literal["A", "B", "C"] = "C",
+  main: int | str | jax.Array = 0,
 ) -> Aggregator:
   r"""Scales each auxiliary gradient towards the main task's magnitude, then sums.
 
-  The first task is the main one. For every parameter tensor
+  For every parameter tensor, with the main task p
 
   .. math:: m_i \leftarrow \beta m_i + (1 - \beta) \|g_i\|_2, \qquad
-            g = g_0 + \sum_{i > 0} \Big( r \frac{m_0}{m_i} + 1 - r \Big) g_i
+            g = g_p + \sum_{i \ne p} \Big( r \frac{m_p}{m_i} + 1 - r \Big) g_i
 
   with m_i = 0 at first, without bias correction. A task without labels in the batch keeps its m_i
   and adds nothing; a tensor whose main gradient was always zero is summed unscaled.
   Task-specific parameters receive their own task's gradient, unscaled.
 
   Args:
-    num_tasks: T, a static integer; task 0 is the main task.
+    num_tasks: T, a static integer.
     beta: decay of the moving mean, in [0, 1).
     relax: r in [0, 1]; 0 is the plain sum, 1 gives every gradient the main task's magnitude.
     strategy: `"A"` rescales only auxiliary gradients larger than the main one, `"B"` only smaller
       ones, `"C"` both.
+    main: the main task by index or name.
 
   Returns:
     An elementwise `Aggregator` with a `MetaBalanceState`.
@@ -57,6 +63,9 @@ def metabalance(
     He et al., "MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient Magnitudes
     of Auxiliary Tasks", 2022, algorithm 1 and section 3.3.
   """
+  check_num_tasks(num_tasks)
+  # Under `optax.inject_hyperparams` an index is an array.
+  place = main if isinstance(main, jax.Array) else task_index("main", main, num_tasks)
   if not guards.is_traced(beta) and not 0 <= beta < 1:
     raise ValueError(f"beta must be in [0, 1), got {beta}; the paper uses 0.9.")
   if not guards.is_traced(relax) and not 0 <= relax <= 1:
@@ -65,7 +74,7 @@ def metabalance(
     raise ValueError(f"strategy must be 'A', 'B' or 'C', got {strategy!r}.")
 
   def init(params: Any) -> MetaBalanceState:
-    return MetaBalanceState(jax.tree.map(lambda _: jnp.zeros(num_tasks, jnp.float32), params))
+    return MetaBalanceState(by_parameter(lambda _: jnp.zeros(num_tasks, jnp.float32), params))
 
   def aggregate(
     task_grads: Any, state: MetaBalanceState, *, losses: Any, mask: jax.Array
@@ -78,14 +87,14 @@ def metabalance(
       return jnp.where(mask & jnp.isfinite(mean), mean, norms).astype(norms.dtype)
 
     def balance(leaf: jax.Array, norms: jax.Array) -> jax.Array:
-      main = norms[0]
-      known = (norms > 0) & (main > 0)
-      ratio = jnp.where(known, main / jnp.where(known, norms, 1), 1)
+      wanted = norms[place]
+      known = (norms > 0) & (wanted > 0)
+      ratio = jnp.where(known, wanted / jnp.where(known, norms, 1), 1)
       factors = relax * ratio + (1 - relax)
       if strategy == "A":
-        factors = jnp.where(norms > main, factors, 1)
+        factors = jnp.where(norms > wanted, factors, 1)
       elif strategy == "B":
-        factors = jnp.where(norms < main, factors, 1)
+        factors = jnp.where(norms < wanted, factors, 1)
       wide = jnp.promote_types(leaf.dtype, factors.dtype)
       return jnp.tensordot(factors.astype(wide), leaf.astype(wide), axes=1).astype(leaf.dtype)
 

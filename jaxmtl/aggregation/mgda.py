@@ -8,16 +8,21 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
+from jaxmtl.aggregation.base import (
+  GramianAggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+)
 from jaxmtl.aggregation.simplex import minimize_on_simplex
-from jaxmtl.gram import of_order_one, reciprocal
+from jaxmtl.gradients.inner_products import of_order_one, reciprocal
 
 _NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
 
 def mgda(
   num_tasks: int, normalization: Literal["none", "l2", "loss", "loss+"] = "none"
-) -> Aggregator:
+) -> GramianAggregator:
   r"""The shortest vector in the convex hull of the task gradients.
 
   .. math:: \min_{w \in \Delta} w^\top G w, \qquad g = \sum_t w_t g_t
@@ -33,7 +38,7 @@ def mgda(
     normalization: one of `"none"`, `"l2"`, `"loss"`, `"loss+"`; the last two need `losses=`.
 
   Returns:
-    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+    A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
     ValueError: if the normalisation is unknown, or needs losses and got none.

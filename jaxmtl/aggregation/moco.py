@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, per_task
+from jaxmtl.aggregation.base import Aggregator, elementwise_aggregator, history
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype, combine, gramian, per_row, reciprocal, row_norms
+from jaxmtl.gradients.combinations import combine, per_row
+from jaxmtl.gradients.inner_products import accumulator_dtype, gramian, reciprocal, row_norms
 
 
 class MoCoState(NamedTuple):
@@ -84,7 +85,7 @@ def moco(
 
   def init(params: Any) -> MoCoState:
     weights = jnp.full(num_tasks, 1 / num_tasks, accumulator_dtype(params))
-    return MoCoState(per_task(num_tasks, params), weights)
+    return MoCoState(history(num_tasks, params), weights)
 
   def aggregate(
     task_grads: Any, state: MoCoState, *, losses: Any, mask: jax.Array

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype, of_order_one
+from jaxmtl.gradients.inner_products import accumulator_dtype, of_order_one
 
 
 class MoDoState(NamedTuple):
@@ -19,7 +19,7 @@ class MoDoState(NamedTuple):
   weights: jax.Array
 
 
-def modo(num_tasks: int, gamma: float = 0.1, rho: float = 0.1) -> Aggregator:
+def modo(num_tasks: int, gamma: float = 0.1, rho: float = 0.1) -> GramianAggregator:
   r"""Slowly moving weights towards the shortest combination, without a mini-batch's bias.
 
   .. math:: \lambda \leftarrow \Pi_\Delta \big( \lambda - \gamma (H \lambda + \rho \lambda) \big),
@@ -42,7 +42,7 @@ def modo(num_tasks: int, gamma: float = 0.1, rho: float = 0.1) -> Aggregator:
     rho: regularisation towards equal weights, at least 0.
 
   Returns:
-    A Gramian-based `Aggregator` with a `MoDoState`; its `weigh` takes the matrix of
+    A `GramianAggregator` with a `MoDoState`; its `weigh` takes the matrix of
     `<g_i, h_j>`.
 
   Raises:

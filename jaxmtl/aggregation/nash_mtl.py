@@ -9,8 +9,13 @@ import jax.numpy as jnp
 
 from jaxmtl import guards
 from jaxmtl.aggregation.bargaining import solve_bargaining
-from jaxmtl.aggregation.base import Aggregator, SolverState, gramian_aggregator, init_solver_state
-from jaxmtl.gram import accumulator_dtype
+from jaxmtl.aggregation.base import (
+  GramianAggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+)
+from jaxmtl.gradients.inner_products import accumulator_dtype
 
 
 class NashMTLState(NamedTuple):
@@ -27,7 +32,7 @@ class NashMTLState(NamedTuple):
   solver: SolverState
 
 
-def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> Aggregator:
+def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> GramianAggregator:
   r"""The update on which the tasks agree in Nash's bargaining.
 
   .. math:: \frac{G}{\|G\|_F} \alpha = \frac{1}{\alpha}, \quad \alpha > 0, \qquad
@@ -48,7 +53,7 @@ def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> Ag
     max_norm: length to which a longer update is cut; 0 does not cut.
 
   Returns:
-    A Gramian-based `Aggregator` with a `NashMTLState`.
+    A `GramianAggregator` with a `NashMTLState`.
 
   Raises:
     ValueError: if `update_every` is less than 1 or `max_norm` is negative.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,13 +11,14 @@ import numpy as np
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import (
-  Aggregator,
+  GramianAggregator,
   SolverState,
   gramian_aggregator,
   init_solver_state,
 )
 from jaxmtl.aggregation.dual_cone import bounded_minimum
-from jaxmtl.gram import accumulator_dtype
+from jaxmtl.gradients.inner_products import accumulator_dtype
+from jaxmtl.tasks import check_num_tasks, task_index
 
 # In units of round-off: what makes weights of parallel gradients unique, and what counts as zero.
 _ROUND_OFF = 32
@@ -41,11 +42,11 @@ class PCDState(NamedTuple):
 
 def pcd(
   num_tasks: int,
-  primary: int = 0,
-  tau: float | Sequence[float] | jax.Array = 0.02,
+  primary: int | str = 0,
+  tau: float | Sequence[float] | Mapping[str, float] | jax.Array = 0.02,
   beta: float = 0.999,
   eps: float = 1e-8,
-) -> Aggregator:
+) -> GramianAggregator:
   r"""The direction nearest to the primary gradient on which every other task makes progress.
 
   With gradients normalised by moving means of their squared norms,
@@ -66,14 +67,14 @@ def pcd(
 
   Args:
     num_tasks: T, a static integer.
-    primary: index of the primary task, static.
+    primary: the primary task by index or name, static.
     tau: progress of the others, as a fraction of what a step along their own gradient would bring,
-      in [0, 1]: one number, or one a task, of which the primary's does not count.
+      in [0, 1]: one number, or one a task (in order, or by name; the primary's does not count).
     beta: decay of the means, in [0, 1).
     eps: added to the means, at least 0.
 
   Returns:
-    A Gramian-based `Aggregator` with a `PCDState`.
+    A `GramianAggregator` with a `PCDState`.
 
   Raises:
     ValueError: if an option is outside its range.
@@ -91,12 +92,9 @@ def pcd(
     "Not All Objectives Are Born Equal: Priority-Constrained Descent for Hierarchical
     Multi-Objective Optimization", TMLR 2026.
   """
-  guards.check_num_tasks(num_tasks)
-  if type(primary) is not int or not 0 <= primary < num_tasks:
-    raise ValueError(
-      f"primary must be a task index below num_tasks={num_tasks}, got {primary!r}; under "
-      "optax.inject_hyperparams list it in static_args."
-    )
+  check_num_tasks(num_tasks)
+  place = task_index("primary", primary, num_tasks)
+  tau = guards.check_vector("tau", tau, num_tasks) if isinstance(tau, Mapping) else tau
   if not guards.is_traced(tau):
     if np.shape(tau) not in ((), (num_tasks,)):
       raise ValueError(f"tau must be one number, or {num_tasks}, got shape {np.shape(tau)}.")
@@ -106,7 +104,7 @@ def pcd(
     raise ValueError(f"beta must be in [0, 1), got {beta}; 0.999 is usual.")
   if not guards.is_traced(eps) and not eps >= 0:
     raise ValueError(f"eps must be at least 0, got {eps}; 1e-8 is usual.")
-  is_primary = jnp.arange(num_tasks) == primary
+  is_primary = jnp.arange(num_tasks) == place
 
   def init(params: Any) -> PCDState:
     norms = jnp.zeros(num_tasks, accumulator_dtype(params))

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator
-from jaxmtl.gram import reciprocal
+from jaxmtl._keys import method_key
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator
+from jaxmtl.gradients.inner_products import reciprocal
 
 
 class PCGradState(NamedTuple):
@@ -17,7 +18,7 @@ class PCGradState(NamedTuple):
   key: jax.Array
 
 
-def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
+def pcgrad(num_tasks: int, key: jax.Array | int = 0) -> GramianAggregator:
   r"""Each task gradient without its components against the others, summed.
 
   .. math:: c_i \leftarrow c_i - \frac{\min(0, \langle c_i, g_j \rangle)}{\|g_j\|^2} g_j
@@ -30,10 +31,10 @@ def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
 
   Args:
     num_tasks: T, a static integer.
-    seed: of the key in the state, from which the orders are drawn.
+    key: an int or a random key, from which the orders are drawn; one each where seeds are vmapped.
 
   Returns:
-    A Gramian-based `Aggregator` with a `PCGradState`.
+    A `GramianAggregator` with a `PCGradState`.
 
   Raises:
     ValueError: if `num_tasks` is not a positive integer.
@@ -52,7 +53,7 @@ def pcgrad(num_tasks: int, seed: int = 0) -> Aggregator:
 
   def init(params: Any) -> PCGradState:
     del params
-    return PCGradState(jax.random.key(seed))
+    return PCGradState(method_key("pcgrad", key))
 
   def weigh(
     gramian: jax.Array, state: PCGradState, *, losses: jax.Array | None, mask: jax.Array

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
-from jaxmtl.aggregation.base import Aggregator, gramian_aggregator, mean_weights
+from jaxmtl.aggregation.base import GramianAggregator, gramian_aggregator, mean_weights
 from jaxmtl.aggregation.projection import among_present, project_on_simplex
-from jaxmtl.gram import accumulator_dtype, of_order_one
+from jaxmtl.gradients.inner_products import accumulator_dtype, of_order_one
 
 
 class SDMGradState(NamedTuple):
@@ -21,7 +21,7 @@ class SDMGradState(NamedTuple):
 
 def sdmgrad(
   num_tasks: int, lam: float = 0.3, lr: float = 10.0, momentum: float = 0.5, steps: int = 20
-) -> Aggregator:
+) -> GramianAggregator:
   r"""Near the mean gradient, the shortest combination, without a mini-batch's bias.
 
   .. math:: w \approx \arg\min_{w \in \Delta} \tfrac12 \|g_w + \lambda g_0\|^2, \qquad
@@ -53,7 +53,7 @@ def sdmgrad(
     steps: projected gradient steps an update, at least 1.
 
   Returns:
-    A Gramian-based `Aggregator` with an `SDMGradState`; its `weigh` takes the matrix of
+    A `GramianAggregator` with an `SDMGradState`; its `weigh` takes the matrix of
     `<g_i, h_j>`.
 
   Raises:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.jacobi import jacobi_eigh
-from jaxmtl.gram import of_order_one
+from jaxmtl.gradients.inner_products import of_order_one
 
 
 class Spectrum(NamedTuple):

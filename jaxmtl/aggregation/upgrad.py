@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import (
-  Aggregator,
+  GramianAggregator,
   SolverState,
   gramian_aggregator,
   init_solver_state,
@@ -17,7 +17,9 @@ from jaxmtl.aggregation.base import (
 from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
 
 
-def upgrad(num_tasks: int, preference: Sequence[float] | jax.Array | None = None) -> Aggregator:
+def upgrad(
+  num_tasks: int, preference: Sequence[float] | jax.Array | None = None
+) -> GramianAggregator:
   r"""Every task gradient projected onto the directions that conflict with none, then summed.
 
   .. math:: g = \sum_t \pi_C(p_t g_t), \qquad C = \{d : \langle g_i, d \rangle \ge 0 \; \forall i\}
@@ -37,7 +39,7 @@ def upgrad(num_tasks: int, preference: Sequence[float] | jax.Array | None = None
     preference: p, T numbers, not negative and not all zero; 1/T each where None.
 
   Returns:
-    A Gramian-based `Aggregator` whose state says whether the last solve converged.
+    A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
     ValueError: if the preference is not as above.

@@ -1,10 +1,19 @@
 """Data sets inside the package: real images without a download."""
 
-import numpy as np
-from sklearn.datasets import load_digits
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmtl._extras import Optional
 from jaxmtl.data.dataset import ImageDataset
 from jaxmtl.data.splits import stratified_split
+
+if TYPE_CHECKING:
+  import sklearn.datasets as datasets
+else:
+  datasets = Optional("sklearn.datasets", "data", __name__)
 
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.25  # Of all; of the rest: 60/20/20 %.
 
@@ -17,7 +26,7 @@ def digits(
   The test part is the same for every seed. `validation` is the share held out of the other 80 %;
   0 stands for a quarter.
   """
-  bunch = load_digits()
+  bunch = datasets.load_digits()
   # Values are 0 .. 16.
   images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
   everything = ImageDataset(

@@ -7,11 +7,11 @@ import operator
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from jaxmtl._extras import Optional
 from jaxmtl.data.pixels import (
   check_mode,
   check_opaque,
@@ -21,6 +21,14 @@ from jaxmtl.data.pixels import (
   may_be_turned,
 )
 from jaxmtl.data.resize import pixels_of
+
+if TYPE_CHECKING:
+  import PIL
+  from PIL import Image, ImageOps
+else:
+  PIL = Optional("PIL", "data", __name__)
+  Image = Optional("PIL.Image", "data", __name__)
+  ImageOps = Optional("PIL.ImageOps", "data", __name__)
 
 # What files of these formats end with; one with more behind it is decoded to see that it is whole.
 _ENDS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
@@ -217,7 +225,7 @@ def _opened(path: pathlib.Path, row: str, look: Callable[[Image.Image], Any]) ->
       return look(image)
   except FileNotFoundError:
     raise FileNotFoundError(f"{where}there is no image {str(path)!r}.") from None
-  except UnidentifiedImageError:
+  except PIL.UnidentifiedImageError:
     raise ValueError(f"{where}{str(path)!r} is no image, or of no known format.") from None
   except (Image.DecompressionBombError, OSError, SyntaxError) as error:
     raise ValueError(f"{where}{str(path)!r} cannot be read: {error}.") from None

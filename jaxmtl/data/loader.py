@@ -1,14 +1,21 @@
 """Batches: index blocks for data on the device, Grain pipelines for data on the host."""
 
-import operator
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import grain
+import operator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmtl._extras import Optional
 from jaxmtl.data.dataset import ImageDataset
+
+if TYPE_CHECKING:
+  import grain
+else:
+  grain = Optional("grain", "data", __name__)
 
 
 def epoch_indices(key: jax.Array, num_examples: int, batch_size: int) -> jax.Array:

@@ -1,7 +1,17 @@
 """PIL images of any mode to 8 bits a channel: by the range of their mode, never clipped."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from PIL import Image
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  from PIL import Image
+else:
+  Image = Optional("PIL.Image", "data", __name__)
 
 _PLAIN = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV")
 _GRAY = ("1", "L", "LA", "La")

@@ -1,11 +1,19 @@
 """Images of any size to squares of one size, with PIL."""
 
+from __future__ import annotations
+
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
+from jaxmtl._extras import Optional
 from jaxmtl.data.pixels import eight_bit
+
+if TYPE_CHECKING:
+  from PIL import Image
+else:
+  Image = Optional("PIL.Image", "data", __name__)
 
 
 def decode(encoded: bytes, channels: int, size: int | None = None) -> np.ndarray:

@@ -6,15 +6,21 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import openpyxl
-from sklearn.model_selection import StratifiedGroupKFold
 
+from jaxmtl._extras import Optional
 from jaxmtl.data.folders import data_folder
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.resize import decode
+
+if TYPE_CHECKING:
+  import openpyxl
+  import sklearn.model_selection as model_selection
+else:
+  openpyxl = Optional("openpyxl", "data", __name__)
+  model_selection = Optional("sklearn.model_selection", "data", __name__)
 
 _PARTS = ("trainset", "validset", "testset")
 _COLUMNS = ("Filename", "class label", "regression label")
@@ -151,7 +157,7 @@ def _by_micrograph(tiles: list[_Tile], seed: int, folder: pathlib.Path) -> list[
       f"split='grouped' needs at least {_FOLDS} micrographs of every class, one class in "
       f"{str(folder)!r} has {fewest}; use split='published'."
     )
-  folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(
+  folds = model_selection.StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(
     np.zeros(len(tiles)), classes, groups
   )
   test, validation = (set(rows.tolist()) for _, rows in list(folds)[:2])

@@ -1,12 +1,20 @@
 """Where a TFDS data set lies on disk, and what to tell a user when it does not."""
 
+from __future__ import annotations
+
 import difflib
 import os
+from typing import TYPE_CHECKING
 
-import tensorflow_datasets as tfds
-from etils import epath
-
+from jaxmtl._extras import Optional
 from jaxmtl.data.folders import tfds_home
+
+if TYPE_CHECKING:
+  import etils.epath as epath
+  import tensorflow_datasets as tfds
+else:
+  tfds = Optional("tensorflow_datasets", "data", __name__)
+  epath = Optional("etils.epath", "data", __name__)
 
 _INFO = "dataset_info.json"
 

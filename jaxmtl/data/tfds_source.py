@@ -1,16 +1,23 @@
 """Prepared TensorFlow Datasets folders, read without TensorFlow."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
+from jaxmtl._extras import Optional
 from jaxmtl.data.dataset import ImageDataset
 from jaxmtl.data.resize import decode
 from jaxmtl.data.tfds_folder import find_prepared, how_to_prepare
+
+if TYPE_CHECKING:
+  import tensorflow_datasets as tfds
+else:
+  tfds = Optional("tensorflow_datasets", "data", __name__)
 
 _CHUNK = 256  # Examples that a thread reads at once.
 

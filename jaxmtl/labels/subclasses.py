@@ -1,12 +1,21 @@
 """Auxiliary classes within primary classes that no network generates: the baselines of MAXL."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sklearn.cluster
-import threadpoolctl
 
+from jaxmtl._extras import Optional
 from jaxmtl.labels.mask_softmax import check_psi
+
+if TYPE_CHECKING:
+  import sklearn.cluster as cluster
+  import threadpoolctl
+else:
+  cluster = Optional("sklearn.cluster", "data", __name__)
+  threadpoolctl = Optional("threadpoolctl", "data", __name__)
 
 
 def balanced_psi(num_primary: int, num_auxiliary: int, seed: int = 0) -> np.ndarray:
@@ -109,7 +118,7 @@ def kmeans_subclasses(
       rows = np.flatnonzero(primary == c)
       clusters = min(int(size), len(rows))
       if clusters:
-        means = sklearn.cluster.KMeans(clusters, n_init=1, random_state=seed)
+        means = cluster.KMeans(clusters, n_init=1, random_state=seed)
         labels[rows] = start + means.fit_predict(features[rows])
   return labels
 

@@ -1,24 +1,17 @@
 """Meta-gradients: exact derivatives through look-ahead steps, and weightings that learn by them."""
 
-from jaxmtl.meta.auto_lambda import AutoLambdaState, auto_lambda
-from jaxmtl.meta.base import LogitState
-from jaxmtl.meta.forum import forum
-from jaxmtl.meta.hypergradient import hypergradient
-from jaxmtl.meta.maxl import LabelNetwork, LabelState, maxl
-from jaxmtl.meta.moml import moml
+from jaxmtl.meta.auto_lambda import AutoLambdaState as AutoLambdaState
+from jaxmtl.meta.auto_lambda import auto_lambda as auto_lambda
+from jaxmtl.meta.base import LogitState as LogitState
+from jaxmtl.meta.forum import forum as forum
+from jaxmtl.meta.hypergradient import hypergradient as hypergradient
+from jaxmtl.meta.maxl import LabelNetwork as LabelNetwork
+from jaxmtl.meta.maxl import LabelState as LabelState
+from jaxmtl.meta.maxl import maxl as maxl
+from jaxmtl.meta.moml import moml as moml
+from jaxmtl.tasks import methods_of
 
-# Bi-level weightings by name, for command lines.
-METHODS = {f.__name__: f for f in (auto_lambda, moml, forum)}
+METHODS = methods_of(globals())
+"""Bi-level weightings by name, for command lines."""
 
-__all__ = [
-  "METHODS",
-  "AutoLambdaState",
-  "LabelNetwork",
-  "LabelState",
-  "LogitState",
-  "auto_lambda",
-  "forum",
-  "hypergradient",
-  "maxl",
-  "moml",
-]
+__all__ = [*METHODS]

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
-from jaxmtl.meta.base import bilevel_weighting, check_tasks
+from jaxmtl._keys import method_key
+from jaxmtl.meta.base import bilevel_weighting
 from jaxmtl.meta.hypergradient import check_estimator
+from jaxmtl.tasks import check_num_tasks, task_indices
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import init_tasks, step_tasks
 
@@ -34,7 +36,7 @@ class AutoLambdaState(NamedTuple):
 
 def auto_lambda(
   num_tasks: int,
-  primary: Sequence[int] | None = None,
+  primary: str | Sequence[int | str] | None = None,
   *,
   learning_rate: optax.ScalarOrSchedule = 1e-4,
   init: float = 0.1,
@@ -42,7 +44,7 @@ def auto_lambda(
   reuse: bool = False,
   num_sampled: int | None = None,
   estimator: Literal["exact", "finite_difference", "first_order"] = "exact",
-  seed: int = 0,
+  key: jax.Array | int = 0,
 ) -> Weighting:
   r"""Learns the weights whose look-ahead step lowers the primary tasks' loss on another batch.
 
@@ -67,7 +69,7 @@ def auto_lambda(
 
   Args:
     num_tasks: T, a static integer.
-    primary: indices of the primary tasks, all where None.
+    primary: the primary tasks by index or name, all where None.
     learning_rate: of Adam; the paper has 1e-4 on NYUv2, 3e-5 on Cityscapes, 3e-4 on CIFAR-100.
     init: weight of every task at the start.
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
@@ -77,7 +79,7 @@ def auto_lambda(
       does not grow with T; of the primary tasks at most as many judge it. In a train step only,
       whose `losses_fn` must take `tasks=`, int `[K]`, and return the losses `[K]` of these.
     estimator: as in `jaxmtl.meta.hypergradient`.
-    seed: of the samples; a train step folds the run's key in.
+    key: an int or a random key, for the samples; a train step folds the run's key in.
 
   Returns:
     A `Weighting` with `bilevel` and an `AutoLambdaState`.
@@ -106,7 +108,7 @@ def auto_lambda(
     Liu, James, Davison and Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships", 2022,
     section 3.
   """
-  judged = check_tasks("primary", primary, num_tasks)
+  judged = task_indices("primary", primary, check_num_tasks(num_tasks))
   check_estimator(estimator)
   if not callable(learning_rate) and not guards.is_traced(learning_rate) and not learning_rate > 0:
     raise ValueError(f"learning_rate must be positive, got {learning_rate}; the paper uses 1e-4.")
@@ -123,7 +125,7 @@ def auto_lambda(
   def init_fn(params: Any) -> AutoLambdaState:
     del params
     weights = jnp.full(num_tasks, init, jnp.float32)
-    return AutoLambdaState(weights, init_tasks(adam, weights), jax.random.key(seed))
+    return AutoLambdaState(weights, init_tasks(adam, weights), method_key("auto_lambda", key))
 
   def sample(state: AutoLambdaState) -> tuple[jax.Array, jax.Array, jax.Array]:
     """K tasks that the look-ahead descends, and up to K primary ones that stand for all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +11,9 @@ import optax
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import SolverState
-from jaxmtl.gram import accumulator_dtype, combine, inner_products, scale_tasks
-from jaxmtl.jacobian import pull_back_tasks
+from jaxmtl.gradients.combinations import combine, scale_tasks
+from jaxmtl.gradients.inner_products import accumulator_dtype, inner_products
+from jaxmtl.gradients.one_by_one import pull_back_tasks
 from jaxmtl.meta.look_ahead import LookAhead, defined_at_zero, take_step
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import step_tasks
@@ -140,19 +141,6 @@ def bilevel_weighting(
     return scale_tasks(updates, weights), new_state._replace(look_ahead=step(weights).state)
 
   return Weighting(with_look_ahead, update, checked_weigh, bilevel=bilevel)
-
-
-def check_tasks(name: str, tasks: Sequence[int] | None, num_tasks: int) -> list[int]:
-  """Task indices as a list, all tasks where None, or a clear error."""
-  guards.check_num_tasks(num_tasks)
-  found = list(range(num_tasks)) if tasks is None else list(tasks)
-  known = all(type(t) is int and 0 <= t < num_tasks for t in found)
-  if not found or not known or len(set(found)) != len(found):
-    raise ValueError(
-      f"{name} must name different tasks by index, 0 to {num_tasks - 1}, got {tasks!r}; None "
-      "stands for all tasks."
-    )
-  return found
 
 
 def check_learning_rate(learning_rate: optax.ScalarOrSchedule) -> None:

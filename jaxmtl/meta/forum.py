@@ -17,17 +17,17 @@ from jaxmtl.meta.base import (
   along_logits,
   bilevel_weighting,
   check_learning_rate,
-  check_tasks,
   logit_weights,
   move_logits,
 )
+from jaxmtl.tasks import check_num_tasks, task_indices
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import init_tasks
 
 
 def forum(
   num_tasks: int,
-  primary: Sequence[int] | None = None,
+  primary: str | Sequence[int | str] | None = None,
   *,
   phi: float = 0.1,
   learning_rate: optax.ScalarOrSchedule = 1e-3,
@@ -70,7 +70,7 @@ def forum(
 
   Args:
     num_tasks: T, a static integer.
-    primary: indices of the primary tasks, all where None.
+    primary: the primary tasks by index or name, all where None.
     phi: how much the gap should fall, >= 0; at 0 it must only not rise.
     learning_rate: of Adam.
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
@@ -96,7 +96,7 @@ def forum(
     Ye, Lin, Cao, Zhang and Tsang, "A First-Order Multi-Gradient Algorithm for Multi-Objective
     Bi-Level Optimization", 2024.
   """
-  judged = check_tasks("primary", primary, num_tasks)
+  judged = task_indices("primary", primary, check_num_tasks(num_tasks))
   check_learning_rate(learning_rate)
   if not guards.is_traced(phi) and not phi >= 0:
     raise ValueError(f"phi must be >= 0, got {phi}; the default is 0.1.")

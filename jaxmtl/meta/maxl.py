@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmtl.jacobian import stack_losses
+from jaxmtl.gradients.losses import stack_losses
 from jaxmtl.losses import label_entropy
 from jaxmtl.meta.hypergradient import hypergradient
 
 PyTree = Any
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class LabelState:
   """All that changes of a label network.
 
@@ -34,6 +35,10 @@ class LabelState:
   model_state: PyTree
   optimizer: PyTree
   key: jax.Array
+
+  def replace(self, **changes: Any) -> LabelState:
+    """The same with other values of some fields."""
+    return dataclasses.replace(self, **changes)
 
 
 class LabelNetwork(NamedTuple):
@@ -58,7 +63,7 @@ def maxl(
   optimizer: optax.GradientTransformation,
   label_optimizer: optax.GradientTransformation,
   *,
-  primary: Sequence[int] = (0,),
+  primary: Sequence[int | str] = (0,),
   entropy_weight: float = 0.2,
   name: str = "auxiliary",
 ) -> LabelNetwork:
@@ -84,7 +89,8 @@ def maxl(
       leaf a set of auxiliary classes.
     optimizer: of the multi-task network, the one of its `train_step`.
     label_optimizer: of the label network.
-    primary: indices of the losses that the labels are to help; all others are auxiliary.
+    primary: the losses that the labels are to help, by name where `losses_fn` returns a dict, by
+      index where it returns an array; all others are auxiliary.
     entropy_weight: w, >= 0; the paper uses 0.2.
     name: under which `losses_fn` finds the labels in its batch, a dict.
 
@@ -147,24 +153,19 @@ def maxl(
     def generate(label_params: PyTree) -> Any:
       return generate_fn(label_params, state.model_state, batch, key)
 
-    def losses(params: PyTree, label_params: PyTree) -> jax.Array:
+    def losses(params: PyTree, label_params: PyTree) -> Any:
       labelled = with_labels(batch, generate(label_params)[0])
-      found = stack_losses(losses_fn(params, train_state.model_state, labelled, network_key)[0])
-      if not primary or not all(0 <= p < len(found) for p in primary):
-        raise ValueError(
-          f"primary must name losses by index, 0 to {len(found) - 1}, got {tuple(primary)}."
-        )
-      return found
+      return losses_fn(params, train_state.model_state, labelled, network_key)[0]
 
     def entropy(made: Any) -> jax.Array:
       return sum((label_entropy(leaf) for leaf in jax.tree.leaves(made)), jnp.zeros(()))
 
     def outer(params: PyTree, label_params: PyTree) -> jax.Array:
-      judged = losses(params, label_params)[jnp.array(primary)].sum()
+      judged = _of_primary(losses(params, label_params), primary)
       return judged + entropy_weight * entropy(generate(label_params)[0])
 
     value, gradient = hypergradient(
-      lambda params, label_params: losses(params, label_params).sum(),
+      lambda params, label_params: stack_losses(losses(params, label_params)).sum(),
       outer,
       train_state.params,
       state.params,
@@ -183,3 +184,21 @@ def maxl(
     return new_state, {"loss": value, "entropy": entropy(made)}
 
   return LabelNetwork(init, add_labels, update)
+
+
+def _of_primary(losses: Any, primary: Sequence[int | str]) -> jax.Array:
+  """The sum of the primary losses, or a clear error where they are not found."""
+  found = stack_losses(losses)
+  if isinstance(losses, Mapping):
+    # Indices would count sorted names, which is seldom what is meant.
+    wrong = [p for p in primary if p not in losses]
+    if wrong or not primary:
+      raise ValueError(
+        f"primary must name losses, some of {', '.join(losses)}, got {tuple(primary)}."
+      )
+    return sum((losses[p] for p in primary), jnp.zeros(()))
+  if not primary or not all(isinstance(p, int) and 0 <= p < len(found) for p in primary):
+    raise ValueError(
+      f"primary must name losses by index, 0 to {len(found) - 1}, got {tuple(primary)}."
+    )
+  return found[jnp.array(primary)].sum()

@@ -15,17 +15,17 @@ from jaxmtl.meta.base import (
   along_logits,
   bilevel_weighting,
   check_learning_rate,
-  check_tasks,
   logit_weights,
   move_logits,
 )
+from jaxmtl.tasks import check_num_tasks, task_indices
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import init_tasks
 
 
 def moml(
   num_tasks: int,
-  primary: Sequence[int] | None = None,
+  primary: str | Sequence[int | str] | None = None,
   *,
   learning_rate: optax.ScalarOrSchedule = 1e-3,
   look_ahead: optax.GradientTransformation | None = None,
@@ -51,7 +51,7 @@ def moml(
 
   Args:
     num_tasks: T, a static integer.
-    primary: indices of the primary tasks, all where None.
+    primary: the primary tasks by index or name, all where None.
     learning_rate: of Adam.
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
 
@@ -75,7 +75,7 @@ def moml(
   Reference:
     Ye et al., "Multi-Objective Meta Learning", 2021, algorithm 1.
   """
-  judged = check_tasks("primary", primary, num_tasks)
+  judged = task_indices("primary", primary, check_num_tasks(num_tasks))
   check_learning_rate(learning_rate)
   adam, shortest = optax.adam(learning_rate), mgda(len(judged))
   outer = jax.nn.one_hot(jnp.array(judged), num_tasks)

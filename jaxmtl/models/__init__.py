@@ -3,6 +3,10 @@
 `create` builds a backbone by its name, `multi_task` an architecture around it.
 """
 
+from jaxmtl._extras import require
+
+require("flax.linen", "models", __name__)
+
 import dataclasses
 from typing import Any
 

@@ -15,6 +15,7 @@ from jax import lax
 from jax.extend import core
 from jax.interpreters import ad, batching, mlir
 
+from jaxmtl.gradients.linear_layers import register_convolution
 from jaxmtl.models._patches import Pads, kernel_gradient, matmul_conv, output_size
 
 Pair = tuple[int, int]
@@ -37,7 +38,7 @@ def cpu_conv(
 
 
 def _bind(x: jax.Array, kernel: jax.Array, strides: Pair, pads: Pads, dilation: Pair) -> jax.Array:
-  # The options that `lax.conv_general_dilated` has, so that `jaxmtl.taps` reads both alike.
+  # The options that `lax.conv_general_dilated` has, so that `jaxmtl.gradients` reads both alike.
   return _primitive.bind(
     x,
     kernel,
@@ -141,3 +142,4 @@ _primitive.def_abstract_eval(_shape)
 mlir.register_lowering(_primitive, mlir.lower_fun(_implementation, multiple_results=False))
 ad.defbilinear(_primitive, _transpose_maps, _transpose_kernel)
 batching.primitive_batchers[_primitive] = _batch
+register_convolution(_primitive)

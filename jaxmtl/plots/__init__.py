@@ -9,6 +9,10 @@ will ever show, and give it to each function as `colors`. A figure of one's own 
 the same palette (`looks`), its panels from `panel_grid`, and is written by `finish`.
 """
 
+from jaxmtl._extras import require
+
+require("matplotlib", "plots", __name__)
+
 from jaxmtl.plots._page import finish
 from jaxmtl.plots.colors import COLORS, DATA_COLORS, Look, looks, palette
 from jaxmtl.plots.curves import plot_curves

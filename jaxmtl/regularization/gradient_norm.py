@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -70,7 +70,10 @@ def finite_difference_norm(
 
 def is_linear(head: Any) -> bool:
   """Whether a head is a dense layer and nothing more."""
-  return type(head) is nn.Dense and head.dot_general is None and head.dot_general_cls is None
+  linen = sys.modules.get("flax.linen")  # without Flax there is no Dense layer of it
+  if linen is None or type(head) is not linen.Dense:
+    return False
+  return head.dot_general is None and head.dot_general_cls is None
 
 
 def safe_norm(tree: PyTree) -> jax.Array:

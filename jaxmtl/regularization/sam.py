@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.jacobian import stack_losses
+from jaxmtl.gradients.losses import stack_losses
 from jaxmtl.regularization.gradient_norm import safe_norm
 
 PyTree = Any

@@ -5,12 +5,12 @@ from jaxmtl.training.checkpoint import Checkpointer
 from jaxmtl.training.epoch import scan_epoch, scan_steps
 from jaxmtl.training.evaluation import Metric, batches_of, evaluator, predict
 from jaxmtl.training.loop import Fitted, TrainingDiverged, check_finite, fit, in_steps
-from jaxmtl.training.metrics import MetricsWriter
 from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
 from jaxmtl.training.stop import Stopped, stop_on_signal, stop_requested
 from jaxmtl.training.trained import Trained, load_trained
 from jaxmtl.training.weights import load_weights, save_weights
+from jaxmtl.training.writer import MetricsWriter
 
 __all__ = [
   "Aux",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmtl.jacobian import stack_losses
+from jaxmtl.gradients.losses import stack_losses
 from jaxmtl.meta import hypergradient
 from jaxmtl.weighting.base import Bilevel
 

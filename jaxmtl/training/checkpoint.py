@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  import orbax.checkpoint as ocp
+else:
+  ocp = Optional("orbax.checkpoint", "training", __name__)
 
 PyTree = Any
 _logger = logging.getLogger(__name__)

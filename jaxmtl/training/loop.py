@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer
-from jaxmtl.training.metrics import MetricsWriter
 from jaxmtl.training.progress import Progress
 from jaxmtl.training.stop import Stopped, stop_requested
+from jaxmtl.training.writer import MetricsWriter
 
 PyTree = Any
 Every = int | str

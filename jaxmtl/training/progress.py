@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import rich.console
-import rich.progress
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  import rich.console as console
+  import rich.progress as bars
+else:
+  console = Optional("rich.console", "training", __name__)
+  bars = Optional("rich.progress", "training", __name__)
+
 
 # Seconds between lines where nobody sees a bar.
 _SILENCE = 60.0
@@ -38,19 +46,19 @@ class Progress:
       first_step: steps that are done already.
       shown: whether anything is shown.
     """
-    console = rich.console.Console()
+    terminal = console.Console()
     self._name, self._steps, self._per_epoch = description, steps, steps_per_epoch
     self._first, self._shown = first_step, shown
     self._started = self._last_line = time.monotonic()
     self._bar = None
-    if shown and console.is_terminal:
-      self._bar = rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TextColumn("epoch {task.fields[epoch]}, left"),
-        rich.progress.TimeRemainingColumn(),
-        rich.progress.TextColumn("{task.fields[status]}"),
-        console=console,
+    if shown and terminal.is_terminal:
+      self._bar = bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TextColumn("epoch {task.fields[epoch]}, left"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[status]}"),
+        console=terminal,
       )
       self._task = self._bar.add_task(
         description, total=steps, completed=first_step, status="", epoch=self._epoch(first_step)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import rich.console
-import rich.table
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  import rich.console as console
+  import rich.table as tables
+else:
+  console = Optional("rich.console", "training", __name__)
+  tables = Optional("rich.table", "training", __name__)
 
 
 def mean_spread(values: Any, digits: int = 2) -> str:
@@ -23,74 +30,6 @@ def mean_spread(values: Any, digits: int = 2) -> str:
   values = np.asarray(values, float).ravel()
   text = f"{values.mean():.{digits}f}"
   return f"{text} ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else text
-
-
-def relative_change(metrics: Any, single: Any, lower_is_better: Any = False) -> np.ndarray:
-  r"""How much better than single-task training each task is, in per cent.
-
-  .. math:: \Delta_t = 100 (-1)^{l_t} \frac{M_t - S_t}{S_t}
-
-  with l_t = 1 where a lower metric is better.
-
-  Args:
-    metrics: M, float `[..., T]`.
-    single: S, of networks trained on one task each, float `[..., T]`, not zero.
-    lower_is_better: bool, or bools `[T]`.
-
-  Returns:
-    Float64 `[..., T]`, positive where the task gained.
-
-  Raises:
-    ValueError: if the shapes do not fit, or an element of `single` is zero.
-
-  Example:
-    >>> from jaxmtl.training.results import relative_change
-    >>> relative_change([0.55, 2.0], [0.5, 4.0], [False, True]).round(6).tolist()
-    [10.0, 50.0]
-  """
-  metrics, single = np.asarray(metrics, float), np.asarray(single, float)
-  lower = np.asarray(lower_is_better, bool)
-  if metrics.ndim < 1 or metrics.shape[-1:] != single.shape[-1:]:
-    raise ValueError(
-      "metrics and single must have the tasks as their last axis, got shapes "
-      f"{metrics.shape} and {single.shape}."
-    )
-  if lower.shape not in ((), metrics.shape[-1:]):
-    raise ValueError(
-      f"lower_is_better must be one bool, or one a task ({metrics.shape[-1]}), got shape "
-      f"{lower.shape}."
-    )
-  if not single.all():
-    raise ValueError("single must not be zero: no change is relative to it; leave that task out.")
-  return 100 * np.where(lower, -1, 1) * (metrics - single) / single
-
-
-def delta_mtl(metrics: Any, single: Any, lower_is_better: Any = False) -> np.ndarray:
-  r"""The mean over tasks of the relative change against single-task training, in per cent.
-
-  .. math:: \Delta_{MTL} = \frac{100}{T} \sum_t (-1)^{l_t} \frac{M_t - S_t}{S_t}
-
-  Args:
-    metrics: as of `relative_change`, which this is the mean of.
-    single: the same.
-    lower_is_better: the same.
-
-  Returns:
-    Float64 `[...]`, positive where the tasks gained on average.
-
-  Raises:
-    ValueError: as `relative_change`.
-
-  Example:
-    >>> from jaxmtl.training.results import delta_mtl
-    >>> float(delta_mtl([0.55, 2.0], [0.5, 4.0], [False, True]).round(6))
-    30.0
-
-  Reference:
-    Maninis, Radosavovic and Kokkinos, "Attentive Single-Tasking of Multiple Tasks", 2019, equation
-    4.
-  """
-  return relative_change(metrics, single, lower_is_better).mean(-1)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -114,14 +53,14 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]
     >>> from jaxmtl.training.results import print_table
     >>> print_table("results", ["method", "accuracy"], [["a", "1.0"]])  # doctest: +SKIP
   """
-  table = rich.table.Table(title=title)
+  shown = tables.Table(title=title)
   for column, name in enumerate(header):
-    table.add_column(name, justify="right" if column else "left", no_wrap=not column)
+    shown.add_column(name, justify="right" if column else "left", no_wrap=not column)
   for row in rows:
-    table.add_row(*row)
-  console = rich.console.Console()
+    shown.add_row(*row)
+  terminal = console.Console()
   # A file takes lines of any length.
-  (console if console.is_terminal else rich.console.Console(width=160)).print(table)
+  (terminal if terminal.is_terminal else console.Console(width=160)).print(shown)
 
 
 class Table(NamedTuple):
@@ -138,12 +77,12 @@ class Table(NamedTuple):
   rows: Sequence[Sequence[str]]
 
 
-def write_tables(folder: pathlib.Path, tables: Sequence[Table], results: Any) -> None:
+def write_tables(folder: pathlib.Path, written: Sequence[Table], results: Any) -> None:
   """Writes `results.json` and all tables to `results.md`, and prints them."""
   (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-  parts = [f"# {t.title}\n\n{markdown_table(t.header, t.rows)}\n" for t in tables]
+  parts = [f"# {t.title}\n\n{markdown_table(t.header, t.rows)}\n" for t in written]
   (folder / "results.md").write_text("\n".join(parts))
-  for table in tables:
+  for table in written:
     print_table(*table)
 
 

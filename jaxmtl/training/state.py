@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 
 PyTree = Any
@@ -30,7 +30,8 @@ class Aux(NamedTuple):
   mask: Any = None
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class TrainState:
   """All that changes in training; a pytree, so that it is saved, sharded and vmapped as one.
 
@@ -51,6 +52,10 @@ class TrainState:
   aggregator: PyTree
   optimizer: PyTree
   key: jax.Array
+
+  def replace(self, **changes: Any) -> TrainState:
+    """The same with other values of some fields."""
+    return dataclasses.replace(self, **changes)
 
 
 class TrainStep(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,20 @@ import optax
 
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator, solver_metrics
-from jaxmtl.conflict import conflict_metrics
-from jaxmtl.gram import scale_tasks, scaled_gramian
-from jaxmtl.guards import drop_missing
-from jaxmtl.implicit import TaskGradients, explicit_gradients, implicit_gradients
-from jaxmtl.jacobian import stack_losses
-from jaxmtl.separate import check_takes_tasks, separate_gradients
+from jaxmtl.gradients.conflict import conflict_metrics
+from jaxmtl.gradients.forms import (
+  TaskGradients,
+  WeightedSum,
+  check_takes_tasks,
+  own_batches_of,
+  stacked,
+  weighted,
+)
+from jaxmtl.gradients.layerwise import layerwise
+from jaxmtl.gradients.losses import stack_losses
+from jaxmtl.tasks import check_num_tasks
 from jaxmtl.training.bilevel import check_pair, look_ahead_derivatives
+from jaxmtl.training.devices import Devices
 from jaxmtl.training.state import SECOND_BATCH, STEP_STREAM, Aux, TrainState, TrainStep
 from jaxmtl.weighting import Weighting, equal
 
@@ -98,7 +105,7 @@ def train_step(
     >>> round(float(state.params), 3), metrics["cosine"].tolist()
     (0.4, [[1.0, 1.0], [1.0, 1.0]])
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   weighting = equal(num_tasks) if weighting is None else weighting
   twice = aggregator is not None and aggregator.two_batches
   pairs = twice or weighting.bilevel is not None
@@ -107,132 +114,83 @@ def train_step(
       f"axis_name={axis_name!r} does not go with a weighting that looks ahead; shard the batch of "
       "a jax.jit step instead, which is exact."
     )
-
-  def split(params: PyTree) -> tuple[list, list, Callable[[list, list], PyTree]]:
-    leaves, treedef = jax.tree.flatten(params)
-    mask = [True] * len(leaves) if shared is None else jax.tree.leaves(shared(params))
-    if len(mask) != len(leaves):
-      raise ValueError(f"shared returned {len(mask)} bools for {len(leaves)} parameters.")
-
-    def merge(common: list, own: list) -> PyTree:
-      both = {True: iter(common), False: iter(own)}
-      return jax.tree.unflatten(treedef, [next(both[bool(m)]) for m in mask])
-
-    common = [leaf for leaf, m in zip(leaves, mask, strict=True) if m]
-    own = [leaf for leaf, m in zip(leaves, mask, strict=True) if not m]
-    return common, own, merge
+  devices = Devices(axis_name)
+  if aggregator is None and not weighting.needs_gramian:
+    form = "weighted"
+  elif own_batches:
+    form = "own batches"
+  elif axis_name or twice or (aggregator is not None and aggregator.weigh is None):
+    # The inner products of gradients averaged over devices need these averages.
+    form = "stacked"
+  else:
+    form = "layerwise"
 
   def init(params: PyTree, key: jax.Array, model_state: PyTree = ()) -> TrainState:
-    common, _, _ = split(params)
+    own = _partition(params, shared).shared
     return TrainState(
       step=jnp.array(0, jnp.int32),
       params=params,
       model_state=model_state,
       weighting=_own_keys(weighting.init(params), key),
-      aggregator=_own_keys(aggregator.init(common), key) if aggregator else optax.EmptyState(),
+      aggregator=_own_keys(aggregator.init(own), key) if aggregator else optax.EmptyState(),
       optimizer=optimizer.init(params),
       key=key,
     )
 
   def update(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
     key = jax.random.fold_in(jax.random.fold_in(state.key, STEP_STREAM), state.step)
-    if axis_name:
-      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    key = devices.own_key(key)
     batches: Any = check_pair(batch) if pairs else (batch,)
     keys = (key, jax.random.fold_in(key, SECOND_BATCH))
+    parts = _partition(devices.vary(state.params), shared)
+
+    def differentiate(which: int = 0) -> Any:
+      def losses_of(shared: list, specific: list, **tasks: Any) -> tuple[Any, Aux]:
+        if tasks:
+          check_takes_tasks(losses_fn)
+        params = parts.merge(shared, specific)
+        return losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
+
+      return _differentiate(form, losses_of, parts, chunk_size, devices)
+
     derivatives = {}
     if weighting.bilevel is not None:
       derivatives["hypergradient"] = look_ahead_derivatives(
         weighting.bilevel, losses_fn, optimizer, state, batches, keys
       )
-    common, own, merge = split(_vary(state.params, axis_name))
-    mean = _mean_over(axis_name)
-
-    def average(pullback: Callable[[jax.Array], PyTree]) -> Callable[[jax.Array], PyTree]:
-      return lambda cotangent: mean(pullback(_vary(cotangent, axis_name)))
-
-    def raw_losses(common: list, own: list, which: int = 0, **tasks: Any) -> tuple[Any, Aux]:
-      if tasks:
-        check_takes_tasks(losses_fn)
-      params = merge(common, own)
-      return losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
-
-    def on_params(common: list, own: list, which: int = 0) -> tuple[jax.Array, Aux]:
-      losses, aux = raw_losses(common, own, which)
-      return stack_losses(losses), aux
-
-    def take_all(which: int = 0) -> TaskGradients:
-      take, fn = (
-        (separate_gradients, raw_losses) if own_batches else (explicit_gradients, on_params)
-      )
-      return take(functools.partial(fn, which=which), common, own, chunk_size, average)
-
-    found: TaskGradients | None = None
-    if aggregator is None and not weighting.needs_gramian:
-      local_losses, pullback, aux = jax.vjp(on_params, common, own, has_aux=True)
-    else:
-      # The inner products of gradients averaged over devices need these averages.
-      stacked = axis_name or twice or (aggregator is not None and aggregator.weigh is None)
-      if own_batches or stacked:
-        found = take_all()
-      else:
-        found = implicit_gradients(on_params, common, own, chunk_size)
-      local_losses, aux = found.losses, found.aux
-
-    losses, model_state, user_metrics = mean((local_losses, aux.model_state, aux.metrics))
-    mask = _labelled(aux.mask, axis_name)
+    found = differentiate()
+    aux = found.aux
+    losses, model_state, user_metrics = devices.mean((found.losses, aux.model_state, aux.metrics))
+    labelled = devices.any(aux.mask)
     metrics = {"losses": losses} | derivatives
-
-    if found is not None:
-      rows, present = drop_missing(found.rows, mask, num_tasks)
-      scaled, scale = scaled_gramian(rows, present, products=found.gramian)
-      metrics |= conflict_metrics(scaled, scale)
+    seen = None
+    if isinstance(found, TaskGradients):
+      found, seen = _look_at(found, labelled, num_tasks)
+      metrics |= conflict_metrics(*seen)
       if weighting.needs_gramian:
-        derivatives["gramian"] = scaled
-    weights, weighting_state = weighting.weigh(losses, state.weighting, mask, **derivatives)
+        derivatives["gramian"] = seen.gramian
+    weights, weighting_state = weighting.weigh(losses, state.weighting, labelled, **derivatives)
     metrics["weights"] = weights
 
     aggregator_state = state.aggregator
-    if found is None:
-      grad_common, grad_own = average(pullback)(weights.astype(local_losses.dtype))
+    if aggregator is None or seen is None:
+      gradients = found.descend(weights)
     else:
-      grad_own = found.specific(weights)
-      if aggregator is None:
-        grad_common = found.combine(rows, weights)
-      elif twice:
-        second = take_all(which=1)
-        in_second = guards.check_mask(_labelled(second.aux.mask, axis_name), num_tasks)
-        grad_common, aggregator_state = aggregator.update(
-          scale_tasks(rows, weights),
-          aggregator_state,
-          losses=losses,
-          mask=present & in_second,
-          second_gradients=scale_tasks(second.rows, weights),
-        )
-        grad_own = jax.tree.map(lambda g, h: (g + h) / 2, grad_own, second.specific(weights))
-      elif aggregator.weigh is not None:
-        task_weights, aggregator_state = aggregator.weigh(
-          scaled * weights[:, None] * weights[None, :],
-          aggregator_state,
-          losses=losses,
-          mask=present,
-          scale=scale,
-        )
-        metrics["aggregation_weights"] = task_weights
-        grad_common = found.combine(rows, task_weights * weights)
-      else:
-        grad_common, aggregator_state = aggregator.update(
-          scale_tasks(rows, weights), aggregator_state, losses=losses, mask=present
-        )
-      metrics |= solver_metrics(aggregator_state)
+      second = differentiate(which=1) if twice else None
+      masks = [labelled] if second is None else [labelled, devices.any(second.aux.mask)]
+      gradients, aggregator_state, more = _aggregate(
+        aggregator, state.aggregator, found, seen, weights, losses, masks, second
+      )
+      metrics |= more | solver_metrics(aggregator_state)
+    grads = parts.merge(*gradients)
 
-    grads = merge(grad_common, grad_own)
     metrics["gradient_norm"] = optax.tree.norm(grads)
     updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
     params = guards.apply_updates(state.params, updates)
     if weighting.revise is not None:
       ahead, _ = losses_fn(params, state.model_state, batch, key)
-      weighting_state = weighting.revise(mean(stack_losses(ahead)), weighting_state, mask)
+      ahead = devices.mean(stack_losses(ahead))
+      weighting_state = weighting.revise(ahead, weighting_state, labelled)
     new_state = TrainState(
       step=state.step + 1,
       params=params,
@@ -247,6 +205,100 @@ def train_step(
   return TrainStep(init, update, pairs)
 
 
+class _Partition(NamedTuple):
+  """Parameters that several tasks see, and the others; `merge` puts such lists together again."""
+
+  shared: list[jax.Array]
+  specific: list[jax.Array]
+  merge: Callable[[list, list], PyTree]
+
+
+def _partition(params: PyTree, shared: Callable[[PyTree], PyTree] | None) -> _Partition:
+  leaves, treedef = jax.tree.flatten(params)
+  mask = [True] * len(leaves) if shared is None else jax.tree.leaves(shared(params))
+  if len(mask) != len(leaves):
+    raise ValueError(f"shared returned {len(mask)} bools for {len(leaves)} parameters.")
+
+  def merge(common: list, own: list) -> PyTree:
+    both = {True: iter(common), False: iter(own)}
+    return jax.tree.unflatten(treedef, [next(both[bool(m)]) for m in mask])
+
+  common = [leaf for leaf, m in zip(leaves, mask, strict=True) if m]
+  own = [leaf for leaf, m in zip(leaves, mask, strict=True) if not m]
+  return _Partition(common, own, merge)
+
+
+def _differentiate(
+  form: str,
+  losses_of: Callable[..., tuple[Any, Aux]],
+  parts: _Partition,
+  chunk_size: int | None,
+  devices: Devices,
+) -> WeightedSum | TaskGradients:
+  """Gradients of the losses in the form that the method needs."""
+  shared, specific = parts.shared, parts.specific
+
+  def stacked_losses(shared: list, specific: list) -> tuple[jax.Array, Aux]:
+    losses, aux = losses_of(shared, specific)
+    return stack_losses(losses), aux
+
+  if form == "weighted":
+    return weighted(stacked_losses, shared, specific, devices.average)
+  if form == "own batches":
+    return own_batches_of(losses_of, shared, specific, chunk_size, devices.average)
+  if form == "stacked":
+    return stacked(stacked_losses, shared, specific, chunk_size, devices.average)
+  return layerwise(stacked_losses, shared, specific, chunk_size)
+
+
+class _Seen(NamedTuple):
+  """The Gramian `scale**2 * gramian`."""
+
+  gramian: jax.Array
+  scale: jax.Array
+
+
+def _look_at(found: TaskGradients, labelled: Any, num_tasks: int) -> tuple[TaskGradients, _Seen]:
+  """The task gradients of tasks with labels, and their Gramian."""
+  present = guards.check_mask(labelled, num_tasks)
+  found = found if labelled is None else found.masked(present)
+  return found, _Seen(*found.scaled_gramian(present))
+
+
+def _aggregate(
+  aggregator: Aggregator,
+  state: Any,
+  found: TaskGradients,
+  seen: _Seen,
+  weights: jax.Array,
+  losses: jax.Array,
+  masks: list[Any],
+  second: TaskGradients | None,
+) -> tuple[tuple[PyTree, PyTree], Any, dict[str, jax.Array]]:
+  """Gradients of shared and task-specific parameters, the new state, and metrics."""
+  present = functools.reduce(
+    jnp.logical_and, [guards.check_mask(mask, len(weights)) for mask in masks]
+  )
+  if second is None and aggregator.weigh is not None:
+    chosen, state = aggregator.weigh(
+      seen.gramian * weights[:, None] * weights[None, :],
+      state,
+      losses=losses,
+      mask=present,
+      scale=seen.scale,
+    )
+    gradients = found.combine(chosen * weights), found.specific(weights)
+    return gradients, state, {"aggregation_weights": chosen}
+  specific, more = found.specific(weights), {}
+  if second is not None:
+    more["second_gradients"] = second.scaled(weights).factors
+    specific = jax.tree.map(lambda g, h: (g + h) / 2, specific, second.specific(weights))
+  gradient, state = aggregator.update(
+    found.scaled(weights).factors, state, losses=losses, mask=present, **more
+  )
+  return (gradient, specific), state, {}
+
+
 def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
   """Folds the run's key into the keys of a method's state, so that vmapped seeds draw apart."""
 
@@ -256,30 +308,3 @@ def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
     return jax.random.fold_in(leaf, jax.random.bits(key))
 
   return jax.tree.map(fold, state)
-
-
-def _labelled(mask: Any, axis_name: str | None) -> Any:
-  """The tasks with labels on any device."""
-  if mask is None or axis_name is None:
-    return mask
-  return jax.lax.pmax(jnp.asarray(mask, jnp.int32), axis_name) > 0
-
-
-def _vary(tree: PyTree, axis_name: str | None) -> PyTree:
-  """Marks replicated values as differing by device, which they do under differentiation.
-
-  Otherwise `jax.shard_map` sums their gradients over the devices by itself, `jax.pmap` does not,
-  and the one average that follows would be right for only one of them.
-  """
-  if axis_name is None:
-    return tree
-  # A zero that differs by device as far as types go. `jax.lax.pcast` would say it plainly, but
-  # refuses values that differ already, as all do under `jax.pmap`.
-  zero = 0 * jax.lax.axis_index(axis_name)
-  return jax.tree.map(lambda leaf: leaf + zero.astype(leaf.dtype), tree)
-
-
-def _mean_over(axis_name: str | None) -> Callable[[PyTree], PyTree]:
-  if axis_name is None:
-    return lambda tree: tree
-  return lambda tree: jax.lax.pmean(tree, axis_name)

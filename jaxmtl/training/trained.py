@@ -6,16 +6,21 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl import data, models
+from jaxmtl._extras import Optional
 from jaxmtl.training.evaluation import predict
 from jaxmtl.training.weights import load_weights
+
+if TYPE_CHECKING:
+  import flax.linen as nn
+else:
+  nn = Optional("flax.linen", "models", __name__)
 
 DESCRIPTION, WEIGHTS = "network.json", "weights.safetensors"
 # All else in a description is an option of the backbone.

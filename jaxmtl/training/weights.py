@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.flax
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  import safetensors
+  import safetensors.flax as tensors
+else:
+  safetensors = Optional("safetensors", "training", __name__)
+  tensors = Optional("safetensors.flax", "training", __name__)
 
 PyTree = Any
 
@@ -48,7 +56,7 @@ def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> N
   path = pathlib.Path(path)
   path.parent.mkdir(parents=True, exist_ok=True)
   draft = path.with_name(path.name + ".tmp")
-  safetensors.flax.save_file(flat, draft, {"notes": json.dumps(notes)})
+  tensors.save_file(flat, draft, {"notes": json.dumps(notes)})
   os.replace(draft, path)
 
 
@@ -66,7 +74,7 @@ def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
     ValueError: if it is no safetensors file, or not complete.
   """
   try:
-    flat = safetensors.flax.load_file(path)
+    flat = tensors.load_file(path)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a complete file of weights: {error}.") from error
   nested: dict[str, Any] = {}

@@ -1,38 +1,31 @@
 """Weightings: task losses to task weights, one file a method."""
 
-from jaxmtl.weighting.base import Weighting, loss_weighting
-from jaxmtl.weighting.dwa import DWAState, dwa
-from jaxmtl.weighting.equal import constant, equal
-from jaxmtl.weighting.famo import FAMOState, famo
-from jaxmtl.weighting.gls import GLSState, gls
-from jaxmtl.weighting.gradnorm import GradNormState, gradnorm
-from jaxmtl.weighting.imtl_l import IMTLLState, imtl_l
-from jaxmtl.weighting.rlw import RLWState, rlw
-from jaxmtl.weighting.stch import stch
-from jaxmtl.weighting.uncertainty import UncertaintyState, uncertainty
+from jaxmtl.tasks import methods_of
+from jaxmtl.weighting.base import Weighting as Weighting
+from jaxmtl.weighting.base import loss_weighting as loss_weighting
+from jaxmtl.weighting.dwa import DWAState as DWAState
+from jaxmtl.weighting.dwa import dwa as dwa
+from jaxmtl.weighting.equal import constant as constant
+from jaxmtl.weighting.equal import equal as equal
+from jaxmtl.weighting.famo import FAMOState as FAMOState
+from jaxmtl.weighting.famo import famo as famo
+from jaxmtl.weighting.gls import GLSState as GLSState
+from jaxmtl.weighting.gls import gls as gls
+from jaxmtl.weighting.gradnorm import GradNormState as GradNormState
+from jaxmtl.weighting.gradnorm import gradnorm as gradnorm
+from jaxmtl.weighting.imtl_l import IMTLLState as IMTLLState
+from jaxmtl.weighting.imtl_l import imtl_l as imtl_l
+from jaxmtl.weighting.rlw import RLWState as RLWState
+from jaxmtl.weighting.rlw import rlw as rlw
+from jaxmtl.weighting.stch import stch as stch
+from jaxmtl.weighting.uncertainty import (
+  UncertaintyState as UncertaintyState,
+)
+from jaxmtl.weighting.uncertainty import (
+  uncertainty as uncertainty,
+)
 
-# By name, for command lines. Not here: `constant`, which needs its weights, and `stch`, its mu.
-METHODS = {f.__name__: f for f in (dwa, equal, famo, gls, gradnorm, imtl_l, rlw, uncertainty)}
+METHODS = methods_of(globals())
+"""By name, for command lines; `constant` and `stch` have options without defaults."""
 
-__all__ = [
-  "METHODS",
-  "DWAState",
-  "FAMOState",
-  "GLSState",
-  "GradNormState",
-  "IMTLLState",
-  "RLWState",
-  "UncertaintyState",
-  "Weighting",
-  "constant",
-  "dwa",
-  "equal",
-  "famo",
-  "gls",
-  "gradnorm",
-  "imtl_l",
-  "loss_weighting",
-  "rlw",
-  "stch",
-  "uncertainty",
-]
+__all__ = [*METHODS]

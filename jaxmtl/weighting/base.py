@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxmtl import guards
-from jaxmtl.gram import scale_tasks, scaled_gramian
+from jaxmtl.gradients.combinations import scale_tasks
+from jaxmtl.gradients.inner_products import scaled_gramian
+from jaxmtl.tasks import check_num_tasks
 
 PyTree = Any
 
@@ -129,7 +131,7 @@ def loss_weighting(
     >>> inverse.weigh(jnp.array([2.0, 4.0]), inverse.init(None))[0].tolist()
     [0.5, 0.25]
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
 
   def clean(losses: jax.Array, mask: Any) -> tuple[jax.Array, jax.Array]:
     losses = guards.check_losses(losses, num_tasks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxmtl import guards
+from jaxmtl.tasks import by_task, check_num_tasks
 from jaxmtl.weighting.base import Weighting, loss_weighting
 
 
@@ -38,10 +38,10 @@ def equal(num_tasks: int) -> Weighting:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
-  return constant(num_tasks, (1.0,) * guards.check_num_tasks(num_tasks))
+  return constant(num_tasks, (1.0,) * check_num_tasks(num_tasks))
 
 
-def constant(num_tasks: int, weights: Sequence[float]) -> Weighting:
+def constant(num_tasks: int, weights: Sequence[float] | Mapping[str, float]) -> Weighting:
   r"""Fixed task weights.
 
   .. math:: w_t = c_t
@@ -50,7 +50,7 @@ def constant(num_tasks: int, weights: Sequence[float]) -> Weighting:
 
   Args:
     num_tasks: T, a static integer.
-    weights: T finite numbers, not negative.
+    weights: T finite numbers, not negative; in the order of the tasks, or by name.
 
   Returns:
     A `Weighting` without state.
@@ -69,8 +69,8 @@ def constant(num_tasks: int, weights: Sequence[float]) -> Weighting:
     "Multi Task Learning of Different Class Label Representations for Stronger Models", section 5.4:
     (.5, .5), (.9, .1) and (.1, .9).
   """
-  guards.check_num_tasks(num_tasks)
-  values = [float(w) for w in weights]
+  check_num_tasks(num_tasks)
+  values = [float(w) for w in by_task("weights", weights, num_tasks)]
   if len(values) != num_tasks or not all(0 <= w < float("inf") for w in values):
     raise ValueError(
       f"weights must hold {num_tasks} finite numbers >= 0, one a task, got {values}."

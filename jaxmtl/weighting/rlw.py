@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxmtl._keys import method_key
 from jaxmtl.weighting.base import Weighting, loss_weighting
 
 
@@ -17,7 +18,7 @@ class RLWState(NamedTuple):
 
 
 def rlw(
-  num_tasks: int, seed: int = 0, distribution: Literal["normal", "dirichlet"] = "normal"
+  num_tasks: int, key: jax.Array | int = 0, distribution: Literal["normal", "dirichlet"] = "normal"
 ) -> Weighting:
   r"""Draws the task weights anew at each step.
 
@@ -29,7 +30,7 @@ def rlw(
 
   Args:
     num_tasks: T, a static integer.
-    seed: of the key in the state.
+    key: an int or a random key, for the draws; one each where seeds are vmapped.
     distribution: `"normal"` or `"dirichlet"`.
 
   Returns:
@@ -41,7 +42,7 @@ def rlw(
   Example:
     >>> import jax.numpy as jnp
     >>> import jaxmtl
-    >>> weighting = jaxmtl.rlw(3, seed=1)
+    >>> weighting = jaxmtl.rlw(3, key=1)
     >>> weights, state = weighting.weigh(jnp.ones(3), weighting.init(None))
     >>> round(float(weights.sum()), 4)
     3.0
@@ -54,7 +55,7 @@ def rlw(
 
   def init_fn(params: Any) -> RLWState:
     del params
-    return RLWState(jax.random.key(seed))
+    return RLWState(method_key("rlw", key))
 
   def weigh(losses: jax.Array, state: RLWState, mask: jax.Array) -> tuple[jax.Array, RLWState]:
     key, use = jax.random.split(state.key)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl import guards
+from jaxmtl.tasks import check_num_tasks
 from jaxmtl.weighting.base import Weighting, loss_weighting
 
 
@@ -51,11 +52,11 @@ def stch(
     Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", 2024,
     section 3.
   """
-  guards.check_num_tasks(num_tasks)
+  check_num_tasks(num_tasks)
   if not guards.is_traced(mu) and not mu > 0:
     raise ValueError(f"mu must be positive, got {mu}; smaller is closer to the largest loss alone.")
-  ideal = jnp.zeros(num_tasks) if reference is None else jnp.asarray(reference)
-  guards.check_shape("reference", ideal, (num_tasks,), "pass one number a task.")
+  zeros = jnp.zeros(num_tasks)
+  ideal = zeros if reference is None else guards.check_vector("reference", reference, num_tasks)
   equal = [1 / num_tasks] * num_tasks
   wanted = guards.check_preference(equal if preference is None else preference, num_tasks)
 

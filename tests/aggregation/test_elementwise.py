@@ -76,7 +76,7 @@ def test_graddrop_is_its_formula(x64):
   rows[:, 9:99] = 0
   leak = np.array([0.0, 1.0, 0.3, 0.0, 0.9])
   for options in ({}, {"leak": leak}):
-    transform = jaxmtl.graddrop(5, seed=3, **options)
+    transform = jaxmtl.graddrop(5, key=3, **options)
     state = transform.init(rows[0])
     got, _ = jit(transform.update)(jnp.asarray(rows), state)
     key = jax.random.split(jax.random.split(state.key)[1], 1)[0]

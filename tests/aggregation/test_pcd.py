@@ -85,7 +85,7 @@ def test_means_skip_what_is_missing_or_not_finite(x64):
 @pytest.mark.parametrize(
   ("options", "message"),
   [
-    ({"primary": 3}, "primary must be a task index below num_tasks=3, got 3"),
+    ({"primary": 3}, "primary must be a task index below num_tasks=3, or a task's name, got 3"),
     ({"tau": (0.1, 0.2)}, r"tau must be one number, or 3, got shape \(2,\)"),
     ({"tau": 1.5}, r"tau must be in \[0, 1\], got 1.5"),
     ({"beta": 1.0}, r"beta must be in \[0, 1\), got 1.0"),

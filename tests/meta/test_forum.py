@@ -137,7 +137,7 @@ def test_zero_missing_and_unknown_derivatives():
 
 
 def test_bad_options():
-  with pytest.raises(ValueError, match="primary must name different tasks"):
+  with pytest.raises(ValueError, match="primary must be a task index"):
     jaxmtl.forum(2, primary=(2,))
   with pytest.raises(ValueError, match="phi must be >= 0, got -1"):
     jaxmtl.forum(2, phi=-1.0)

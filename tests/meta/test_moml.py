@@ -111,7 +111,7 @@ def test_weights_rest_where_no_direction_lowers_all_losses():
 
 
 def test_bad_options():
-  with pytest.raises(ValueError, match="primary must name different tasks"):
+  with pytest.raises(ValueError, match="primary must be a task index"):
     jaxmtl.moml(2, primary=(2,))
   with pytest.raises(ValueError, match="learning_rate must be positive, got 0"):
     jaxmtl.moml(2, learning_rate=0)

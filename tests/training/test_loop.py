@@ -25,7 +25,7 @@ from jaxmtl.training import (
   scan_epoch,
   train_step,
 )
-from jaxmtl.training.metrics import read_rows
+from jaxmtl.training.writer import read_rows
 
 
 def losses_fn(params, model_state, batch, key):

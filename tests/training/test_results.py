@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxmtl.training.results import delta_mtl, relative_change
+from jaxmtl.metrics import delta_mtl, relative_change
 
 
 def test_delta_mtl_of_a_hand_made_table():

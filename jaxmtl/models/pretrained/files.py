@@ -1,13 +1,22 @@
 """A state dict from a file."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.numpy
 
+from jaxmtl._extras import Optional
 from jaxmtl.models.pretrained.torch_file import read_torch
+
+if TYPE_CHECKING:
+  import safetensors
+  import safetensors.numpy as tensors
+else:
+  safetensors = Optional("safetensors", "models", __name__)
+  tensors = Optional("safetensors.numpy", "models", __name__)
 
 # Where training programs keep the state dict beside other things.
 _NESTED = ("state_dict", "model", "model_state_dict", "module")
@@ -43,7 +52,7 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     raise FileNotFoundError(f"no checkpoint at {path}")
   if path.suffix == ".safetensors":
     try:
-      state = safetensors.numpy.load_file(path)
+      state = tensors.load_file(path)
     except safetensors.SafetensorError as error:
       raise ValueError(f"{path} is no safetensors file: {error}") from error
   else:

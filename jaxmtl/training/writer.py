@@ -6,10 +6,16 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorboardX
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  import tensorboardX
+else:
+  tensorboardX = Optional("tensorboardX", "training", __name__)
 
 
 class MetricsWriter:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmtl
-from jaxmtl.gram import row_norms, scaled_gramian
+from jaxmtl.gradients.inner_products import row_norms, scaled_gramian
 
 ROWS = np.random.default_rng(0).normal(size=(3, 10))
 

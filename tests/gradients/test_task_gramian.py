@@ -12,7 +12,8 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxmtl
-from jaxmtl import implicit, models, taps
+from jaxmtl import models
+from jaxmtl.gradients import layerwise, linear_layers, program
 
 TASKS, BATCH = 3, 4
 WEIGHTS = jnp.array([0.5, -1.0, 2.0])
@@ -97,7 +98,7 @@ def problem(name, dtype=jnp.float32):
 def choice(request, monkeypatch):
   """The layers' form: as the cost says, or all of one kind."""
   if request.param != "chosen":
-    monkeypatch.setattr(implicit, "_is_cheaper", lambda *_: request.param == "implicit")
+    monkeypatch.setattr(layerwise, "_is_cheaper", lambda *_: request.param == "implicit")
   return request.param
 
 
@@ -133,8 +134,11 @@ def tapped(losses_fn, params, *args):
   paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(params), strict=True)
   treedef = jax.tree.structure(params)
   flat = lambda *leaves: losses_fn(jax.tree.unflatten(treedef, leaves), *args)  # noqa: E731
-  uses = taps.linear_uses(taps.flatten(jax.make_jaxpr(flat)(*leaves)), len(leaves))
-  return {jax.tree_util.keystr(paths[i]): [use.kind for use in found] for i, found in uses.items()}
+  uses = linear_layers.linear_uses(program.flatten(jax.make_jaxpr(flat)(*leaves)), len(leaves))
+  return {
+    jax.tree_util.keystr(paths[i]): [type(layer).__name__ for layer in found]
+    for i, found in uses.items()
+  }
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -144,7 +148,7 @@ def test_is_the_explicit_gramian(name, choice):
 
 @pytest.mark.parametrize("name", ["cnn", "attention"])
 def test_is_the_explicit_gramian_in_double_precision(name, x64, monkeypatch):
-  monkeypatch.setattr(implicit, "_is_cheaper", lambda *_: True)
+  monkeypatch.setattr(layerwise, "_is_cheaper", lambda *_: True)
   check(*problem(name, jnp.float64), tolerance=1e-12)
 
 
@@ -153,17 +157,17 @@ def test_every_linear_layer_is_found():
   assert len(kernels["mlp"]) == 3
   kinds = {name: sorted(itertools.chain(*found.values())) for name, found in kernels.items()}
   assert kinds["cnn"] == [
-    "conv_general_dilated",
-    "dot_general",
-    "dot_general",  # models.Conv's matrix products on CPU
+    "Convolution",
+    "Dense",
+    "Dense",  # models.Conv's matrix products on CPU
   ]
   assert len(kernels["attention"]) == 6  # the projections of q, k, v and out among them
   assert sorted(map(len, kernels["shared twice"].values())) == [1, 2]
-  assert kinds["embedding"] == ["dot_general", "gather", "gather"]
+  assert kinds["embedding"] == ["Dense", "Embedding", "Embedding"]
 
 
 def test_bfloat16(monkeypatch):
-  monkeypatch.setattr(implicit, "_is_cheaper", lambda *_: True)
+  monkeypatch.setattr(layerwise, "_is_cheaper", lambda *_: True)
   check(*problem("mlp", jnp.bfloat16), tolerance=3e-2)
 
 
@@ -228,7 +232,7 @@ HAND_WRITTEN = {
 
 @pytest.mark.parametrize("losses_fn", HAND_WRITTEN, ids=lambda f: f.__name__)
 def test_hand_written_functions(losses_fn, monkeypatch):
-  monkeypatch.setattr(implicit, "_is_cheaper", lambda *_: True)
+  monkeypatch.setattr(layerwise, "_is_cheaper", lambda *_: True)
   found = {path[2:-2] for path in tapped(losses_fn, PARAMS, X)}
   assert found == HAND_WRITTEN[losses_fn]
   check(losses_fn, PARAMS, X)
