@@ -122,6 +122,30 @@ def by_task(argument: str, values: Any, num_tasks: int) -> Any:
   return [jnp.asarray(values[name]) for name in names]
 
 
+def check_names(argument: str, values: Any, num_tasks: int) -> None:
+  """Raises where values come by other names than those of the tasks, or without."""
+  names = getattr(num_tasks, "names", None)
+  if names is None:
+    return
+  if not isinstance(values, Mapping):
+    raise ValueError(f"{argument} must be a dict by name: the tasks are {', '.join(names)}.")
+  if set(values) != set(names):
+    found = ", ".join(map(str, values))
+    raise ValueError(f"{argument} has the names {found}, but the tasks are {', '.join(names)}.")
+
+
+def by_name(metrics: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
+  """Metrics with one number a task as dicts by name, where names are known."""
+  names = getattr(num_tasks, "names", None)
+
+  def named(value: Any) -> Any:
+    if names is None or jnp.shape(value) != (num_tasks,):
+      return value
+    return {name: value[i] for i, name in enumerate(names)}
+
+  return {key: named(value) for key, value in metrics.items()}
+
+
 def methods_of(names: Mapping[str, Any]) -> dict[str, Any]:
   """The methods among a package's names: functions whose first argument is the number of tasks."""
 

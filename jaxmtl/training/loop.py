@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -249,7 +249,10 @@ def check_finite(
     if wrong:
       raise TrainingDiverged(f"{', '.join(wrong)} stopped being finite after step {first_step}.")
     return
-  losses = np.asarray(metrics["losses"])
+  losses = metrics["losses"]
+  if isinstance(losses, Mapping):  # by name
+    task_names, losses = list(losses), np.stack([np.asarray(x) for x in losses.values()], axis=-1)
+  losses = np.asarray(losses)
   names = list(task_names) if task_names else [str(i) for i in range(losses.shape[-1])]
   axis = losses.ndim - 2
   mend = "lower the learning rate, or clip gradients with optax.clip_by_global_norm"

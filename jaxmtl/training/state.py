@@ -22,12 +22,16 @@ class Aux(NamedTuple):
   Attributes:
     model_state: the network's new state, for example `{"batch_stats": ...}`.
     metrics: scalars or arrays by name, passed through to the step's metrics.
-    mask: bool `[T]`, False for a task without labels in this batch; None where all have some.
+    mask: bool `[T]`, or by name, False for a task without labels in this batch; None where all have
+      some.
+    counts: float `[T]`, labels of each task in this batch, by which micro-batches count where a
+      batch is split (`train_step(accumulate=)`); None counts each micro-batch with labels once.
   """
 
   model_state: Any = ()
   metrics: dict[str, Any] = {}  # noqa: RUF012 (a NamedTuple default, never written to)
   mask: Any = None
+  counts: Any = None
 
 
 @jax.tree_util.register_dataclass

@@ -23,9 +23,10 @@ from jaxmtl.gradients.forms import (
 )
 from jaxmtl.gradients.layerwise import layerwise
 from jaxmtl.gradients.losses import stack_losses
-from jaxmtl.tasks import check_num_tasks
+from jaxmtl.tasks import by_name, check_names, check_num_tasks
 from jaxmtl.training.bilevel import check_pair, look_ahead_derivatives
 from jaxmtl.training.devices import Devices
+from jaxmtl.training.micro_batches import micro_batches
 from jaxmtl.training.state import SECOND_BATCH, STEP_STREAM, Aux, TrainState, TrainStep
 from jaxmtl.weighting import Weighting, equal
 
@@ -43,6 +44,7 @@ def train_step(
   chunk_size: int | None = None,
   axis_name: str | None = None,
   own_batches: bool = False,
+  accumulate: int = 1,
 ) -> TrainStep:
   r"""Builds the train step in the cheapest form that is exact for the method.
 
@@ -68,7 +70,8 @@ def train_step(
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
       scalars (stacked in sorted-key order). Each loss is a mean over the batch.
     optimizer: an optax transform.
-    num_tasks: T, a static integer.
+    num_tasks: T, a static integer; or `jaxmtl.Tasks`, with which losses must be a dict of these
+      names, and metrics of one number a task are dicts by name too.
     weighting: equal weights where None.
     aggregator: the weighted sum where None.
     shared: `params -> pytree of bools`, True for parameters that several tasks see; all where
@@ -80,6 +83,9 @@ def train_step(
       (one data set a task). Task gradients then cost about one plain step instead of T. Losses
       must be a dict, or `losses_fn` must take `tasks=None`, int `[K]`, and return the losses `[K]`
       of these tasks alone, at one more forward pass.
+    accumulate: micro-batches that the batch is split into, so that the activations of one are in
+      memory at a time; a divisor of the batch size. Task gradients and losses are those of the
+      whole batch, at one more forward pass; aggregators hold T times the shared parameters.
 
   Returns:
     A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar; with an
@@ -114,6 +120,11 @@ def train_step(
       f"axis_name={axis_name!r} does not go with a weighting that looks ahead; shard the batch of "
       "a jax.jit step instead, which is exact."
     )
+  if accumulate > 1 and own_batches:
+    raise ValueError(
+      "accumulate does not go with own_batches=True, whose tasks have parts already."
+    )
+  losses_fn = micro_batches(losses_fn, accumulate)
   devices = Devices(axis_name)
   if aggregator is None and not weighting.needs_gramian:
     form = "weighted"
@@ -124,6 +135,9 @@ def train_step(
     form = "stacked"
   else:
     form = "layerwise"
+
+  def labelled_in(aux: Aux) -> Any:
+    return None if aux.mask is None else devices.any(guards.check_mask(aux.mask, num_tasks))
 
   def init(params: PyTree, key: jax.Array, model_state: PyTree = ()) -> TrainState:
     own = _partition(params, shared).shared
@@ -149,7 +163,9 @@ def train_step(
         if tasks:
           check_takes_tasks(losses_fn)
         params = parts.merge(shared, specific)
-        return losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
+        losses, aux = losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
+        check_names("losses", losses, num_tasks)
+        return losses, aux
 
       return _differentiate(form, losses_of, parts, chunk_size, devices)
 
@@ -161,7 +177,7 @@ def train_step(
     found = differentiate()
     aux = found.aux
     losses, model_state, user_metrics = devices.mean((found.losses, aux.model_state, aux.metrics))
-    labelled = devices.any(aux.mask)
+    labelled = labelled_in(aux)
     metrics = {"losses": losses} | derivatives
     seen = None
     if isinstance(found, TaskGradients):
@@ -177,7 +193,7 @@ def train_step(
       gradients = found.descend(weights)
     else:
       second = differentiate(which=1) if twice else None
-      masks = [labelled] if second is None else [labelled, devices.any(second.aux.mask)]
+      masks = [labelled] if second is None else [labelled, labelled_in(second.aux)]
       gradients, aggregator_state, more = _aggregate(
         aggregator, state.aggregator, found, seen, weights, losses, masks, second
       )
@@ -200,7 +216,7 @@ def train_step(
       optimizer=optimizer_state,
       key=state.key,
     )
-    return new_state, metrics | user_metrics
+    return new_state, by_name(metrics, num_tasks) | user_metrics
 
   return TrainStep(init, update, pairs)
 
