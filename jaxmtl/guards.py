@@ -16,6 +16,7 @@ from jaxmtl.tasks import by_task
 
 PyTree = Any
 
+_EXTRA = ("losses", "mask", "second_gradients", "params")
 # Extra arguments of other transforms, some of whose names are near to those of a method.
 _ELSEWHERE = {"grad", "losses_fn", "primary_loss_fn", "value", "value_fn"}
 _STACKED = (
@@ -130,10 +131,10 @@ def check_task_gradients(task_grads: PyTree, params: PyTree | None, num_tasks: i
   jax.tree_util.tree_map_with_path(check, *trees)
 
 
-def check_extra(given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+def check_extra(given: Mapping[str, Any]) -> None:
   """Raises for a misspelt extra argument; others are for other transforms in the chain."""
   for name in set(given) - _ELSEWHERE:
-    if near := difflib.get_close_matches(name, known, 1, cutoff=0.8):
+    if near := difflib.get_close_matches(name, _EXTRA, 1, cutoff=0.8):
       raise TypeError(f"update got {name}=; did you mean {near[0]}=?")
 
 
@@ -173,7 +174,12 @@ def is_traced(value: Any) -> bool:
   """Whether a value is known only at run time, under `jax.jit` or `optax.inject_hyperparams`.
 
   It cannot be checked then.
+
+  Raises:
+    TypeError: if it is text, which no option that may be traced is.
   """
+  if isinstance(value, str):
+    raise TypeError(f"an option that is a number got {value!r}.")
   return isinstance(value, jax.core.Tracer)
 
 

@@ -22,7 +22,6 @@ from jaxmtl.gradients.real_view import has_complex, real_view, restore
 from jaxmtl.tasks import check_num_tasks
 
 PyTree = Any
-_KNOWN = ("losses", "mask", "second_gradients", "params")
 
 
 class GramianWeigh(Protocol):
@@ -268,7 +267,7 @@ def elementwise_aggregator(
     second_gradients: PyTree | None = None,
     **others: Any,
   ) -> tuple[PyTree, Any]:
-    guards.check_extra(others, _KNOWN)
+    guards.check_extra(others)
     guards.check_task_gradients(updates, params, num_tasks)
     losses = None if losses is None else guards.check_losses(losses, num_tasks)
     rows, present = guards.drop_missing(real_view(updates), mask, num_tasks)

@@ -137,7 +137,7 @@ def pcd(
     square = multipliers @ products
     vanishes = square <= _ROUND_OFF * jnp.finfo(roots.dtype).eps * (multipliers @ sizes)
     length = jnp.sqrt(jnp.where(vanishes, 1, square))
-    weights = jnp.where(vanishes, 0, multipliers * factors * (roots[primary] / length))
+    weights = jnp.where(vanishes, 0, multipliers * factors * (roots[place] / length))
     weights = jnp.where(jnp.all(jnp.isfinite(gramian)), weights, jnp.nan)
     return weights, PCDState(norms.astype(state.norms.dtype), steps, solver)
 

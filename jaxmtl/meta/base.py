@@ -101,8 +101,9 @@ def bilevel_weighting(
     mask: Any = None,
     primary_loss_fn: Callable[[PyTree], jax.Array] | None = None,
     losses_fn: Callable[[PyTree], jax.Array] | None = None,
-    **_: Any,
+    **others: Any,
   ) -> tuple[PyTree, Any]:
+    guards.check_extra(others)
     guards.check_task_gradients(updates, params, num_tasks)
     if look_ahead is None:
       raise ValueError(

@@ -177,8 +177,9 @@ def loss_weighting(
     *,
     losses: jax.Array | None = None,
     mask: Any = None,
-    **_: Any,
+    **others: Any,
   ) -> tuple[PyTree, Any]:
+    guards.check_extra(others)
     guards.check_task_gradients(updates, params, num_tasks)
     updates, mask = guards.drop_missing(updates, mask, num_tasks)
     gramian = scaled_gramian(updates, mask)[0] if needs_gramian else None
