@@ -12,15 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmtl import data, models
+from jaxmtl import data
 from jaxmtl._extras import Optional
 from jaxmtl.training.evaluation import predict
 from jaxmtl.training.weights import load_weights
 
 if TYPE_CHECKING:
   import flax.linen as nn
+
+  from jaxmtl import models
 else:
   nn = Optional("flax.linen", "models", __name__)
+  models = Optional("jaxmtl.models", "models", __name__)
 
 DESCRIPTION, WEIGHTS = "network.json", "weights.safetensors"
 # All else in a description is an option of the backbone.
