@@ -130,7 +130,7 @@ def linear_under_scaling(make, tolerance=0.01):
   for _ in range(10):
     rows = rng.normal(size=(TASKS, SIZE))
     rows[1] -= 2 * rows[0]  # a conflict, without which projections change nothing
-    c, d = 10 ** rng.uniform(-0.8, 0.8, size=(2, TASKS, 1))
+    c, d = 10 ** rng.uniform(-0.4, 0.4, size=(2, TASKS, 1))
     scaled = [c * rows, d * rows, (2 * c + d) * rows, rows]
     first, second, both, _ = one_update(make, np.stack(scaled))
     if not np.allclose(
@@ -157,7 +157,7 @@ def test_it_stands_still_only_where_no_task_could_gain(name):
 @every_method
 def test_linear_under_scaling(name):
   # UPGrad's dual problem is regularised in proportion to the longest gradient.
-  tolerance = 0.1 if name == "upgrad" else 0.01
+  tolerance = 0.03 if name == "upgrad" else 0.01
   assert linear_under_scaling(jaxmtl.aggregation.METHODS[name], tolerance) == (name in LINEAR)
 
 
