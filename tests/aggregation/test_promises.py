@@ -128,8 +128,9 @@ def linear_under_scaling(make, tolerance=0.01):
   """A(diag(a c + b d) J) = a A(diag(c) J) + b A(diag(d) J), for positive scales."""
   rng = np.random.default_rng(1)
   for _ in range(10):
-    rows = rng.normal(size=(TASKS, SIZE))
-    rows[1] -= 2 * rows[0]  # a conflict, without which projections change nothing
+    rows = np.linalg.qr(rng.normal(size=(TASKS, SIZE)))[0]
+    rows[1] -= rows[0]  # a conflict, without which projections change nothing
+    rows[2] -= 0.7 * rows[0]
     c, d = 10 ** rng.uniform(-0.4, 0.4, size=(2, TASKS, 1))
     scaled = [c * rows, d * rows, (2 * c + d) * rows, rows]
     first, second, both, _ = one_update(make, np.stack(scaled))
