@@ -7,10 +7,19 @@ system, exactly but for round-off.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import SolverState
+from jaxmtl.aggregation.base import (
+  GramianAggregator,
+  SolverState,
+  gramian_aggregator,
+  init_solver_state,
+  preferred_weights,
+)
 
 # Relative to the trace; without it, the weights of opposite gradients would not be unique.
 REGULARIZATION = 1e-4
@@ -18,6 +27,29 @@ REGULARIZATION = 1e-4
 _PATIENCE = 3
 # What counts as a violation, in units of round-off.
 _SLACK = 20
+
+
+def dual_cone_aggregator(
+  num_tasks: int, preference: Any, updates: Callable[[jax.Array], jax.Array]
+) -> GramianAggregator:
+  """The sum of the projections of some updates onto the dual cone of the task gradients.
+
+  Args:
+    num_tasks: T, a static integer.
+    preference: weights of the tasks, 1/T each where None.
+    updates: `weights [T] -> [K, T]`, each row the task gradients' weights in an update.
+  """
+  wanted = preferred_weights(num_tasks, preference)
+
+  def weigh(
+    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
+  ) -> tuple[jax.Array, SolverState]:
+    del state, losses
+    rows = updates(wanted(mask, gramian.dtype))
+    projections, solver = project_onto_dual_cone(gramian, rows)
+    return projections.sum(axis=0), solver
+
+  return gramian_aggregator(num_tasks, weigh, init_solver_state)
 
 
 def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Array, SolverState]:

@@ -6,14 +6,8 @@ from collections.abc import Sequence
 
 import jax
 
-from jaxmtl.aggregation.base import (
-  GramianAggregator,
-  SolverState,
-  gramian_aggregator,
-  init_solver_state,
-  preferred_weights,
-)
-from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
+from jaxmtl.aggregation.base import GramianAggregator
+from jaxmtl.aggregation.dual_cone import dual_cone_aggregator
 
 
 def dual_proj(
@@ -57,14 +51,4 @@ def dual_proj(
     Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", 2017, section 3;
     under this name in Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
   """
-  wanted = preferred_weights(num_tasks, preference)
-
-  def weigh(
-    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
-  ) -> tuple[jax.Array, SolverState]:
-    del state, losses
-    weights = wanted(mask, gramian.dtype)
-    projection, solver = project_onto_dual_cone(gramian, weights[None])
-    return projection[0], solver
-
-  return gramian_aggregator(num_tasks, weigh, init_solver_state)
+  return dual_cone_aggregator(num_tasks, preference, lambda weights: weights[None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,12 +37,7 @@ def mean_tasks(num_tasks: int) -> GramianAggregator:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
-
-  def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
-    del losses
-    return mean_weights(mask, gramian.dtype), state
-
-  return gramian_aggregator(num_tasks, weigh)
+  return _weighted(num_tasks, mean_weights)
 
 
 def sum_tasks(num_tasks: int) -> GramianAggregator:
@@ -69,9 +65,14 @@ def sum_tasks(num_tasks: int) -> GramianAggregator:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
+  return _weighted(num_tasks, lambda mask, dtype: mask.astype(dtype))
+
+
+def _weighted(num_tasks: int, weights: Callable[[jax.Array, Any], jax.Array]) -> GramianAggregator:
+  """Weights that depend on nothing but which tasks have labels."""
 
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses
-    return mask.astype(gramian.dtype), state
+    return weights(mask, gramian.dtype), state
 
   return gramian_aggregator(num_tasks, weigh)

@@ -7,14 +7,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.aggregation.base import (
-  GramianAggregator,
-  SolverState,
-  gramian_aggregator,
-  init_solver_state,
-  preferred_weights,
-)
-from jaxmtl.aggregation.dual_cone import project_onto_dual_cone
+from jaxmtl.aggregation.base import GramianAggregator
+from jaxmtl.aggregation.dual_cone import dual_cone_aggregator
 
 
 def upgrad(
@@ -56,14 +50,4 @@ def upgrad(
   Reference:
     Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3.
   """
-  wanted = preferred_weights(num_tasks, preference)
-
-  def weigh(
-    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
-  ) -> tuple[jax.Array, SolverState]:
-    del state, losses
-    weights = wanted(mask, gramian.dtype)
-    projections, solver = project_onto_dual_cone(gramian, jnp.diag(weights))
-    return projections.sum(axis=0), solver
-
-  return gramian_aggregator(num_tasks, weigh, init_solver_state)
+  return dual_cone_aggregator(num_tasks, preference, jnp.diag)

@@ -6,8 +6,8 @@ from jaxmtl.labels.divisions import all_divisions
 from jaxmtl.labels.fastcar import FastCAR
 from jaxmtl.labels.mask_softmax import mask_softmax
 from jaxmtl.labels.nearest import nearest_label
-from jaxmtl.labels.one_epoch_test import Trial, mean_magnitude, one_epoch_test
 from jaxmtl.labels.subclasses import balanced_psi, kmeans_subclasses, random_subclasses
+from jaxmtl.labels.trials import Trial, mean_magnitude, one_epoch_test
 from jaxmtl.labels.uniform import uniform_labels
 
 __all__ = [
