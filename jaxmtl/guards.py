@@ -189,6 +189,20 @@ def drop_missing(task_grads: PyTree, mask: Any, num_tasks: int) -> tuple[PyTree,
   return (task_grads if mask is None else zero_rows(task_grads, present)), present
 
 
+def keep_finite(new: PyTree, old: PyTree) -> PyTree:
+  """A state without what one bad step made infinite or NaN: these entries stay as they were.
+
+  The bad step shows in its update; it must not stay in the state for good.
+  """
+
+  def keep(new: jax.Array, old: jax.Array) -> jax.Array:
+    if not jnp.issubdtype(new.dtype, jnp.inexact):
+      return new
+    return jnp.where(jnp.isfinite(new), new, old)
+
+  return jax.tree.map(keep, new, old)
+
+
 def check_shape(name: str, value: jax.Array, shape: tuple[int, ...], mend: str) -> None:
   """Raises ValueError, naming the argument and the mend, where the shape is another one."""
   if jnp.shape(value) != tuple(shape):

@@ -204,8 +204,8 @@ def gramian_aggregator(
     size = {"scale": jnp.asarray(scale, gramian.dtype)} if needs_scale else {}
     # GPUs and TPUs multiply in fewer digits by default, with which no solver would converge.
     with jax.default_matmul_precision("highest"):
-      weights, state = weigh(gramian, state, losses=losses, mask=mask, **size)
-    return jnp.where(mask, weights, 0), state
+      weights, new = weigh(gramian, state, losses=losses, mask=mask, **size)
+    return jnp.where(mask, weights, 0), guards.keep_finite(new, state)
 
   def aggregate(
     task_grads: PyTree,

@@ -162,8 +162,9 @@ def loss_weighting(
       mend = "pass the inner products of all task gradients, as jaxmtl.gramian gives them."
       guards.check_shape("gramian", gramian, (num_tasks, num_tasks), mend)
       extra = (jnp.where(mask[:, None] & mask[None, :], gramian, 0),)
-    weights, state = weigh(jnp.where(mask, losses, 0), state, mask, *extra)
-    return jnp.where(mask, weights, jnp.where(labelled, jnp.nan, 0)), state
+    weights, new = weigh(jnp.where(mask, losses, 0), state, mask, *extra)
+    weights = jnp.where(mask, weights, jnp.where(labelled, jnp.nan, 0))
+    return weights, guards.keep_finite(new, state)
 
   def checked_revise(losses: jax.Array, state: Any, mask: Any = None) -> Any:
     losses, mask = clean(losses, mask)

@@ -70,8 +70,9 @@ def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 1) -> W
 
   def init_fn(params: Any) -> DWAState:
     del params
-    zeros = jnp.zeros(num_tasks, jnp.float32)
-    return DWAState(jnp.array(0, jnp.int32), zeros, zeros, zeros, zeros)
+    # Arrays of their own: a state whose memory is donated must not hold one twice.
+    zeros = (jnp.zeros(num_tasks, jnp.float32) for _ in range(4))
+    return DWAState(jnp.array(0, jnp.int32), *zeros)
 
   def weigh(losses: jax.Array, state: DWAState, mask: jax.Array) -> tuple[jax.Array, DWAState]:
     ratio = jnp.where(state.before_last > 0, state.last / state.before_last, 1.0)

@@ -86,7 +86,8 @@ def famo(
   def init_fn(params: Any) -> FAMOState:
     del params
     zeros = jnp.zeros(num_tasks, jnp.float32)
-    return FAMOState(zeros, zeros, jnp.zeros(num_tasks, bool), init_tasks(adam, zeros))
+    none = jnp.zeros(num_tasks, bool)
+    return FAMOState(zeros, jnp.zeros_like(zeros), none, init_tasks(adam, zeros))
 
   def logarithm(losses: jax.Array) -> jax.Array:
     return jnp.log(jnp.maximum(losses - minimum, 0) + _SMALLEST)

@@ -86,7 +86,8 @@ def gradnorm(
   def init_fn(params: Any) -> GradNormState:
     del params
     zeros = jnp.zeros(num_tasks, jnp.float32)
-    return GradNormState(zeros, zeros, jnp.zeros(num_tasks, jnp.int32), init_tasks(adam, zeros))
+    none = jnp.zeros(num_tasks, jnp.int32)
+    return GradNormState(zeros, jnp.zeros_like(zeros), none, init_tasks(adam, zeros))
 
   def weigh(
     losses: jax.Array, state: GradNormState, mask: jax.Array, gramian: jax.Array
