@@ -24,6 +24,8 @@ _PACKAGES = (
   *("aggregation", "data", "gradients", "labels", "losses", "meta", "metrics", "models", "plots"),
   *("regularization", "training", "transforms", "weighting"),
 )
+# What fits to other libraries, under their names: a star import must not hide these.
+_ADAPTERS = ("export", "flax", "nnx")
 # Modules of before 0.2, which say where their names are now.
 _MOVED = ("conflict", "gram", "implicit", "jacobian")
 
@@ -39,10 +41,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-  if name in (*_PACKAGES, *_MOVED):
+  if name in (*_PACKAGES, *_ADAPTERS, *_MOVED):
     return importlib.import_module(f"jaxmtl.{name}")
   raise AttributeError(f"module 'jaxmtl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-  return sorted([*__all__, "__version__"])
+  return sorted([*__all__, *_ADAPTERS, "__version__"])
