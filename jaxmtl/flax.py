@@ -30,9 +30,9 @@ class TrainState(train_state.TrainState):
     >>> import jax.numpy as jnp, optax
     >>> import jaxmtl
     >>> tx = jaxmtl.chain(jaxmtl.dwa(2), jaxmtl.sum_tasks(2), optax.sgd(0.1))
-    >>> state = jaxmtl.flax.TrainState.create(apply_fn=None, params=jnp.zeros(2), tx=tx)
-    >>> state = state.apply_gradients(grads=jnp.eye(2), losses=jnp.ones(2))
-    >>> int(state.step), state.params.round(3).tolist()
+    >>> state = jaxmtl.flax.TrainState.create(apply_fn=None, params={"w": jnp.zeros(2)}, tx=tx)
+    >>> state = state.apply_gradients(grads={"w": jnp.eye(2)}, losses=jnp.ones(2))
+    >>> int(state.step), state.params["w"].round(3).tolist()
     (1, [-0.10000000149011612, -0.10000000149011612])
   """
 

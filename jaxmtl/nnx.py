@@ -115,9 +115,7 @@ def task_gramian(
   has_aux: Literal[True],
   specific: Any = None,
   chunk_size: int | None = None,
-) -> Callable[
-  Concatenate[Model, P], tuple[tuple[jax.Array, Aux], tuple[jax.Array, Pullback]]
-]: ...
+) -> Callable[Concatenate[Model, P], tuple[tuple[jax.Array, Aux], tuple[jax.Array, Pullback]]]: ...
 def task_gramian(
   losses_fn: Callable[..., Any],
   wrt: Any = nnx.Param,
@@ -186,7 +184,7 @@ def of_params(fn: Callable[..., Any], model: Any, wrt: Any = nnx.Param) -> Calla
     >>> bool((call(nnx.state(model, nnx.Param), jnp.eye(2)) == model(jnp.eye(2))).all())
     True
   """
-  graphdef, _, rest = nnx.split(model, wrt, ...)
+  graphdef, _, rest = _split(model, (wrt,))
 
   def call(params: Any, *args: Any, **kwargs: Any) -> Any:
     return fn(nnx.merge(graphdef, params, rest, copy=True), *args, **kwargs)
@@ -206,23 +204,30 @@ def _on_module(
   filters = (wrt,) if specific is None else (nnx.All(wrt, specific), wrt)
 
   def call(model: Any, *args: Any, **kwargs: Any) -> Any:
-    graphdef, *found = nnx.split(model, *filters, ...)
-    *params, rest = found
+    found = _split(model, filters)
+    graphdef, params, rest = found[0], found[1:-1], found[-1]
+    if not jax.tree.leaves(params):
+      raise ValueError(f"the model holds no variable of wrt={wrt!r} to differentiate for.")
 
     def pure(*params: Any) -> Any:
       # Copied, as variables cannot be written to under a transform that they were not made in.
       inner = nnx.merge(graphdef, *params, rest, copy=True)
       out = losses_fn(inner, *args, **kwargs)
       losses, aux = _pair(out) if has_aux else (out, None)
-      return losses, (aux, nnx.split(inner, *filters, ...)[-1])
+      return losses, (aux, _split(inner, filters)[-1])
 
     where = {} if specific is None else {"argnums": 1, "specific_argnums": 0}
-    found = transform(pure, has_aux=True, **where, **options)(*params)
-    (losses, (aux, new)), gradient = found
+    (losses, (aux, new)), gradient = transform(pure, has_aux=True, **where, **options)(*params)
     nnx.update(model, new)
     return ((losses, aux) if has_aux else losses), gradient
 
   return call
+
+
+def _split(model: Any, filters: tuple[Any, ...]) -> list[Any]:
+  """The graph, the variables of each filter, and all others."""
+  found: Any = nnx.split(model, *filters, ...)
+  return list(found)
 
 
 def _pair(out: Any) -> tuple[Any, Any]:
