@@ -15,4 +15,5 @@ from jaxmtl.tasks import methods_of
 METHODS = methods_of(globals())
 """Bi-level weightings by name, for command lines."""
 
-__all__ = [*METHODS]
+# An assignment would hide the methods' types: checkers take it for a list without names.
+globals().update(__all__=[*METHODS])

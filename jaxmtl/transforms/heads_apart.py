@@ -60,9 +60,9 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
   Reference:
     Sener and Koltun, "Multi-Task Learning as Multi-Objective Optimization", 2018, section 3.2.
   """
-  num_tasks = aggregator.num_tasks
+  num_tasks = getattr(aggregator, "num_tasks", None)
   if num_tasks is None:
-    raise ValueError(f"aggregator must be one of jaxmtl's, which know num_tasks, got {aggregator}.")
+    raise ValueError(f"aggregator must be one of jaxmtl, which knows num_tasks, got {aggregator}.")
 
   def init(params: PyTree) -> Any:
     return aggregator.init(parts_of(params, shared).shared)
