@@ -4,9 +4,11 @@ Methods and task gradients are here; all else is in subpackages, imported when f
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxmtl import aggregation, gradients, meta, transforms, weighting
+from jaxmtl._keys import unwrap_keys as unwrap_keys
+from jaxmtl._keys import wrap_keys as wrap_keys
 from jaxmtl.aggregation import *
 from jaxmtl.gradients import *
 from jaxmtl.guards import apply_updates as apply_updates
@@ -14,6 +16,19 @@ from jaxmtl.meta import *
 from jaxmtl.tasks import Tasks as Tasks
 from jaxmtl.transforms import *
 from jaxmtl.weighting import *
+
+if TYPE_CHECKING:
+  from jaxmtl import data as data
+  from jaxmtl import export as export
+  from jaxmtl import flax as flax
+  from jaxmtl import labels as labels
+  from jaxmtl import losses as losses
+  from jaxmtl import metrics as metrics
+  from jaxmtl import models as models
+  from jaxmtl import nnx as nnx
+  from jaxmtl import plots as plots
+  from jaxmtl import regularization as regularization
+  from jaxmtl import training as training
 
 __version__ = "0.1.0"
 
@@ -24,6 +39,8 @@ _PACKAGES = (
   *("aggregation", "data", "gradients", "labels", "losses", "meta", "metrics", "models", "plots"),
   *("regularization", "training", "transforms", "weighting"),
 )
+# What fits to other libraries, under their names: a star import must not hide these.
+_ADAPTERS = ("export", "flax", "nnx")
 # Modules of before 0.2, which say where their names are now.
 _MOVED = ("conflict", "gram", "implicit", "jacobian")
 
@@ -34,15 +51,17 @@ __all__ = [
   *transforms.__all__,
   "Tasks",
   "apply_updates",
+  "unwrap_keys",
+  "wrap_keys",
   *_PACKAGES,
 ]
 
 
 def __getattr__(name: str) -> Any:
-  if name in (*_PACKAGES, *_MOVED):
+  if name in (*_PACKAGES, *_ADAPTERS, *_MOVED):
     return importlib.import_module(f"jaxmtl.{name}")
   raise AttributeError(f"module 'jaxmtl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-  return sorted([*__all__, "__version__"])
+  return sorted([*__all__, *_ADAPTERS, "__version__"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxmtl.gradients.combinations import zero_rows
 from jaxmtl.tasks import by_task
 
 PyTree = Any
+Params = TypeVar("Params")
 
 _EXTRA = ("losses", "mask", "second_gradients", "params")
 # Extra arguments of other transforms, some of whose names are near to those of a method.
@@ -25,7 +26,7 @@ _STACKED = (
 )
 
 
-def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+def apply_updates(params: Params, updates: PyTree) -> Params:
   """`optax.apply_updates` that refuses to broadcast.
 
   optax adds an update `[T, *shape]` to a parameter `[*shape]` silently, which is what a chain
@@ -101,28 +102,32 @@ def check_preference(preference: Any, num_tasks: int) -> jax.Array:
   return value
 
 
+class NoTaskGradients(ValueError):
+  """An aggregator or weighting got something else than stacked task gradients."""
+
+
 def check_task_gradients(task_grads: PyTree, params: PyTree | None, num_tasks: int) -> None:
   """Raises unless every leaf is floating point, `[num_tasks, *param.shape]`."""
   if not jax.tree.leaves(task_grads):
-    raise ValueError(f"updates holds no array; {_STACKED}.")
+    raise NoTaskGradients(f"updates holds no array; {_STACKED}.")
   if params is not None:
     _check_structure(task_grads, params, num_tasks)
 
   def check(path: Any, leaf: Any, *param: Any) -> None:
     name, shape = f"updates{jax.tree_util.keystr(path)}", jnp.shape(leaf)
     if not shape or shape[0] != num_tasks:
-      raise ValueError(
+      raise NoTaskGradients(
         f"{name} has shape {shape} but num_tasks={num_tasks}; {_STACKED}. An optimiser, an "
         "accumulator or a gradient transform of one gradient comes after the aggregator "
         "(jaxmtl.per_task and jaxmtl.accumulate go before it)."
       )
     if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
-      raise ValueError(
+      raise NoTaskGradients(
         f"{name} has dtype {jnp.result_type(leaf)}, which is no gradient; keep integer and key "
         "leaves out of the parameters."
       )
     if param and shape[1:] != jnp.shape(param[0]):
-      raise ValueError(
+      raise NoTaskGradients(
         f"{name} has shape {shape}, its parameter {jnp.shape(param[0])}: the aggregate "
         f"{shape[1:]} would be broadcast by optax.apply_updates; {_STACKED}."
       )
@@ -145,7 +150,7 @@ def _check_structure(task_grads: PyTree, params: PyTree, num_tasks: int) -> None
     return
   unstacked = isinstance(task_grads, (list, tuple)) and len(task_grads) == num_tasks
   if unstacked and all(wanted == jax.tree.structure(one) for one in task_grads):
-    raise ValueError(
+    raise NoTaskGradients(
       f"updates is a list of {num_tasks} gradients; stack them: "
       "jax.tree.map(lambda *g: jnp.stack(g), *updates)."
     )
@@ -164,7 +169,7 @@ def _check_structure(task_grads: PyTree, params: PyTree, num_tasks: int) -> None
       f"{wanted}"
     )
   )
-  raise ValueError(
+  raise NoTaskGradients(
     f"{what}; both must be the same tree (with Equinox: of eqx.partition(model, "
     "eqx.is_inexact_array))."
   )

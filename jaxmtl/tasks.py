@@ -6,7 +6,7 @@ Losses in a dict are stacked in the order of their sorted names, so a name says 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -155,3 +155,9 @@ def methods_of(names: Mapping[str, Any]) -> dict[str, Any]:
     return next(iter(inspect.signature(value).parameters), None) == "num_tasks"
 
   return {name: value for name, value in sorted(names.items()) if is_method(name, value)}
+
+
+def method_name(function: Callable[..., Any]) -> str:
+  """The name of the method that a function was defined in, empty where there is none."""
+  outer, _, inner = getattr(function, "__qualname__", "").partition(".")
+  return outer if inner else ""

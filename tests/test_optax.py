@@ -176,3 +176,51 @@ def test_a_chain_learns():
   for _ in range(20):
     params, state, losses = step(params, state)
   assert np.all(losses < 1e-3 * first)
+
+
+def test_methods_print_as_what_they_are():
+  for name, method in jaxmtl.METHODS.items():
+    options = {"constant": ([1.0, 1.0],), "stch": (1.0,)}.get(name, ())
+    assert repr(method(2, *options)) == f"{name}(num_tasks=2)"
+  tasks = jaxmtl.Tasks("b", "a")
+  assert repr(jaxmtl.cagrad(tasks)) == "cagrad(num_tasks=Tasks('a', 'b'))"
+
+
+LOOKING_AHEAD = [jaxmtl.auto_lambda, jaxmtl.moml, jaxmtl.forum]
+
+
+def quadratic(params):
+  return jnp.stack([jnp.sum(params["w"] ** 2), jnp.sum((params["w"] - params["b"]) ** 2)])
+
+
+@pytest.mark.parametrize("method", LOOKING_AHEAD)
+@pytest.mark.parametrize(
+  "hide",
+  [
+    lambda tx: optax.partition({"w": tx, "b": jaxmtl.sum_tasks(2)}, {"w": "w", "b": "b"}),
+    lambda tx: optax.masked(tx, {"w": True, "b": False}),
+    lambda tx: optax.selective_transform(tx, freeze_mask={"w": False, "b": True}),
+  ],
+)
+def test_look_ahead_needs_all_parameters(method, hide):
+  sgd, params = optax.sgd(0.1), {"w": jnp.ones(3), "b": jnp.zeros(3)}
+  tx = hide(optax.chain(method(2, look_ahead=sgd), jaxmtl.sum_tasks(2), sgd))
+  grads, state = jax.tree.map(lambda p: jnp.stack([p, p]), params), tx.init(params)
+  with pytest.raises(ValueError, match=r"MaskedNode.*put it before"):
+    tx.update(grads, state, params, losses_fn=quadratic, primary_loss_fn=quadratic)
+
+
+def test_look_ahead_before_a_partition():
+  sgd, params = optax.sgd(0.1), {"w": jnp.ones(3), "b": jnp.zeros(3)}
+  parts = {"w": optax.chain(jaxmtl.mgda(2), sgd), "b": optax.chain(jaxmtl.sum_tasks(2), sgd)}
+  tx = optax.chain(
+    jaxmtl.auto_lambda(2, primary=[0], learning_rate=0.01, look_ahead=sgd),
+    optax.partition(parts, {"w": "w", "b": "b"}),
+  )
+  _, grads = jaxmtl.task_value_and_grad(quadratic)(params)
+  updates, state = jit(lambda g, s, p: tx.update(g, s, p, primary_loss_fn=quadratic))(
+    grads, tx.init(params), params
+  )
+  weights = state[0].weights
+  np.testing.assert_allclose(updates["b"], -0.1 * (weights @ grads["b"]), rtol=1e-5)
+  jaxmtl.apply_updates(params, updates)

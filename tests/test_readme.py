@@ -53,7 +53,7 @@ def test_every_method_has_a_paper_and_every_paper_is_cited():
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "docs/own_data.md"])
+@pytest.mark.parametrize("document", [*DOCUMENTS, "docs/own_data.md", "docs/recipes.md"])
 def test_local_files_and_links_exist(document):
   text = (ROOT / document).read_text(encoding="utf-8")
   links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]

@@ -19,7 +19,7 @@ from jaxmtl import guards
 from jaxmtl.gradients.combinations import combine
 from jaxmtl.gradients.inner_products import scaled_gramian
 from jaxmtl.gradients.real_view import has_complex, real_view, restore
-from jaxmtl.tasks import check_num_tasks
+from jaxmtl.tasks import check_num_tasks, method_name
 
 PyTree = Any
 
@@ -48,18 +48,33 @@ class Aggregator(aggregating.Aggregator):
     weigh: of a `GramianAggregator`; None where the aggregate is no weighted sum of the task
       gradients (elementwise methods).
     two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch.
+    num_tasks: T.
+    name: of the method.
   """
 
   weigh: GramianWeigh | None
   two_batches: bool
+  num_tasks: int | None = None
+  name: str = ""
 
   def __new__(
-    cls, init: Any, update: Any, weigh: GramianWeigh | None = None, two_batches: bool = False
+    cls,
+    init: Any,
+    update: Any,
+    weigh: GramianWeigh | None = None,
+    two_batches: bool = False,
+    *,
+    num_tasks: int | None = None,
+    name: str = "",
   ) -> Self:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
     self.weigh, self.two_batches = weigh, two_batches
+    self.num_tasks, self.name = num_tasks, name
     return self
+
+  def __repr__(self) -> str:
+    return f"{self.name or type(self).__name__}(num_tasks={self.num_tasks!r})"
 
 
 class GramianAggregator(Aggregator):
@@ -223,7 +238,14 @@ def gramian_aggregator(
     return grads, state
 
   plain = elementwise_aggregator(num_tasks, aggregate, init, two_batches=two_batches)
-  return GramianAggregator(plain.init, plain.update, checked_weigh, two_batches)
+  return GramianAggregator(
+    plain.init,
+    plain.update,
+    checked_weigh,
+    two_batches,
+    num_tasks=num_tasks,
+    name=method_name(weigh),
+  )
 
 
 def elementwise_aggregator(
@@ -280,4 +302,6 @@ def elementwise_aggregator(
     gradient, state = compiled(rows, state, losses=losses, mask=present, **more)
     return restore(gradient, updates), state
 
-  return Aggregator(real_init, update, None, two_batches)
+  return Aggregator(
+    real_init, update, None, two_batches, num_tasks=num_tasks, name=method_name(aggregate)
+  )

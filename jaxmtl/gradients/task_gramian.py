@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,66 @@ from jaxmtl.gradients.arguments import Arguments, check_chunk_size
 from jaxmtl.gradients.layerwise import layerwise
 
 PyTree = Any
+Params = TypeVar("Params", bound=Any)
+Gradient = TypeVar("Gradient", covariant=True)
+Aux = TypeVar("Aux")
+P = ParamSpec("P")
 
 
+class Pullback(Protocol[Gradient]):
+  """What `task_gramian` makes gradients of weights with."""
+
+  def __call__(self, weights: Any) -> Gradient:
+    """The gradient of the sum of the losses, weighted by `weights` `[T]`."""
+
+
+@overload
+def task_gramian(
+  losses_fn: Callable[Concatenate[Params, P], Any],
+  argnums: Literal[0] = 0,
+  has_aux: Literal[False] = False,
+  *,
+  specific_argnums: None = None,
+  chunk_size: int | None = None,
+) -> Callable[Concatenate[Params, P], tuple[jax.Array, tuple[jax.Array, Pullback[Params]]]]: ...
+@overload
+def task_gramian(
+  losses_fn: Callable[Concatenate[Params, P], tuple[Any, Aux]],
+  argnums: Literal[0] = 0,
+  *,
+  has_aux: Literal[True],
+  specific_argnums: None = None,
+  chunk_size: int | None = None,
+) -> Callable[
+  Concatenate[Params, P], tuple[tuple[jax.Array, Aux], tuple[jax.Array, Pullback[Params]]]
+]: ...
+@overload
+def task_gramian(
+  losses_fn: Callable[P, Any],
+  argnums: int | tuple[int, ...] = 0,
+  has_aux: Literal[False] = False,
+  *,
+  specific_argnums: int | tuple[int, ...] | None = None,
+  chunk_size: int | None = None,
+) -> Callable[P, tuple[jax.Array, tuple[jax.Array, Callable[..., Any]]]]: ...
+@overload
+def task_gramian(
+  losses_fn: Callable[P, tuple[Any, Aux]],
+  argnums: int | tuple[int, ...] = 0,
+  *,
+  has_aux: Literal[True],
+  specific_argnums: int | tuple[int, ...] | None = None,
+  chunk_size: int | None = None,
+) -> Callable[P, tuple[tuple[jax.Array, Aux], tuple[jax.Array, Callable[..., Any]]]]: ...
+@overload
+def task_gramian(
+  losses_fn: Callable[..., Any],
+  argnums: int | tuple[int, ...] = 0,
+  has_aux: bool = False,
+  *,
+  specific_argnums: int | tuple[int, ...] | None = None,
+  chunk_size: int | None = None,
+) -> Callable[..., Any]: ...
 def task_gramian(
   losses_fn: Callable[..., Any],
   argnums: int | tuple[int, ...] = 0,

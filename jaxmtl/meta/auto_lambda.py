@@ -62,7 +62,9 @@ def auto_lambda(
   pairs=True)` makes them. In a plain `optax.chain`, `update` takes `primary_loss_fn=`, `params ->
   scalar` (the primary tasks' sum) or the losses `[T]`, on the second batch; `look_ahead` is then
   the optimiser that ends the chain, whose state this weighting keeps a copy of. An aggregator may
-  follow; the look-ahead step is that of the plain weighted sum all the same, as in the paper.
+  follow; the look-ahead step is that of the plain weighted sum all the same, as in the paper. It
+  stands before an `optax.partition`, `masked` or `selective_transform`, not in one, where it would
+  see a part of the parameters only.
 
   A task without labels in the batch keeps its weight and gets 0 in that step. Task-specific
   parameters receive their own task's gradient, scaled by its weight.
@@ -86,7 +88,7 @@ def auto_lambda(
 
   Raises:
     ValueError: if `primary` are not tasks, or an option is outside its range; at update, if
-      `primary_loss_fn`, `params` or `look_ahead` is missing.
+      `primary_loss_fn`, `params` or `look_ahead` is missing, or `params` is a masked tree.
 
   Example:
     >>> import jax.numpy as jnp, optax

@@ -15,6 +15,7 @@ from jaxmtl.gradients.combinations import combine, scale_tasks
 from jaxmtl.gradients.inner_products import accumulator_dtype, inner_products
 from jaxmtl.gradients.one_by_one import pull_back_tasks
 from jaxmtl.meta.look_ahead import LookAhead, defined_at_zero, take_step
+from jaxmtl.tasks import method_name
 from jaxmtl.weighting.base import Bilevel, Weighting
 from jaxmtl.weighting.learned import step_tasks
 
@@ -105,6 +106,12 @@ def bilevel_weighting(
   ) -> tuple[PyTree, Any]:
     guards.check_extra(others)
     guards.check_task_gradients(updates, params, num_tasks)
+    if _has_masked(params):
+      raise ValueError(
+        "params holds optax.MaskedNode: within optax.partition, masked or selective_transform this "
+        "weighting sees a part of the parameters, of which primary_loss_fn cannot be taken; put it "
+        "before: optax.chain(jaxmtl.auto_lambda(...), optax.partition(...))."
+      )
     if look_ahead is None:
       raise ValueError(
         "look_ahead is missing: in a plain optax chain this weighting does not see the optimizer "
@@ -141,7 +148,21 @@ def bilevel_weighting(
     weights, new_state = checked_weigh(losses, state, present, hypergradient=derivatives)
     return scale_tasks(updates, weights), new_state._replace(look_ahead=step(weights).state)
 
-  return Weighting(with_look_ahead, update, checked_weigh, bilevel=bilevel)
+  return Weighting(
+    with_look_ahead,
+    update,
+    checked_weigh,
+    bilevel=bilevel,
+    num_tasks=num_tasks,
+    name=method_name(weigh),
+  )
+
+
+def _has_masked(params: PyTree) -> bool:
+  def is_masked(node: Any) -> bool:
+    return isinstance(node, optax.MaskedNode)
+
+  return any(is_masked(node) for node in jax.tree.leaves(params, is_leaf=is_masked))
 
 
 def check_learning_rate(learning_rate: optax.ScalarOrSchedule) -> None:

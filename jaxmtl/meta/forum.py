@@ -62,11 +62,11 @@ def forum(
   weights, and all derivatives are exact ones through the look-ahead step, so that the weights see
   what they do to the primary losses. The paper's moving mean of gamma is left out: Adam averages.
 
-  Batches, aggregators that follow, plain chains and `look_ahead` are as for `jaxmtl.moml`; in a
-  plain chain `update` takes `losses_fn=` too, `params -> losses [T]` of the batch that the
-  gradients are of. A primary task whose derivative is zero takes no part in the maximum. A task
-  without labels takes no part in the softmax and keeps its logit. Task-specific parameters receive
-  their own task's gradient, scaled by its weight.
+  Batches, aggregators that follow, plain chains, partitions and `look_ahead` are as for
+  `jaxmtl.moml`; in a plain chain `update` takes `losses_fn=` too, `params -> losses [T]` of the
+  batch that the gradients are of. A primary task whose derivative is zero takes no part in the
+  maximum. A task without labels takes no part in the softmax and keeps its logit. Task-specific
+  parameters receive their own task's gradient, scaled by its weight.
 
   Args:
     num_tasks: T, a static integer.
@@ -80,7 +80,8 @@ def forum(
 
   Raises:
     ValueError: if `primary` are not tasks, or `phi` or `learning_rate` are out of range; at update,
-      if `primary_loss_fn`, `losses_fn`, `params` or `look_ahead` is missing.
+      if `primary_loss_fn`, `losses_fn`, `params` or `look_ahead` is missing, or `params` is a
+      masked tree.
 
   Example:
     >>> import jax.numpy as jnp

@@ -98,7 +98,14 @@ def defined_at_zero(optimizer: optax.GradientTransformation, params: PyTree) -> 
       small.append(jnp.zeros(shape, jnp.result_type(leaf)))
       gradient.append(small[-1] + jnp.asarray(np.arange(2) if shape else i > 0, small[-1].dtype))
     point, zero_in = (jax.tree.unflatten(treedef, x) for x in (small, gradient))
-    step = take_step(optimizer, zero_in, optimizer.init(point), point)
+    try:
+      step = take_step(optimizer, zero_in, optimizer.init(point), point)
+    except guards.NoTaskGradients as error:
+      raise ValueError(
+        "the optimizer of a look-ahead step takes one gradient, but an aggregator or a weighting "
+        "is in this one; give the optimizer that follows them, with its own state, for example "
+        "state[-1] of jaxmtl.chain(aggregator, optimizer)."
+      ) from error
     derivative = step.pullback(jax.tree.map(jnp.ones_like, point), None)[0]
     finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(derivative)]
   if any(guards.is_traced(leaf) for leaf in finite) or np.all(finite):

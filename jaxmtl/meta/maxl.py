@@ -49,12 +49,93 @@ class LabelNetwork(NamedTuple):
     add_labels: `(label_state, batch) -> batch` with generated labels, for the multi-task network's
       step; no gradient flows through them.
     update: `(label_state, train_state, batch) -> (label_state, metrics)`; metrics are the outer
-      `loss` and the `entropy` of the labels, scalars.
+      `loss` and the `entropy` of the labels, scalars. Of `train_state` it takes `params`,
+      `model_state` and `optimizer`, so that in a loop of one's own a `types.SimpleNamespace` of
+      these will do; `optimizer` is the state of the optimiser given to `maxl` alone, not of a
+      chain with an aggregator.
   """
 
   init: Callable[..., LabelState]
   add_labels: Callable[[LabelState, Any], Any]
   update: Callable[[LabelState, Any, Any], tuple[LabelState, dict[str, jax.Array]]]
+
+
+def label_value_and_grad(
+  losses_fn: Callable[..., Any],
+  generate_fn: Callable[..., Any],
+  optimizer: optax.GradientTransformation,
+  *,
+  primary: Sequence[int | str] = (0,),
+  entropy_weight: float = 0.2,
+) -> Callable[..., tuple[tuple[jax.Array, PyTree], PyTree]]:
+  r"""How good a label network's labels are for the primary tasks, and the gradient: MAXL's own.
+
+  .. math:: \theta_1^+ = \theta_1 + u\Big(\nabla_{\theta_1} \sum_t L_t(\theta_1, y(\theta_2))\Big),
+            \qquad \nabla_{\theta_2} \Big( \sum_{p \in P} L_p(\theta_1^+)
+            + w \, H(y(\theta_2)) \Big)
+
+  This is `jax.value_and_grad` for the label network, for a loop of one's own in any framework;
+  `maxl` is a whole label network made of it. The multi-task network's own step is any step on
+  `losses_fn` with labels that no gradient flows through, aggregators included.
+
+  Args:
+    losses_fn: `(params, labels, *args) -> losses`, float `[T]` or a dict of scalars; a pure
+      function, so that what it does to batch statistics is dropped.
+    generate_fn: `(label_params, *args) -> labels`, a pytree of probabilities `[B, K]`.
+    optimizer: of the multi-task network, without the aggregator or weighting before it.
+    primary: the losses that the labels are to help, by name where `losses_fn` returns a dict, by
+      index where it returns an array; all others are auxiliary.
+    entropy_weight: w, >= 0; the paper uses 0.2. Higher keeps more of the labels in use.
+
+  Returns:
+    A function `(label_params, params, opt_state, *args) -> ((loss, labels), gradient)` with
+    `opt_state` that of `optimizer`; the gradient is like `label_params`.
+
+  Raises:
+    ValueError: if `entropy_weight` is negative; at a call, if `primary` are not losses, or
+      `optimizer` holds an aggregator or a weighting.
+
+  Example:
+    >>> import jax, jax.numpy as jnp, optax
+    >>> from jaxmtl import meta
+    >>> x, sgd = jnp.eye(2), optax.sgd(0.5)
+    >>> def losses_fn(w, labels, x):
+    ...   return {"primary": jnp.mean((x @ w) ** 2), "auxiliary": jnp.mean((x @ w - labels) ** 2)}
+    >>> value_and_grad = meta.label_value_and_grad(
+    ...   losses_fn, lambda v, x: jax.nn.softmax(x @ v), sgd, primary=["primary"])
+    >>> w = jnp.ones((2, 2))
+    >>> (loss, labels), gradient = value_and_grad(jnp.zeros((2, 2)), w, sgd.init(w), x)
+    >>> round(float(loss), 3), labels.tolist(), gradient.shape
+    (0.252, [[0.5, 0.5], [0.5, 0.5]], (2, 2))
+
+  Reference:
+    Liu, Davison and Johns, "Self-Supervised Generalisation with Meta Auxiliary Learning", 2019,
+    section 3.2.
+  """
+  if not entropy_weight >= 0:
+    raise ValueError(f"entropy_weight must be >= 0, got {entropy_weight}; the paper uses 0.2.")
+
+  def value_and_grad(
+    label_params: PyTree, params: PyTree, opt_state: PyTree, *args: Any
+  ) -> tuple[tuple[jax.Array, PyTree], PyTree]:
+    def losses(params: PyTree, label_params: PyTree) -> Any:
+      return losses_fn(params, generate_fn(label_params, *args), *args)
+
+    def outer(params: PyTree, label_params: PyTree) -> jax.Array:
+      judged = _of_primary(losses(params, label_params), primary)
+      return judged + entropy_weight * _entropy(generate_fn(label_params, *args))
+
+    value, gradient = hypergradient(
+      lambda params, label_params: stack_losses(losses(params, label_params)).sum(),
+      outer,
+      params,
+      label_params,
+      optimizer,
+      opt_state,
+    )
+    return (value, generate_fn(label_params, *args)), gradient
+
+  return value_and_grad
 
 
 def maxl(
@@ -79,7 +160,7 @@ def maxl(
 
   The paper alternates: a pass over the data of `train_step` on batches with added labels, then
   another, shuffled anew, of `update`. Both run in `jaxmtl.training.scan_epoch` and under
-  `jax.vmap` over seeds.
+  `jax.vmap` over seeds. In a loop of one's own `label_value_and_grad` is simpler.
 
   Args:
     losses_fn: as `train_step`'s, `(params, model_state, batch, key) -> (losses [T], Aux)`, with the
@@ -153,25 +234,17 @@ def maxl(
     def generate(label_params: PyTree) -> Any:
       return generate_fn(label_params, state.model_state, batch, key)
 
-    def losses(params: PyTree, label_params: PyTree) -> Any:
-      labelled = with_labels(batch, generate(label_params)[0])
-      return losses_fn(params, train_state.model_state, labelled, network_key)[0]
+    def losses(params: PyTree, labels: Any) -> Any:
+      return losses_fn(params, train_state.model_state, with_labels(batch, labels), network_key)[0]
 
-    def entropy(made: Any) -> jax.Array:
-      return sum((label_entropy(leaf) for leaf in jax.tree.leaves(made)), jnp.zeros(()))
-
-    def outer(params: PyTree, label_params: PyTree) -> jax.Array:
-      judged = _of_primary(losses(params, label_params), primary)
-      return judged + entropy_weight * entropy(generate(label_params)[0])
-
-    value, gradient = hypergradient(
-      lambda params, label_params: stack_losses(losses(params, label_params)).sum(),
-      outer,
-      train_state.params,
-      state.params,
+    value_and_grad = label_value_and_grad(
+      losses,
+      lambda label_params: generate(label_params)[0],
       optimizer,
-      train_state.optimizer,
+      primary=primary,
+      entropy_weight=entropy_weight,
     )
+    (value, _), gradient = value_and_grad(state.params, train_state.params, train_state.optimizer)
     made, model_state = generate(state.params)
     updates, optimizer_state = label_optimizer.update(gradient, state.optimizer, state.params)
     new_state = LabelState(
@@ -181,9 +254,13 @@ def maxl(
       optimizer=optimizer_state,
       key=state.key,
     )
-    return new_state, {"loss": value, "entropy": entropy(made)}
+    return new_state, {"loss": value, "entropy": _entropy(made)}
 
   return LabelNetwork(init, add_labels, update)
+
+
+def _entropy(made: Any) -> jax.Array:
+  return sum((label_entropy(leaf) for leaf in jax.tree.leaves(made)), jnp.zeros(()))
 
 
 def _of_primary(losses: Any, primary: Sequence[int | str]) -> jax.Array:

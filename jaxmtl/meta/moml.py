@@ -43,11 +43,11 @@ def moml(
   gradient on the second batch and two forward passes for each primary task. Where Auto-lambda
   lowers the sum of the primary losses, MOML treats them as several objectives.
 
-  Batches, aggregators that follow, plain chains and `look_ahead` are as for `jaxmtl.auto_lambda`;
-  `primary_loss_fn` returns the losses `[T]` of all tasks, scalars where one task is primary. A
-  primary task whose derivative is zero, as without labels in the second batch, takes no part in
-  MGDA. A task without labels in the batch takes no part in the softmax and keeps its logit.
-  Task-specific parameters receive their own task's gradient, scaled by its weight.
+  Batches, aggregators that follow, plain chains, partitions and `look_ahead` are as for
+  `jaxmtl.auto_lambda`; `primary_loss_fn` returns the losses `[T]` of all tasks, scalars where
+  one task is primary. A primary task whose derivative is zero, as without labels in the second
+  batch, takes no part in MGDA. A task without labels in the batch takes no part in the softmax and
+  keeps its logit. Task-specific parameters receive their own task's gradient, scaled by its weight.
 
   Args:
     num_tasks: T, a static integer.
@@ -60,7 +60,7 @@ def moml(
 
   Raises:
     ValueError: if `primary` are not tasks or `learning_rate` is not positive; at update, if
-      `primary_loss_fn`, `params` or `look_ahead` is missing.
+      `primary_loss_fn`, `params` or `look_ahead` is missing, or `params` is a masked tree.
 
   Example:
     >>> import jax.numpy as jnp

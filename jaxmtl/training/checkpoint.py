@@ -6,10 +6,8 @@ import logging
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxmtl._extras import Optional
+from jaxmtl._keys import unwrap_keys, wrap_keys
 
 if TYPE_CHECKING:
   import orbax.checkpoint as ocp
@@ -64,7 +62,7 @@ class Checkpointer:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(_without_keys(state)), config=ocp.args.JsonSave(self._config)
+        state=ocp.args.StandardSave(unwrap_keys(state)), config=ocp.args.JsonSave(self._config)
       ),
     )
 
@@ -94,9 +92,9 @@ class Checkpointer:
       try:
         restored = self._manager.restore(
           step,
-          args=ocp.args.Composite(state=ocp.args.StandardRestore(_without_keys(template))),
+          args=ocp.args.Composite(state=ocp.args.StandardRestore(unwrap_keys(template))),
         )
-        return step, _with_keys(restored["state"], template)
+        return step, wrap_keys(restored["state"], template)
       except Exception as error:
         self._warn(step, error)
     if steps:
@@ -148,19 +146,3 @@ class Checkpointer:
         f"checkpoint {step} in {self._folder} is of another configuration ({changes}); go on with "
         "the saved one, or choose another --workdir."
       )
-
-
-def _is_key(leaf: Any) -> bool:
-  return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _without_keys(state: PyTree) -> PyTree:
-  """Random keys as their integers: files hold plain arrays only."""
-  return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
-
-
-def _with_keys(state: PyTree, template: PyTree) -> PyTree:
-  def wrap(leaf: Any, like: Any) -> Any:
-    return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if _is_key(like) else leaf
-
-  return jax.tree.map(wrap, state, template)

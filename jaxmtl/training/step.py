@@ -23,6 +23,7 @@ from jaxmtl.gradients.forms import (
 )
 from jaxmtl.gradients.layerwise import layerwise
 from jaxmtl.gradients.losses import stack_losses
+from jaxmtl.gradients.parts import Parts, parts_of
 from jaxmtl.tasks import by_name, check_names, check_num_tasks
 from jaxmtl.training.bilevel import check_pair, look_ahead_derivatives
 from jaxmtl.training.devices import Devices
@@ -140,7 +141,7 @@ def train_step(
     return None if aux.mask is None else devices.any(guards.check_mask(aux.mask, num_tasks))
 
   def init(params: PyTree, key: jax.Array, model_state: PyTree = ()) -> TrainState:
-    own = _partition(params, shared).shared
+    own = parts_of(params, shared).shared
     return TrainState(
       step=jnp.array(0, jnp.int32),
       params=params,
@@ -156,7 +157,7 @@ def train_step(
     key = devices.own_key(key)
     batches: Any = check_pair(batch) if pairs else (batch,)
     keys = (key, jax.random.fold_in(key, SECOND_BATCH))
-    parts = _partition(devices.vary(state.params), shared)
+    parts = parts_of(devices.vary(state.params), shared)
 
     def differentiate(which: int = 0) -> Any:
       def losses_of(shared: list, specific: list, **tasks: Any) -> tuple[Any, Aux]:
@@ -221,33 +222,10 @@ def train_step(
   return TrainStep(init, update, pairs)
 
 
-class _Partition(NamedTuple):
-  """Parameters that several tasks see, and the others; `merge` puts such lists together again."""
-
-  shared: list[jax.Array]
-  specific: list[jax.Array]
-  merge: Callable[[list, list], PyTree]
-
-
-def _partition(params: PyTree, shared: Callable[[PyTree], PyTree] | None) -> _Partition:
-  leaves, treedef = jax.tree.flatten(params)
-  mask = [True] * len(leaves) if shared is None else jax.tree.leaves(shared(params))
-  if len(mask) != len(leaves):
-    raise ValueError(f"shared returned {len(mask)} bools for {len(leaves)} parameters.")
-
-  def merge(common: list, own: list) -> PyTree:
-    both = {True: iter(common), False: iter(own)}
-    return jax.tree.unflatten(treedef, [next(both[bool(m)]) for m in mask])
-
-  common = [leaf for leaf, m in zip(leaves, mask, strict=True) if m]
-  own = [leaf for leaf, m in zip(leaves, mask, strict=True) if not m]
-  return _Partition(common, own, merge)
-
-
 def _differentiate(
   form: str,
   losses_of: Callable[..., tuple[Any, Aux]],
-  parts: _Partition,
+  parts: Parts,
   chunk_size: int | None,
   devices: Devices,
 ) -> WeightedSum | TaskGradients:

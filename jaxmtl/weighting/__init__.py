@@ -28,4 +28,5 @@ from jaxmtl.weighting.uncertainty import (
 METHODS = methods_of(globals())
 """By name, for command lines; `constant` and `stch` have options without defaults."""
 
-__all__ = [*METHODS]
+# An assignment would hide the methods' types: checkers take it for a list without names.
+globals().update(__all__=[*METHODS])

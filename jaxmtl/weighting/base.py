@@ -17,7 +17,7 @@ import optax
 from jaxmtl import guards
 from jaxmtl.gradients.combinations import scale_tasks
 from jaxmtl.gradients.inner_products import scaled_gramian
-from jaxmtl.tasks import check_num_tasks
+from jaxmtl.tasks import check_num_tasks, method_name
 
 PyTree = Any
 
@@ -73,12 +73,16 @@ class Weighting(optax.GradientTransformationExtraArgs):
       after the parameters' step, where the method learns from their change; None otherwise.
     bilevel: for methods whose `weigh` also takes `hypergradient=` `[S, T]`, the derivatives of S
       outer losses (and a gap) with respect to the weights; None otherwise.
+    num_tasks: T.
+    name: of the method.
   """
 
   weigh: LossWeigh
   needs_gramian: bool
   revise: Callable[..., Any] | None
   bilevel: Bilevel | None
+  num_tasks: int | None = None
+  name: str = ""
 
   def __new__(
     cls,
@@ -88,12 +92,19 @@ class Weighting(optax.GradientTransformationExtraArgs):
     needs_gramian: bool = False,
     revise: Callable[..., Any] | None = None,
     bilevel: Bilevel | None = None,
+    *,
+    num_tasks: int | None = None,
+    name: str = "",
   ) -> Weighting:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
     self.weigh, self.needs_gramian, self.revise = weigh, needs_gramian, revise
     self.bilevel = bilevel
+    self.num_tasks, self.name = num_tasks, name
     return self
+
+  def __repr__(self) -> str:
+    return f"{self.name or type(self).__name__}(num_tasks={self.num_tasks!r})"
 
 
 def loss_weighting(
@@ -187,4 +198,12 @@ def loss_weighting(
     weights, state = checked_weigh(losses, state, mask, gramian=gramian)  # type: ignore[arg-type]
     return scale_tasks(updates, weights), state
 
-  return Weighting(init, update, checked_weigh, needs_gramian, checked_revise if revise else None)
+  return Weighting(
+    init,
+    update,
+    checked_weigh,
+    needs_gramian,
+    checked_revise if revise else None,
+    num_tasks=num_tasks,
+    name=method_name(weigh),
+  )

@@ -38,7 +38,9 @@ def equal(num_tasks: int) -> Weighting:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
-  return constant(num_tasks, (1.0,) * check_num_tasks(num_tasks))
+  weighting = constant(num_tasks, (1.0,) * check_num_tasks(num_tasks))
+  weighting.name = "equal"
+  return weighting
 
 
 def constant(num_tasks: int, weights: Sequence[float] | Mapping[str, float]) -> Weighting:
