@@ -28,11 +28,11 @@ from jaxmtl.training.trained import DESCRIPTION, WEIGHTS
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """What is asked, and about what."""
+  """What trained networks say about images: classes with their probabilities, and numbers."""
 
-  workdir: tyro.conf.Positional[str]
+  workdir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WORKDIR")]
   """Folder of an experiment, or of one of its trainings."""
-  images: tyro.conf.Positional[tuple[str, ...]]
+  images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES...")]
   """Image files, or folders, of which all images at any depth are taken."""
   run: Annotated[str | None, tyro.conf.arg(name="run")] = None
   """Which training, where the folder has several."""
@@ -52,6 +52,8 @@ def run(config: Config) -> list[dict[str, str]]:
     FileNotFoundError: if a folder, a training or an image is not there.
     ValueError: if it is not clear which training is meant, or an image cannot be read.
   """
+  if config.batch_size < 1:
+    raise ValueError(f"batch_size must be at least 1, got {config.batch_size}.")
   home = find_run(pathlib.Path(config.workdir).expanduser(), config.run)
   network = training.load_trained(home)
   files = open_images(network, config.images)

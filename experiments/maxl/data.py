@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from experiments.maxl.config import Config
 from experiments.problems.images import ImageTasks, Task
+from experiments.problems.own_data import is_own
 from jaxmtl import data
 
 # Names of classes that people defined above a data set's own, by data set and number of classes.
@@ -49,6 +50,11 @@ def load(config: Config) -> ImageTasks:
     FileNotFoundError: if the data are not there; the message says how to get them.
   """
   given = config.data
+  if given.base != "ucf101" and is_own(given.dataset):
+    raise ValueError(
+      f"dataset: {given.dataset!r} is a folder or table of one's own, which MAXL does not take; "
+      "benchmark, auto_lambda, dgr and binary_labels do."
+    )
   options: dict[str, Any] = {"validation": given.validation, "seed": config.run.seed}
   if given.base == "ucf101":
     splits = data.load_ucf101(given.data_dir, image_size=given.image_size or 32, **options)
