@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -59,6 +60,9 @@ def command_line(
       raise SystemExit(f"error: {error}") from error
     except (training.Stopped, KeyboardInterrupt) as error:
       say(f"{str(error) or 'Interrupted.'} The same command goes on from there.")
+      if isinstance(error, KeyboardInterrupt) and args is None:
+        # Python's orderly end crashes while XLA compiles.
+        os._exit(130)
       terminated = training.stop_requested() == signal.SIGTERM
       raise SystemExit(0 if terminated else 130) from None
   say(f"{time.perf_counter() - started:.0f} s in all.")

@@ -143,6 +143,9 @@ class Runner:
 
   def _train(self, job: Job, home: pathlib.Path, epochs: int) -> None:
     """Trains up to an epoch, and writes the outcome."""
+    if training.stop_requested():
+      # Asked while figures were drawn: not after another compilation.
+      raise training.Stopped(f"Stopped before {job.name} was trained.")
     identity = store.identity_of(job)
     if is_main():
       home.mkdir(parents=True, exist_ok=True)

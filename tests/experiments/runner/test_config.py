@@ -101,7 +101,7 @@ def test_a_stop_ends_with_one_line(number, code, capsys):
   )
 
 
-def test_a_second_interrupt_does_not_wait(capsys):
+def test_a_second_interrupt_does_not_wait(capfd):
   def run(config):
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
@@ -109,7 +109,9 @@ def test_a_second_interrupt_does_not_wait(capsys):
   with pytest.raises(SystemExit) as stop:
     command_line(run, PRESETS, "prog", [])
   assert stop.value.code == 130
-  assert "Interrupted. The same command goes on from there." in capsys.readouterr().out
+  said = capfd.readouterr()
+  assert said.err == "Stopping after what is under way; Ctrl-C again ends at once.\n"
+  assert "Interrupted. The same command goes on from there." in said.out
 
 
 def test_a_sentence_says_what_the_numbers_say():
