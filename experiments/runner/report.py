@@ -206,6 +206,8 @@ the spread of seeds.'
   difference = mine - theirs
   if len(difference) < 2:
     return f"{figures}; difference {cell(difference, digits)}, one seed: no spread is known."
+  if not np.isfinite(difference).all():
+    return f"{figures}; a figure is missing, so that no difference is known."
   mean, spread = difference.mean(), difference.std(ddof=1)
   verdict = "beyond the spread of seeds" if abs(mean) > spread else "within the spread of seeds"
   return (

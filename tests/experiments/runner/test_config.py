@@ -115,6 +115,10 @@ def test_a_second_interrupt_does_not_wait(capfd):
 
 
 def test_a_sentence_says_what_the_numbers_say():
+  missing = compared("accuracy", "a", [90, None], "b", [91, 92])
+  assert missing == (
+    "accuracy: a -, b 91.5 ± 0.7; a figure is missing, so that no difference is known."
+  )
   within = compared("accuracy", "a", [90, 94], "b", [91, 92], " %")
   assert within == (
     "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, within the "
