@@ -121,8 +121,10 @@ def test_a_sentence_says_what_the_numbers_say():
   )
   within = compared("accuracy", "a", [90, 94], "b", [91, 92], " %")
   assert within == (
-    "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, within the "
-    "spread of seeds."
+    "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, no more "
+    "than seeds may differ by chance (95 %)."
   )
-  assert "beyond the spread" in compared("accuracy", "a", [95, 96], "b", [91, 92])
+  few, many = [91.6, 92.4], [91.6, 92.4, 91.9, 92.1, 92.0]
+  assert "2 seeds, no more than" in compared("accuracy", "a", few, "b", [91, 91])
+  assert "5 seeds, more than" in compared("accuracy", "a", many, "b", [91] * 5)
   assert "one seed: no spread is known" in compared("accuracy", "a", [95], "b", [91])
