@@ -143,9 +143,7 @@ class Runner:
 
   def _train(self, job: Job, home: pathlib.Path, epochs: int) -> None:
     """Trains up to an epoch, and writes the outcome."""
-    if training.stop_requested():
-      # Asked while figures were drawn: not after another compilation.
-      raise training.Stopped(f"Stopped before {job.name} was trained.")
+    _stop_where_asked(job)  # while figures were drawn: not after another compilation
     identity = store.identity_of(job)
     if is_main():
       home.mkdir(parents=True, exist_ok=True)
@@ -170,6 +168,7 @@ class Runner:
         if first < steps:
           advance = Calls(job, self.layout, self._every, first, self._plan)
           advance.compile(state, self._programs)
+          _stop_where_asked(job)
           try:
             state, _ = training.fit(
               state,
@@ -266,3 +265,8 @@ class Runner:
       )
     evaluate = self._made[place]
     return lambda state: {part: evaluate(job.variables(state), examples)}
+
+
+def _stop_where_asked(job: Job) -> None:
+  if training.stop_requested():
+    raise training.Stopped(f"Stopped before {job.name} was trained.")
