@@ -25,6 +25,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# Files lie in memory where there is room: each checkpoint waits for a disk, and none of these is to
+# outlive the machine.
+_MEMORY = "/dev/shm"
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.access(_MEMORY, os.W_OK):
+  if shutil.disk_usage(_MEMORY).free > 2**31:
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = _MEMORY
+
 import jax
 import numpy as np
 import pytest
