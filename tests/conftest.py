@@ -28,9 +28,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 # Files lie in memory where there is room: each checkpoint waits for a disk, and none of these is to
 # outlive the machine.
 _MEMORY = "/dev/shm"
-if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.access(_MEMORY, os.W_OK):
-  if shutil.disk_usage(_MEMORY).free > 2**31:
-    os.environ["PYTEST_DEBUG_TEMPROOT"] = _MEMORY
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+  os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
 
 import jax
 import numpy as np

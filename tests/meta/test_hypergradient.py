@@ -125,9 +125,11 @@ def assert_close(got, want, tolerance):
 
 @pytest.mark.parametrize(
   ("name", "optimizer", "num_steps"),
-  # Every optimiser, once over three steps, one step, and every kind of layer.
-  [("mlp", "sgd", 2), ("mlp", "momentum", 3), ("mlp", "adam", 2), ("mlp", "adamw", 2)]
-  + [("mlp", "momentum", 1), ("cnn", "adam", 2), ("attention", "momentum", 1)],
+  # Every optimiser, one to three steps, and every kind of layer.
+  [
+    *(("mlp", "sgd", 2), ("mlp", "momentum", 3), ("mlp", "adam", 2), ("mlp", "adamw", 2)),
+    *(("mlp", "momentum", 1), ("cnn", "adam", 2), ("attention", "momentum", 1)),
+  ],
 )
 def test_equals_reverse_over_reverse(name, optimizer, num_steps, x64):
   args, options = setting(name, optimizer, num_steps)
