@@ -74,8 +74,8 @@ class Runner:
 
     Args:
       jobs: of different names.
-      after_each: gets the outcomes so far after each job that is not the last: tables and figures
-        of what there is.
+      after_each: gets the outcomes so far before each training but the first job's: tables and
+        figures of what there is. Jobs on disk take no time, so nothing is written between them.
       required: whether one that diverges ends all.
 
     Returns:
@@ -89,7 +89,7 @@ class Runner:
     self._plan.announce(left, len(jobs))
     for number, job in enumerate(jobs):
       found[job.name] = self.run(job, required=required)
-      if after_each and number < len(jobs) - 1:
+      if after_each and number < len(jobs) - 1 and not done[number + 1]:
         after_each(found)
     return found
 

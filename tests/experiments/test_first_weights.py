@@ -70,7 +70,7 @@ def same(a, b):
 
 def fresh(job):
   keys = jax.vmap(jax.random.key)(np.array(job.seeds))
-  return jax.vmap(job.problem.init, (0, None))(keys, None)
+  return jax.jit(jax.vmap(lambda key: job.problem.init(key, None)))(keys)
 
 
 def of_run(variables, name, run):
