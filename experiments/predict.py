@@ -28,11 +28,11 @@ from jaxmtl.training.trained import DESCRIPTION, WEIGHTS
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """What is asked, and about what."""
+  """What trained networks say about images: classes with their probabilities, and numbers."""
 
-  workdir: tyro.conf.Positional[str]
+  workdir: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WORKDIR")]
   """Folder of an experiment, or of one of its trainings."""
-  images: tyro.conf.Positional[tuple[str, ...]]
+  images: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES...")]
   """Image files, or folders, of which all images at any depth are taken."""
   run: Annotated[str | None, tyro.conf.arg(name="run")] = None
   """Which training, where the folder has several."""
@@ -49,17 +49,20 @@ def run(config: Config) -> list[dict[str, str]]:
     Its rows, text by column: `image`; by task the class or number, and `<task> probability`.
 
   Raises:
-    FileNotFoundError: if a folder, a training or an image is not there.
+    OSError: if a folder, a training or an image is not there, or the table cannot be written.
     ValueError: if it is not clear which training is meant, or an image cannot be read.
   """
+  if config.batch_size < 1:
+    raise ValueError(f"batch_size must be at least 1, got {config.batch_size}.")
+  table_file = None if config.csv is None else _writable(pathlib.Path(config.csv).expanduser())
   home = find_run(pathlib.Path(config.workdir).expanduser(), config.run)
   network = training.load_trained(home)
   files = open_images(network, config.images)
   rows = table(
     network, [str(p) for p in files.paths], network.predict(files, batch_size=config.batch_size)
   )
-  if config.csv is not None:
-    with pathlib.Path(config.csv).expanduser().open("w", newline="") as file:
+  if table_file is not None:
+    with table_file.open("w", newline="", encoding="utf-8") as file:
       writer = csv.DictWriter(file, list(rows[0]))
       writer.writeheader()
       writer.writerows(rows)
@@ -69,6 +72,17 @@ def run(config: Config) -> list[dict[str, str]]:
       f"{home}, {_seeds(network.runs)}", list(rows[0]), [list(row.values()) for row in rows]
     )
   return rows
+
+
+def _writable(path: pathlib.Path) -> pathlib.Path:
+  """The file of `--csv`, at once: not after all images, and not in place of a table of labels."""
+  if not path.parent.is_dir():
+    raise FileNotFoundError(f"csv: there is no folder {str(path.parent)!r}.")
+  if path.is_dir():
+    raise IsADirectoryError(f"csv: {str(path)!r} is a folder; name a file.")
+  if path.is_file() and not path.read_bytes()[:6] == b"image,":
+    raise FileExistsError(f"csv: {str(path)!r} is there and has no predictions; name another file.")
+  return path
 
 
 def _seeds(runs: int) -> str:
@@ -120,15 +134,14 @@ def open_images(network: training.Trained, names: tuple[str, ...]) -> data.Image
   if not paths:
     raise ValueError("images: name one file or folder at least.")
   height, width, channels = network.shape
-  labels = [str(path) for path in paths]
   if height == width:
-    data.common_form(paths, labels, height)  # raises where one cannot be read
+    data.common_form(paths, [""] * len(paths), height)  # raises where one cannot be read
     return data.ImageFiles(paths, {}, data.Form(channels, height))
   files = data.ImageFiles(paths, {}, data.Form(channels, None))
-  for i, label in enumerate(labels):
+  for i, path in enumerate(paths):
     if files[i]["image"].shape != network.shape:
       raise ValueError(
-        f"{label} is {files[i]['image'].shape[:2]}, the training's images are {(height, width)} "
+        f"{path} is {files[i]['image'].shape[:2]}, the training's images are {(height, width)} "
         "(height, width): bring it to that size."
       )
   return files

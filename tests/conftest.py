@@ -1,5 +1,6 @@
 """Eight simulated devices and quick compilation, before JAX starts; fixtures."""
 
+import gc
 import importlib.metadata
 import io
 import json
@@ -10,10 +11,12 @@ import tempfile
 # The tests' time is compilation. XLA's costly passes change speed, not results, and the experiment
 # that CI runs has them. As an environment variable it reaches the processes that tests start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# A small program is compiled sooner as a whole than in the many parts that threads would share.
+flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
 if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag
   # XLA's older emitters compile in half the time.
-  flags = os.environ.get("XLA_FLAGS", "")
-  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+  flags.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 # What several tests compile, and the processes that they start, is compiled once in a session.
 _CACHE = None
@@ -22,6 +25,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# Files lie in memory where there is room: each checkpoint waits for a disk, and none of these is to
+# outlive the machine.
+_MEMORY = "/dev/shm"
+if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 2**31:
+  os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _MEMORY)
+
 import jax
 import numpy as np
 import pytest
@@ -29,6 +38,12 @@ from PIL import Image
 
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_collection_finish():
+  """What imports made stays: a garbage collection need not look at it each time."""
+  gc.collect()
+  gc.freeze()
 
 
 def pytest_sessionfinish():

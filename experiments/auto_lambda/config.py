@@ -23,8 +23,8 @@ class WeightOptions:
   """How weights are learned."""
 
   weight_learning_rate: float | None = None
-  """Adam's, of the weights; None: 4 over the number of steps, as on the paper's NYUv2, or .01 where
-  steps are few. A weight can fall below zero in weight_init over this rate steps."""
+  """Adam's, of the weights; None: 4 over the number of steps, as on the paper's NYUv2, at most .01.
+  A weight can fall below zero in weight_init over this rate steps."""
   weight_init: float = 0.1
   """Of the weights, at the start; small ones make small first steps of the network, too."""
   num_sampled: int | None = None

@@ -116,7 +116,7 @@ def _difference(config: Config, apart: Gaps, path: pathlib.Path) -> Figure:
     path,
     {task: apart.by_task[task] for task in shown},
     xlabel="epoch",
-    ylabel="difference of weights",
+    ylabel="absolute difference of weights",
     title=f"exact against {config.compare.replace('_', ' ')} gradients" + _some(config),
     baseline=0.0,
     epochs=apart.epochs,

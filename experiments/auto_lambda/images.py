@@ -41,7 +41,7 @@ class DataOptions:
   @property
   def own(self) -> bool:
     """Whether the images are a folder or a table of one's own."""
-    return is_own(self.dataset)
+    return self.dataset not in (DOMAINS, ATTRIBUTES) and is_own(self.dataset)
 
   @property
   def digits(self) -> multi_digits.DigitsOptions:

@@ -120,7 +120,7 @@ def _sweep(sweep: list[dict[str, Any]], equal: Outcome | None, path: pathlib.Pat
     path,
     values,
     [f"weight {w:g}" for w in weights],
-    [f"d = {d}" for d in counts],
+    [f"dummies: {d}" for d in counts],
     title="equal+dgr against equal, first seed: mean validation accuracy (points)",
   )
 

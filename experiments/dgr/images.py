@@ -48,7 +48,7 @@ class DataOptions:
   @property
   def own(self) -> bool:
     """Whether they are a folder or a table of one's own."""
-    return is_own(self.dataset)
+    return not self.faces and is_own(self.dataset)
 
   @property
   def _digits(self) -> multi_digits.DigitsOptions:

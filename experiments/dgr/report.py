@@ -141,7 +141,7 @@ def _sweep(sweep: list[dict[str, Any]]) -> Table:
   weights = sorted({row["weight"] for row in sweep})
   made = [[f"{w:g}", *(cells[w, d] for d in counts)] for w in weights]
   title = "equal+dgr, first seed: mean validation accuracy (%) by weight and number of dummies"
-  return Table(title, ["weight", *(f"d = {d}" for d in counts)], made)
+  return Table(title, ["weight", *(f"dummies: {d}" for d in counts)], made)
 
 
 def _conclusions(config: Config, rows: list[Row]) -> list[str]:

@@ -63,7 +63,7 @@ class Config:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    for part in (self.labels, self.network, self.training, self.run):
+    for part in (self.labels, self.images, self.network, self.training, self.run):
       part.check()
     self.step.check(self.run)
     unknown = [name for name in self.approaches if name not in NAMES]

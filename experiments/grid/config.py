@@ -41,7 +41,7 @@ class Config:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    for part in (self.network, self.training, self.run):
+    for part in (self.images, self.network, self.training, self.run):
       part.check()
     self.step.check(self.run)
     check_positive(self, "num_experts")

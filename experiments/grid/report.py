@@ -112,8 +112,8 @@ def _conclusions(rows: Rows) -> list[str]:
     sentences.append(
       report.compared(
         f"test {what}, best of {len(others)} other models",
-        *(best.title, errors(finished[best], column)),
-        *(plain.title, errors(finished[plain], column)),
+        *(f"'{best.title}'", errors(finished[best], column)),
+        *(f"'{plain.title}'", errors(finished[plain], column)),
         digits=digits,
       )
     )

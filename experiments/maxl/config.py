@@ -119,13 +119,13 @@ class Config:
   """quick: digits, minutes; paper: CIFAR-100 with the thesis's recipe; complexity: its section 5.1,
   given auxiliary classes of several levels."""
   primary: tuple[int, ...] = ()
-  """Primary tasks by number of classes: 3, 10, 20 or 100 of CIFAR-100, 2 or 10 of digits; () for
-  the thesis's choice."""
+  """Primary tasks by number of classes: 3, 10, 20 or 100 of CIFAR-100, 2 or 10 of digits; the
+  thesis's choice where none is named."""
   psi: tuple[str, ...] = ()
   """Hierarchies, trained together: 5 (auxiliary classes for each class), total:100 (shared out
-  evenly) or 3,3,4 (one number a class); () for the thesis's choice."""
+  evenly) or 3,3,4 (one number a class); the thesis's choice where none is named."""
   methods: tuple[Method, ...] = ()
-  """What to compare; () for all that the data allow, without maxl_no_entropy."""
+  """What to compare; all that the data allow, without maxl_no_entropy, where none is named."""
   combinations: tuple[str, ...] = ()
   """Instead of methods, given labels of several levels: primary, or primary:auxiliary+auxiliary."""
   tsne_images: int = 800

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from experiments.maxl.config import Config
 from experiments.problems.images import ImageTasks, Task
+from experiments.problems.own_data import is_own
 from jaxmtl import data
 
 # Names of classes that people defined above a data set's own, by data set and number of classes.
@@ -45,10 +43,15 @@ def load(config: Config) -> ImageTasks:
     The images, a task a level.
 
   Raises:
-    ValueError: if an option does not fit, or the images are too small for the backbone.
+    ValueError: if an option does not fit.
     FileNotFoundError: if the data are not there; the message says how to get them.
   """
   given = config.data
+  if given.base != "ucf101" and is_own(given.dataset):
+    raise ValueError(
+      f"dataset: {given.dataset!r} is a folder or table of one's own, which MAXL does not take; "
+      "benchmark, auto_lambda, dgr and binary_labels do."
+    )
   options: dict[str, Any] = {"validation": given.validation, "seed": config.run.seed}
   if given.base == "ucf101":
     splits = data.load_ucf101(given.data_dir, image_size=given.image_size or 32, **options)
@@ -58,9 +61,6 @@ def load(config: Config) -> ImageTasks:
   train = splits.train
   levels = data.class_levels(given.dataset, train.num_classes)
   kept = data.labelled_fraction(train.labels, given.fraction, seed=config.run.seed)
-  backbone = config.network.build()
-  # Raises if the images are too small.
-  jax.eval_shape(backbone.init, jax.random.key(0), jnp.zeros(train.images[:2].shape))
 
   def labelled(part: data.ImageDataset) -> dict[str, Any]:
     by_level = {level_name(n): of_class[part.labels] for n, of_class in levels.items()}

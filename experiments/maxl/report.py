@@ -65,7 +65,7 @@ def title(config: Config, images: ImageTasks, what: str = "MAXL") -> str:
   return (
     f"{what}: {config.data.dataset}, {len(images.parts['train']['image'])} images, "
     f"{config.network.describe()}, {config.training.epochs} epochs, {config.run.seeds} seed(s): "
-    "test accuracy (%) after the last epoch"
+    "test accuracy (%) after the last epoch; PRI, AUX: classes of the primary and auxiliary task"
   )
 
 
@@ -174,7 +174,7 @@ def _conclusions(comparison: Comparison, rows: Mapping[tuple[str, int], Row]) ->
   """MAXL against no auxiliary labels, and against the best of the labels that do not learn."""
   sentences = []
   for index, setting in enumerate(comparison.settings):
-    for task in comparison.primary:
+    for task, classes in comparison.primary.items():
       found = {
         method: row["values"]["accuracy"][task]
         for (method, i), row in rows.items()
@@ -184,7 +184,7 @@ def _conclusions(comparison: Comparison, rows: Mapping[tuple[str, int], Row]) ->
         continue
       fixed = [m for m in ("random", "kmeans", "human") if m in found]
       best = max(fixed, key=lambda method: np.mean(found[method]), default=None)
-      what = f"Test accuracy of {task}, {setting.name}"
+      what = f"Test accuracy of {classes} classes, {setting.name}"
       highest = f", highest of {len(fixed)} given labels" if len(fixed) > 1 else ""
       for other, note in (("single", ""), (best, highest)):
         if other in found:

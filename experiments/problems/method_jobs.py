@@ -48,6 +48,7 @@ def method_jobs(
     anneal_steps=recipe.epochs * feed.steps,
     describe={"backbone": network.backbone, "width": network.width},
   )
+  weights = first_weights(network, images.shape)
   given = {**identity, **network.identity, "tasks": tasks, "architecture": architecture}
   return [
     Job(
@@ -59,7 +60,7 @@ def method_jobs(
       identity={**given, **method.identity},
       parts=images.measured_of(tasks),
       seeds=seeds,
-      weights=first_weights(network, images.shape),
+      weights=weights,
     )
     for name, method in methods.items()
   ]

@@ -37,15 +37,23 @@ def first_weights(
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it does not fit the backbone; when called, if the network has no backbone.
+    ValueError: if images or file do not fit the backbone; when called, if the network has none.
   """
+  try:
+    shapes = jax.eval_shape(network.build().init, jax.random.key(0), jnp.zeros((2, *shape)))
+  except ValueError as error:
+    height, width, *_ = shape
+    raise ValueError(
+      f"backbone {network.backbone} does not take images of {height}x{width} ({error}); give "
+      "another --backbone or --image-size."
+    ) from None
   if network.pretrained is None:
     return None
   path = pathlib.Path(network.pretrained)
   if path.name == WEIGHTS and (path.parent / JOB).exists():
     path = path.parent
   given = _Run(path) if path.is_dir() else _File(network.backbone, path)
-  given.check(_shapes(network, shape))
+  given.check(shapes)
 
   def load(variables: PyTree) -> PyTree:
     names = [name for name in variables["params"] if name.split("_")[0] in _COPIES]
@@ -62,11 +70,6 @@ def first_weights(
     return {**variables, **own}
 
   return load
-
-
-def _shapes(network: NetworkOptions, shape: tuple[int, ...]) -> PyTree:
-  """Of a backbone's variables."""
-  return jax.eval_shape(network.build().init, jax.random.key(0), jnp.zeros((2, *shape)))
 
 
 class _File:

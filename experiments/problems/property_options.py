@@ -33,7 +33,15 @@ class PropertyData:
   split: Literal["published", "grouped"] = "published"
   """Of steel: as published, or no micrograph in two parts."""
   image_size: int | None = None
-  """Side in pixels; None keeps the size."""
+  """Of steel, side in pixels; None keeps the size."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    if self.image_size is not None:
+      check_positive(self, "image_size")
+    for name in ("data_dir", "image_size"):
+      if self.dataset != "steel" and getattr(self, name) is not None:
+        raise ValueError(f"{name} is for --dataset steel, got {getattr(self, name)!r}.")
 
   def load(self) -> data.PropertySplits:
     """The data."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,18 +26,25 @@ def command_line(
   Args:
     run: the experiment, of one configuration.
     presets: configurations by the name that `--preset` takes, the default one first.
-    prog: the command, for its help.
+    prog: the command, for its help, which begins with the first lines of its package's docstring.
     args: instead of the process' arguments.
 
   Raises:
     SystemExit: with one line, where options do not fit, data are missing, training diverges, or it
       was asked to stop.
   """
-  parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+  parser = argparse.ArgumentParser(prog=prog, add_help=False, allow_abbrev=False)
   parser.add_argument("--preset", choices=list(presets), default=next(iter(presets)))
   chosen = presets[parser.parse_known_args(args)[0].preset]
+  docstring = getattr(sys.modules.get(prog.split()[-1]), "__doc__", None) or ""
+  about = docstring.split("\n\n")[0]
   config = tyro.cli(
-    type(chosen), default=chosen, args=args, prog=prog, config=(tyro.conf.OmitArgPrefixes,)
+    type(chosen),
+    default=chosen,
+    args=args,
+    prog=prog,
+    description=f"{about} --preset sets the defaults of all other options.",
+    config=(tyro.conf.OmitArgPrefixes,),
   )
   options = flat(config)
   started = time.perf_counter()
@@ -51,6 +60,9 @@ def command_line(
       raise SystemExit(f"error: {error}") from error
     except (training.Stopped, KeyboardInterrupt) as error:
       say(f"{str(error) or 'Interrupted.'} The same command goes on from there.")
+      if isinstance(error, KeyboardInterrupt) and args is None:
+        # Python's orderly end crashes while XLA compiles.
+        os._exit(130)
       terminated = training.stop_requested() == signal.SIGTERM
       raise SystemExit(0 if terminated else 130) from None
   say(f"{time.perf_counter() - started:.0f} s in all.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -81,8 +82,9 @@ class TrainingOptions:
   """How long, in which batches, how fast."""
 
   epochs: int = 12
+  """Passes over the training images."""
   batch_size: int = 25
-  """Examples a step."""
+  """Examples a step; all of them where there are not as many."""
   learning_rate: float = 0.01
   """The same for every method."""
 
@@ -216,7 +218,11 @@ def report_folder(config: Any, root: pathlib.Path) -> pathlib.Path:
 
   Writes config.json there. Jobs of all configurations share the root, so that what several depend
   on is trained once.
+
+  Raises:
+    OSError: naming the option, if nothing can be written there.
   """
+  _check_writable(root)
   values = store.plain({n: v for n, v in flat(config).items() if n not in FREE})
   saved = store.read_json(root / "config.json")
   folder = root
@@ -226,6 +232,15 @@ def report_folder(config: Any, root: pathlib.Path) -> pathlib.Path:
   if is_main():
     store.write_json(folder / "config.json", values)
   return folder
+
+
+def _check_writable(root: pathlib.Path) -> None:
+  """Raises an OSError, naming the option, where there is no folder and none can be made."""
+  there = next(path for path in (root, *root.absolute().parents) if path.exists())
+  if not there.is_dir():
+    raise NotADirectoryError(f"workdir: {there} is a file; name a folder.")
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise PermissionError(f"workdir: nothing can be written in {there}; name another folder.")
 
 
 def _changes(saved: Mapping[str, Any], values: Mapping[str, Any]) -> str:

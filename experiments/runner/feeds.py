@@ -156,33 +156,13 @@ class DeviceFeed:
 class DomainFeed:
   """A data set a task, equally many examples of each in a batch, each shuffled by itself."""
 
-  most = 100
-
   def __init__(self, examples: Mapping[str, Any], batch_size: int):
     """Takes arrays by name, `[N, K, ...]` for K domains, and examples a domain and step."""
-    self._data = dict(examples)
-    count, self._domains = next(iter(examples.values())).shape[:2]
-    self.batch_size = min(batch_size, count)
-    self.steps, self._count = count // self.batch_size, count
-    self._placed: tuple[Layout, PyTree] | None = None
-
-  @property
-  def axes(self) -> Any:
-    """Nothing differs by run."""
-    return None
-
-  def chunk(self, call: Call) -> PyTree:
-    """All data, put on the devices once."""
-    if self._placed is None or self._placed[0] is not call.layout:
-      self._placed = call.layout, call.layout.put(self._data)
-    return self._placed[1]
-
-  def ahead(self, call: Call) -> None:
-    """Nothing: all data are on the devices."""
-
-  def second(self, chunk: PyTree) -> PyTree:
-    """The same: the second batches have an order of their own."""
-    return chunk
+    self._whole = DeviceFeed(examples, batch_size)
+    self._count, self._domains = next(iter(examples.values())).shape[:2]
+    self.batch_size, self.steps = self._whole.batch_size, self._whole.steps
+    self.most, self.axes = self._whole.most, self._whole.axes
+    self.chunk, self.ahead, self.second = self._whole.chunk, self._whole.ahead, self._whole.second
 
   def order(self, key: jax.Array, chunk: PyTree, steps: int) -> jax.Array:
     """Rows `[steps, batch_size, K]`."""
@@ -193,7 +173,8 @@ class DomainFeed:
 
   def take(self, chunk: PyTree, plan: jax.Array) -> PyTree:
     """Each domain's own rows."""
-    return jax.tree.map(lambda leaf: leaf[plan, jnp.arange(self._domains)], chunk)
+    domains = jnp.arange(self._domains)
+    return jax.tree.map(lambda leaf: leaf[plan, domains], chunk["examples"])
 
 
 class Zip:

@@ -48,11 +48,14 @@ class Method:
       return cls(weighting=first)
     if not plus and first in AGGREGATORS:
       return cls(aggregator=first)
-    if first in AGGREGATORS and second in WEIGHTINGS:
+    kinds = dict.fromkeys(WEIGHTINGS, "a weighting") | dict.fromkeys(AGGREGATORS, "an aggregator")
+    if first in kinds and second in kinds:
+      turned = f": {second}+{first}" if kinds[first] != kinds[second] else ""
       raise ValueError(
-        f"method {name!r} has the aggregator first; a weighting comes before: {second}+{first}."
+        f"method {name!r} must be weighting+aggregator{turned}; {first} is {kinds[first]}, "
+        f"{second} {kinds[second]}."
       )
-    if plus and first in {**WEIGHTINGS, **AGGREGATORS} and second in ("dgr", "sam", "pta"):
+    if first in kinds and second in ("dgr", "sam", "pta"):
       raise ValueError(
         f"method {name!r}: {second} is no method but a regularisation, which python -m "
         "experiments.dgr puts on each of its methods."

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 from experiments.runner import store
 from experiments.runner.job import Outcome
@@ -196,19 +197,26 @@ def compared(
 ) -> str:
   """A sentence on two methods with the same seeds: both figures, the difference, its spread.
 
+  Whether seeds alone might make such a difference says a t test of pairs: with two or three seeds,
+  a spread by itself says little.
+
   Example:
     >>> from experiments.runner.report import compared
     >>> compared("accuracy", "pcgrad", [92.0, 93.0], "equal", [90.0, 92.0], " %")
-    'accuracy: pcgrad 92.5 ± 0.7 %, equal 91.0 ± 1.4 %; difference 1.5 ± 0.7 over 2 seeds, beyond \
-the spread of seeds.'
+    'accuracy: pcgrad 92.5 ± 0.7 %, equal 91.0 ± 1.4 %; difference 1.5 ± 0.7 over 2 seeds, no more \
+than seeds may differ by chance (95 %).'
   """
   mine, theirs = np.asarray(values, float), np.asarray(others, float)
   figures = f"{what}: {name} {cell(mine, digits)}{unit}, {other} {cell(theirs, digits)}{unit}"
   difference = mine - theirs
   if len(difference) < 2:
     return f"{figures}; difference {cell(difference, digits)}, one seed: no spread is known."
-  mean, spread = difference.mean(), difference.std(ddof=1)
-  verdict = "beyond the spread of seeds" if abs(mean) > spread else "within the spread of seeds"
+  if not np.isfinite(difference).all():
+    return f"{figures}; a figure is missing, so that no difference is known."
+  count = len(difference)
+  chance = scipy.special.stdtrit(count - 1, 0.975) * difference.std(ddof=1) / np.sqrt(count)
+  verdict = "more" if abs(difference.mean()) > chance else "no more"
   return (
-    f"{figures}; difference {cell(difference, digits)} over {len(difference)} seeds, {verdict}."
+    f"{figures}; difference {cell(difference, digits)} over {count} seeds, {verdict} than seeds "
+    "may differ by chance (95 %)."
   )

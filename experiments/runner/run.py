@@ -74,8 +74,8 @@ class Runner:
 
     Args:
       jobs: of different names.
-      after_each: gets the outcomes so far after each job that is not the last: tables and figures
-        of what there is.
+      after_each: gets the outcomes so far before each training but the first job's: tables and
+        figures of what there is. Jobs on disk take no time, so nothing is written between them.
       required: whether one that diverges ends all.
 
     Returns:
@@ -89,7 +89,7 @@ class Runner:
     self._plan.announce(left, len(jobs))
     for number, job in enumerate(jobs):
       found[job.name] = self.run(job, required=required)
-      if after_each and number < len(jobs) - 1:
+      if after_each and number < len(jobs) - 1 and not done[number + 1]:
         after_each(found)
     return found
 
@@ -143,6 +143,7 @@ class Runner:
 
   def _train(self, job: Job, home: pathlib.Path, epochs: int) -> None:
     """Trains up to an epoch, and writes the outcome."""
+    _stop_where_asked(job)  # while figures were drawn: not after another compilation
     identity = store.identity_of(job)
     if is_main():
       home.mkdir(parents=True, exist_ok=True)
@@ -167,6 +168,7 @@ class Runner:
         if first < steps:
           advance = Calls(job, self.layout, self._every, first, self._plan)
           advance.compile(state, self._programs)
+          _stop_where_asked(job)
           try:
             state, _ = training.fit(
               state,
@@ -263,3 +265,8 @@ class Runner:
       )
     evaluate = self._made[place]
     return lambda state: {part: evaluate(job.variables(state), examples)}
+
+
+def _stop_where_asked(job: Job) -> None:
+  if training.stop_requested():
+    raise training.Stopped(f"Stopped before {job.name} was trained.")

@@ -48,7 +48,7 @@ def read_json(path: pathlib.Path) -> Any:
   """
   try:
     return json.loads(path.read_text())
-  except FileNotFoundError:
+  except (FileNotFoundError, NotADirectoryError):
     return None
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise ValueError(f"{path} cannot be read ({error}); move it away to train anew.") from error

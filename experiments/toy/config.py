@@ -35,6 +35,7 @@ class Config:
   offset: float = 0.0
   """Added to both losses; 25 makes them positive, as some methods need them."""
   steps: int = 50000
+  """From each start."""
   learning_rate: float = 1e-3
   """Adam's, the same for every method."""
   records: int = 500
@@ -50,6 +51,8 @@ class Config:
     """
     check_positive(self, "steps", "records")
     known = {**WEIGHTINGS, **AGGREGATORS}
+    if not self.methods or len(set(self.methods)) < len(self.methods):
+      raise ValueError(f"methods must name at least one, and none twice, got {self.methods}.")
     for name in self.methods:
       if name not in known:
         raise ValueError(f"method {name!r} is not known; known ones: {', '.join(sorted(known))}.")

@@ -77,9 +77,11 @@ def read_manifest(
   for row, name in zip(rows, names, strict=True):
     if not name:
       raise ValueError(f"{row}: column 'path' is empty.")
-    if name in first:
-      raise ValueError(f"{row}: {name!r} stands in {first[name]} already.")
-    first[name] = row
+    # The same file may be written in two ways, and would get into two parts.
+    place = os.path.normpath(file.parent / name)
+    if place in first:
+      raise ValueError(f"{row}: {name!r} stands in {first[place]} already.")
+    first[place] = row
   parts = None
   if SPLIT in columns:
     found = [part_of(text) for text in columns[SPLIT]]

@@ -20,7 +20,7 @@ def read_npz(path: str) -> tuple[ImageDataset, ImageDataset | None, ImageDataset
   """Read train, validation (or None) and test parts from an ``.npz`` file."""
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
-    raise FileNotFoundError(f"name: there is no file {path!r}. {_LAYOUT}")
+    raise FileNotFoundError(f"there is no file {path!r}. {_LAYOUT}")
   with np.load(file, allow_pickle=False) as content:
     stored = {key: content[key] for key in content.files}
 

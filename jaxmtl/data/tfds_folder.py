@@ -61,7 +61,7 @@ def how_to_prepare(name: str, folder: str | os.PathLike) -> str:
     "file_format='array_record').download_and_prepare()"
   )
   return (
-    "Prepare it once, with TensorFlow (pip install 'jaxmtl[tf]'):\n"
+    "Prepare it once, with TensorFlow (pip install -e '.[tf]' in jaxmtl's folder):\n"
     f'  python -c "{code}"\n'
     "or pass the data_dir where it is; the expected layout is <data_dir>/<name>/<version>/ with "
     "array_record files."
@@ -85,7 +85,7 @@ def _not_found(name: str, folder: epath.Path) -> Exception:
   )
   path = "" if os.path.exists(name) else " There is no folder or table of this name either."
   return ValueError(
-    f"name must be a known data set, got {name!r}.{hint} Known are 'digits' (embedded), a path "
+    f"data set {name!r} is not known.{hint} Known are 'digits' (embedded), a path "
     f"ending in '.npz', and any data set of the TFDS catalogue that is prepared in {place}.{path}"
   )
 

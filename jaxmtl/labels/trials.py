@@ -85,7 +85,7 @@ def one_epoch_test(
   tried = "; ".join(f"gap {t.gap:g}, scale {t.scale:g}: {t.gradient:.3g}" for t in trials)
   raise ValueError(
     f"limit={limit:g} is exceeded after one epoch by the mean gradient of every trial ({tried}); "
-    "use adjust='scale', a larger scale or a lower learning rate."
+    "use adjust='scale', a larger scale, a lower learning rate or more trials (max_trials)."
   )
 
 

@@ -107,7 +107,7 @@ def plot_panels(
   for axes in grid:
     _page.bare(axes)
     _lines.epoch_axis(axes, everywhere, ticks=4)
-    if _row(axes) == rows - 1:
+    if axes.xaxis.get_tick_params()["labelbottom"]:  # the last one of its column
       axes.set_xlabel(xlabel, fontsize=8)
   handles = {task: handles[task] for task in tasks if task in handles}
   if reference:

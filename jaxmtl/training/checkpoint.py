@@ -52,7 +52,10 @@ class Checkpointer:
       raise ValueError(f"max_to_keep must be at least 2 to have a fall-back, got {max_to_keep}.")
     self._config = config or {}
     self._folder = pathlib.Path(folder).absolute()
-    options = ocp.CheckpointManagerOptions(max_to_keep=max_to_keep, create=True)
+    # What a killed process had not finished goes without a warning.
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=max_to_keep, create=True, cleanup_tmp_directories=True
+    )
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
   def save(self, step: int, state: PyTree) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ class Stopped(Exception):
 def stop_on_signal() -> Iterator[None]:
   """Lets the first Ctrl-C or SIGTERM end `fit` with a checkpoint; a second Ctrl-C interrupts.
 
-  Outside the main thread, where Python takes no signals, it does nothing.
+  Compilation is waited for, so the first Ctrl-C is answered with a line on stderr. Outside the main
+  thread, where Python takes no signals, nothing changes.
 
   Example:
     >>> from jaxmtl.training import stop_on_signal
@@ -33,6 +35,9 @@ def stop_on_signal() -> Iterator[None]:
     del frame
     if _requested and number == signal.SIGINT:
       raise KeyboardInterrupt
+    if number == signal.SIGINT:
+      # `print` may be under way itself when a signal comes.
+      os.write(2, b"Stopping after what is under way; Ctrl-C again ends at once.\n")
     _requested.append(number)
 
   numbers = (signal.SIGINT, signal.SIGTERM)

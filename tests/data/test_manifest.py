@@ -184,6 +184,7 @@ BAD = [
   (9, "8.png,lizzard", "row 9: it has 2 cells, the header 4"),
   (9, "x.png,cat,1.5,9", "row 9: there is no image .*x.png"),
   (9, "3.png,cat,1.5,9", "row 9: '3.png' stands in labels.csv, row 5 already"),
+  (9, "./3.png,cat,1.5,9", "row 9: './3.png' stands in labels.csv, row 5 already"),
   (9, ",cat,1.5,9", "row 9: column 'path' is empty"),
   (9, "7.png,cat,old,9", "row 9: column 'age' has 'old' where numbers are; .*--classification age"),
   (9, "7.png,cat,nan,9", "row 9: column 'age' has 'nan'; leave it empty"),

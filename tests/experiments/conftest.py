@@ -1,7 +1,10 @@
 """A network for tests of what experiments do with any network."""
 
+import functools
+
 import flax.linen as nn
 import pytest
+import sklearn.manifold
 
 from jaxmtl import models
 from jaxmtl.models.layers import PatchEmbed
@@ -35,6 +38,14 @@ class OneStage(models.Backbone):
 
   def readout(self, x, train=False):
     return x.mean((1, 2))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_maps():
+  """Maps of features after as few steps as scikit-learn allows, a quarter of its usual ones."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sklearn.manifold, "TSNE", functools.partial(sklearn.manifold.TSNE, max_iter=250))
+    yield
 
 
 @pytest.fixture(scope="module")

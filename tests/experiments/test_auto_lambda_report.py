@@ -82,7 +82,7 @@ def test_forms_of_the_thesis(tmp_path):
   multi_task, with_primary = summary["conclusions"]
   assert "Delta_MTL over all tasks but noise: auto_lambda 2" in multi_task
   assert "mean of 2 run(s): auto_lambda" in with_primary
-  assert "within the spread" in with_primary
+  assert "no more than seeds" in with_primary
 
 
 def test_what_there_is_so_far(tmp_path):

@@ -1,6 +1,7 @@
 """Binary Labels' own: codes, the dropped head, what runs depend on, published figures, presets."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -48,8 +49,9 @@ def test_codes_are_drawn_from_each_runs_key():
     for seed, codes in zip((3, 4), found, strict=True):
       np.testing.assert_array_equal(codes, draw(jax.random.key(seed), 10, 24))
   _, binary = jobs(SMALL)
+  init = jax.jit(binary.problem.init)
   for seed, codes in zip((3, 4), binary.settings, strict=True):
-    found = binary.problem.init(jax.random.key(seed), codes)
+    found = init(jax.random.key(seed), codes)
     np.testing.assert_array_equal(found[CODES], labels.binary_labels(jax.random.key(seed), 10, 24))
 
 
@@ -65,21 +67,18 @@ def test_each_seed_has_its_own_labelled_images():
 def test_losses_are_those_of_class_and_code():
   _, binary = jobs(SMALL)
   problem, images = binary.problem, load(SMALL)
-  variables = problem.init(jax.random.key(0), binary.settings[0])
+  variables = jax.jit(problem.init)(jax.random.key(0), binary.settings[0])
   batch = {name: values[:6] for name, values in images.parts["train"].items()}
-  batch = problem.prepare(jax.random.key(1), batch)
+  batch = jax.jit(problem.prepare)(jax.random.key(1), batch)
   params = variables.pop("params")
-  found, aux = problem.losses_fn(params, variables, batch, jax.random.key(2))
+  found, aux = jax.jit(problem.losses_fn)(params, variables, batch, jax.random.key(2))
   network = models.MultiHead(
     SMALL.network.build(),
     {MAIN: nn.Dense(10), AUX: models.DenseLabelDecoder(24, side=8, width=4)},
   )
-  outputs, _ = network.apply(
-    {"params": params, "batch_stats": variables["batch_stats"]},
-    batch["image"],
-    train=True,
-    mutable=["batch_stats"],
-  )
+  apply = functools.partial(network.apply, train=True, mutable=["batch_stats"])
+  known = {"params": params, "batch_stats": variables["batch_stats"]}
+  outputs, _ = jax.jit(apply)(known, batch["image"])
   target = binary.settings[0][batch[MAIN]]
   main = optax.softmax_cross_entropy_with_integer_labels(outputs[MAIN], batch[MAIN]).mean()
   code = optax.sigmoid_binary_cross_entropy(outputs[AUX], target).mean()
@@ -105,7 +104,7 @@ def test_what_is_kept_and_measured_has_no_auxiliary_head(finished):
   problem, images = jobs(SMALL)[0].problem, load(SMALL)
   one = jax.tree.map(lambda leaf: leaf[1], binary)
   test = images.parts["test"]
-  right = np.argmax(problem.predict(one, test)[MAIN], -1) == test[MAIN]
+  right = np.argmax(jax.jit(problem.predict)(one, test)[MAIN], -1) == test[MAIN]
   found = summary["results"][1]["values"]["accuracy"][MAIN][1]
   assert found == pytest.approx(100 * right.mean())
 
@@ -130,8 +129,8 @@ def test_the_cosine_of_every_epoch_is_that_of_the_tasks_gradients(finished):
   job = jobs(SMALL)[1]
   images, rows = load(SMALL), labelled(SMALL, load(SMALL))[:, :40]
   keys = jax.vmap(jax.random.key)(np.array(job.seeds))
-  variables = jax.vmap(job.problem.init)(keys, job.settings)
-  state = jax.vmap(lambda key, v: job.start(job.update, key, v))(keys, variables)
+  variables = jax.jit(jax.vmap(job.problem.init))(keys, job.settings)
+  state = jax.jit(jax.vmap(lambda key, v: job.start(job.update, key, v)))(keys, variables)
   after, found = job.after_epoch(state, {})
   assert after is state
   one = jax.tree.map(lambda leaf: leaf[0], variables)
@@ -143,7 +142,9 @@ def test_the_cosine_of_every_epoch_is_that_of_the_tasks_gradients(finished):
     whole = {**params, "backbone": backbone}
     return job.problem.losses_fn(whole, one, batch, keys[0])[0]
 
-  rows = [jax.flatten_util.ravel_pytree(leaf)[0] for leaf in _rows(jax.jacrev(shared), params)]
+  rows = [
+    jax.flatten_util.ravel_pytree(leaf)[0] for leaf in _rows(jax.jit(jax.jacrev(shared)), params)
+  ]
   expected = rows[0] @ rows[1] / np.linalg.norm(rows[0]) / np.linalg.norm(rows[1])
   np.testing.assert_allclose(found["cosine"][0, 0, 1], expected, rtol=1e-4, atol=1e-5)
   # With an aggregator the steps measure it.
@@ -223,7 +224,7 @@ def test_a_pretrained_backbone_is_taken_and_heads_are_new(finished, tmp_path):
   (job,) = jobs(config)
   assert "weights.safetensors" in identity_of(job)["pretrained"]
   keys = jax.vmap(jax.random.key)(np.array(job.seeds))
-  fresh = jax.vmap(job.problem.init)(keys, job.settings)
+  fresh = jax.jit(jax.vmap(job.problem.init))(keys, job.settings)
   started = job.weights(fresh)
   given = training.load_weights(folder / "baseline" / "weights.safetensors")
   jax.tree.map(

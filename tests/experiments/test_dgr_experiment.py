@@ -61,7 +61,7 @@ def test_the_sweep_chooses_the_weight_on_validation(workdir):
   assert summary["weight"] == best["weight"]
   table = (folder / "results.md").read_text()
   assert f"DGR with 2 dummies and weight {best['weight']:g}" in table
-  assert "| weight | d = 1 | d = 2 |" in table
+  assert "| weight | dummies: 1 | dummies: 2 |" in table
   assert "Delta_MTL: equal+dgr" in table
 
 
@@ -249,7 +249,7 @@ def test_figures_show_the_numbers(outcomes, tmp_path):
   # Against equal's first seed, 55.
   assert [text.get_text() for text in axes.texts] == ["+3.0", "-1.0", "+1.0", "+2.0"]
   assert [t.get_text() for t in axes.get_yticklabels()] == ["weight 0.001", "weight 0.1"]
-  assert [t.get_text() for t in axes.get_xticklabels()] == ["d = 1", "d = 2"]
+  assert [t.get_text() for t in axes.get_xticklabels()] == ["dummies: 1", "dummies: 2"]
   points = {c.get_label(): c.lines[0] for c in found["cost.png"].axes[0].containers}
   assert list(points) == [SINGLE, "equal"]
   assert points[SINGLE].get_xdata() == [200]  # of both tasks' networks

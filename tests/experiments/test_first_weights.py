@@ -70,7 +70,7 @@ def same(a, b):
 
 def fresh(job):
   keys = jax.vmap(jax.random.key)(np.array(job.seeds))
-  return jax.vmap(job.problem.init, (0, None))(keys, None)
+  return jax.jit(jax.vmap(lambda key: job.problem.init(key, None)))(keys)
 
 
 def of_run(variables, name, run):
@@ -188,6 +188,8 @@ def test_a_network_without_a_backbone_says_so(file, images):
   with pytest.raises(ValueError, match=r"needs a network with a backbone, got parameters heads_a"):
     load_file({"params": {"heads_a": {}}})
   assert first_weights(NetworkOptions(width=2), images.shape) is None
+  with pytest.raises(ValueError, match=r"vit_b16 does not take images of 20x40 \(.*patch_size=16"):
+    first_weights(NetworkOptions("vit_b16", width=0.1), (20, 40, 3))
 
 
 def of_auto_lambda(pretrained):

@@ -87,7 +87,7 @@ def test_a_model_that_diverges_is_a_row_and_leaves_the_others_theirs(tmp_path):
   table = (tmp_path / "results.md").read_text()
   assert "| hps, UW, decoder 1 | diverged | - |" in table
   assert "| best by column, decoder 1 | 95.00 | 5000 |" in table
-  assert "best of 1 other models: hps, DWA, decoder 1 95.00" in summary["conclusions"][0]
+  assert "best of 1 other models: 'hps, DWA, decoder 1' 95.00" in summary["conclusions"][0]
   assert (tmp_path / "accuracy_decoder1.png").exists()
   assert (tmp_path / "mse_decoder1.png").exists()
   # Nothing but a diverged model is reported too.

@@ -175,41 +175,15 @@ def test_a_method_keeps_its_colour_and_its_epochs(given, drawn):
     assert {method: lines[method] for method in methods} == {m: colors[m] for m in methods}
 
 
-def test_a_phase_counts_and_logs_its_own_steps(generated, tmp_path, drawn):
-  """Rows within an epoch: the label network's have no losses, and add up to the same."""
-  folder, _ = generated
-  run(override(GENERATED, log_every="1 steps", evaluate_every="1"), tmp_path)
-  found, whole = rows_of(tmp_path, "maxl"), rows_of(folder, "maxl")
-  assert [row["step"] for row in found] == list(range(1, 9))
-  assert [row["epoch"] for row in found[:4]] == [0.25, 0.5, 0.75, 1]
-  assert ["losses" in row for row in found] == [True, True, False, False] * 2
-  assert ["meta_loss" in row for row in found] == [False, False, True, True] * 2
-  assert ["cosine" in row for row in found] == [False, False, False, True] * 2
-  for epoch, row in enumerate(whole):
-    assert row["step"] == 4 * (epoch + 1)
-    part = found[4 * epoch : 4 * epoch + 4]
-    np.testing.assert_allclose(
-      np.mean([r["losses"] for r in part[:2]], 0), row["losses"], rtol=1e-5
-    )
-    entropy = np.mean([r["entropy"] for r in part[2:]], 0)
-    np.testing.assert_allclose(entropy, row["entropy"], rtol=1e-5)
-    assert part[-1]["cosine"] == pytest.approx(row["cosine"], rel=1e-3)
-    assert part[-1]["labels_in_use"] == row["labels_in_use"]
-  # Figures show rows where they were measured: these once an epoch all the same.
-  for axes in drawn[tmp_path, "cosine.png"].axes:
-    line, _ = axes.get_lines()
-    assert line.get_xdata().tolist() == [1, 2]
-
-
 @pytest.fixture
-def go_on_after_kill(tmp_path, capsys, monkeypatch, generated):
-  """Trains with a cadence of checkpoints, is killed after one, and goes on with another cadence."""
+def killed(tmp_path, monkeypatch, drawn):
+  """Trains as far as the checkpoint of a step, and ends behind it as if killed; its folder."""
   save = training.Checkpointer.save
 
   class Killed(Exception):
     pass
 
-  def go_on(before, at, after, message):
+  def until(at, **cadence):
     def save_and_die(self, step, state):
       save(self, step, state)
       if step == at:
@@ -219,38 +193,66 @@ def go_on_after_kill(tmp_path, capsys, monkeypatch, generated):
     with monkeypatch.context() as patch:
       patch.setattr(training.Checkpointer, "save", save_and_die)
       with pytest.raises(Killed):
-        run(override(GENERATED, checkpoint_every=before), tmp_path)
-    again = run(override(GENERATED, checkpoint_every=after), tmp_path)
-    assert message in capsys.readouterr().out
-    folder, summary = generated
-    last, whole = (rows_of(f, "maxl")[-1] for f in (tmp_path, folder))
-    assert last["step"] == whole["step"]
-    measured = ("cosine", "labels_in_use", "validation", "entropy", "meta_loss")
-    accuracy = [[row["values"]["accuracy"] for row in s["results"]] for s in (again, summary)]
-    return [({n: r[n] for n in measured}, a) for r, a in zip((last, whole), accuracy, strict=True)]
+        run(override(GENERATED, **cadence), tmp_path)
+    return tmp_path
 
-  return go_on
+  return until
 
 
-def test_after_a_kill_between_the_phases_it_goes_on_to_the_bit(go_on_after_kill):
-  got, want = go_on_after_kill("3 steps", 6, "3 steps", "maxl: goes on after epoch 1.5 of 2")
-  assert got == want
+def accuracies(summary):
+  return [row["values"]["accuracy"] for row in summary["results"]]
 
 
-def test_after_a_kill_within_a_phase_calls_may_have_another_length(go_on_after_kill):
-  """Calls of one step are compiled without a loop, and differ in the last bits."""
-  got, want = go_on_after_kill("1 steps", 5, "1", "maxl: goes on after epoch 1.25 of 2")
-  for name in ("entropy", "meta_loss", "labels_in_use"):
-    np.testing.assert_allclose(got[0][name], want[0][name], rtol=1e-4)
-  np.testing.assert_allclose(got[0]["cosine"], want[0]["cosine"], atol=1e-3)
-
-
-def test_with_more_epochs_it_goes_on_from_what_is_there(generated, tmp_path, capsys):
-  folder, _ = generated
+def test_it_goes_on_to_the_bit_with_more_epochs_and_after_a_kill_between_the_phases(
+  generated, tmp_path, killed, capsys
+):
   run(override(GENERATED, epochs=1), tmp_path)
-  run(GENERATED, tmp_path)
+  killed(6, checkpoint_every="3 steps")
   assert "maxl: goes on after epoch 1 of 2" in capsys.readouterr().out
-  assert untimed(rows_of(tmp_path, "maxl")) == untimed(rows_of(folder, "maxl"))
+  again = run(override(GENERATED, checkpoint_every="3 steps"), tmp_path)
+  assert "maxl: goes on after epoch 1.5 of 2" in capsys.readouterr().out
+  folder, summary = generated
+  found, whole = untimed(rows_of(tmp_path, "maxl")), untimed(rows_of(folder, "maxl"))
+  assert [row["step"] for row in found] == [4, 6, 8]
+  assert found[0] == whole[0]
+  assert found[1]["losses"] == whole[1]["losses"]
+  measured = ("cosine", "labels_in_use", "validation", "entropy", "meta_loss")
+  assert {n: found[2][n] for n in measured} == {n: whole[1][n] for n in measured}
+  assert accuracies(again) == accuracies(summary)
+
+
+def test_a_phase_logs_its_own_steps_and_goes_on_within_itself_in_calls_of_another_length(
+  generated, killed, drawn, capsys
+):
+  """Rows within an epoch: the label network's have no losses, and add up to the same.
+
+  Calls of one step are compiled without a loop, and differ in the last bits.
+  """
+  (folder, _), cadence = generated, {"log_every": "1 steps", "evaluate_every": "1"}
+  home = killed(5, checkpoint_every="1 steps", **cadence)
+  run(GENERATED, home)
+  assert "maxl: goes on after epoch 1.25 of 2" in capsys.readouterr().out
+  (*found, last), (whole, end) = rows_of(home, "maxl"), rows_of(folder, "maxl")
+  assert [row["step"] for row in (*found, last)] == [1, 2, 3, 4, 5, 8]
+  assert [row["epoch"] for row in found] == [0.25, 0.5, 0.75, 1, 1.25]
+  assert ["losses" in row for row in found] == [True, True, False, False, True]
+  assert ["meta_loss" in row for row in found] == [False, False, True, True, False]
+  assert ["cosine" in row for row in found] == [False, False, False, True, False]
+  assert whole["step"] == 4
+  np.testing.assert_allclose(
+    np.mean([row["losses"] for row in found[:2]], 0), whole["losses"], rtol=1e-5
+  )
+  entropy = np.mean([row["entropy"] for row in found[2:4]], 0)
+  np.testing.assert_allclose(entropy, whole["entropy"], rtol=1e-5)
+  assert found[3]["cosine"] == pytest.approx(whole["cosine"], rel=1e-3)
+  assert found[3]["labels_in_use"] == whole["labels_in_use"]
+  for name in ("entropy", "meta_loss", "labels_in_use"):
+    np.testing.assert_allclose(last[name], end[name], rtol=1e-4)
+  np.testing.assert_allclose(last["cosine"], end["cosine"], atol=1e-3)
+  # Figures show rows where they were measured: these once an epoch all the same.
+  for axes in drawn[home, "cosine.png"].axes:
+    line, _ = axes.get_lines()
+    assert line.get_xdata().tolist() == [1, 2]
 
 
 def test_complexity_study_trains_all_combinations_of_a_level_together(tmp_path, drawn):

@@ -114,6 +114,13 @@ def test_which_training_must_be_clear(trained, photos, capsys):
     ([str(trained / "equal"), str(photos / "none.png")], "there is no image"),
     ([str(trained / "equal"), str(photos / "labels.csv")], "is no image"),
     ([str(trained / "equal"), str(trained / "equal" / "tensorboard")], "has no image"),
+    ([str(trained / "equal"), one, "--batch-size", "0"], "batch_size must be at least 1, got 0"),
+    (
+      [str(trained / "equal"), one, "--csv", str(photos / "none" / "a.csv")],
+      "csv: there is no fol",
+    ),
+    ([str(trained / "equal"), one, "--csv", str(photos)], "is a folder; name a file"),
+    ([str(trained / "equal"), one, "--csv", str(photos / "labels.csv")], "has no predictions"),
   ):
     with pytest.raises(SystemExit) as stop:
       predict.main(args)

@@ -1,5 +1,7 @@
 """A network shared by domains: each domain's outputs are those of its own merged network."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,20 +25,24 @@ def network():
   return net, {**variables, "params": {**variables["params"], **own}}, images
 
 
+@functools.cache
+def apply(net, train):
+  return jax.jit(lambda variables, images: net.apply(variables, images, train))
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_each_domain_is_a_network_of_its_own(network, train):
   net, variables, images = network
-  logits, statistics = net.apply(variables, images, train)
+  logits, statistics = apply(net, train)(variables, images)
   params = variables["params"]
   backbone = models.create("convnet4", width=3)
+  alone = jax.jit(functools.partial(backbone.apply, train=train, mutable=["batch_stats"]))
   for k in range(DOMAINS):
     norms, heads, before = jax.tree.map(
       lambda x, k=k: x[k], (params["norms"], params["heads"], variables["batch_stats"])
     )
     merged = unflatten_dict(flatten_dict(params["backbone"]) | flatten_dict(norms))
-    features, updated = backbone.apply(
-      {"params": merged, "batch_stats": before}, images[k], train=train, mutable=["batch_stats"]
-    )
+    features, updated = alone({"params": merged, "batch_stats": before}, images[k])
     want = features @ heads["kernel"] + heads["bias"]
     np.testing.assert_allclose(logits[k], want, rtol=1e-4, atol=1e-5)
     jax.tree.map(
@@ -49,8 +55,8 @@ def test_each_domain_is_a_network_of_its_own(network, train):
 def test_drawn_domains_use_their_own_layers(network):
   net, variables, images = network
   drawn = jnp.array([2, 0])
-  some, _ = net.apply(variables, images[drawn], True, drawn)
-  every, _ = net.apply(variables, images, True)
+  some, _ = jax.jit(lambda v, x, d: net.apply(v, x, True, d))(variables, images[drawn], drawn)
+  every, _ = apply(net, True)(variables, images)
   np.testing.assert_allclose(some, every[drawn], rtol=1e-4, atol=1e-5)
 
 

@@ -190,3 +190,9 @@ def test_many_tasks_of_long_names_have_room_in_the_legend(drawn, long):
   top = figure.legends[0].get_window_extent().y1
   assert top < figure.axes[0].get_window_extent().y0
   assert figure.axes[0].get_window_extent().height > 60 * figure.dpi / 100
+
+
+def test_the_last_panel_of_each_column_says_what_its_axis_is():
+  lines = {"left": np.ones((2, 3))}
+  figure = plots.plot_panels(None, dict.fromkeys("abcd", lines), **AXES)
+  assert [axes.get_xlabel() for axes in figure.axes] == ["", "epoch", "epoch", "epoch"]

@@ -153,6 +153,14 @@ def test_a_checkpoint_of_another_configuration_raises(tmp_path):
     saver.restore({"w": jnp.zeros(2)})
 
 
+def test_what_a_killed_process_left_goes_without_a_warning(tmp_path, caplog):
+  (tmp_path / "1.orbax-checkpoint-tmp").mkdir()
+  with Checkpointer(tmp_path) as saver, caplog.at_level(logging.WARNING):
+    saver.save(1, {"w": jnp.ones(2)})
+  assert [path.name for path in tmp_path.iterdir()] == ["1"]
+  assert not caplog.text
+
+
 def test_no_checkpoint_gives_none(tmp_path):
   with Checkpointer(tmp_path) as saver:
     assert saver.restore({"w": jnp.zeros(2)}) is None

@@ -54,9 +54,14 @@ def data():
   }
 
 
+@jax.jit
+def variables_of(key):
+  return Net().init(key, jnp.ones((2, 5)), False)
+
+
 def start(step, seed=0, data=None):
   key = jax.random.key(seed)
-  variables = Net().init(key, jnp.ones((2, 5)), False)
+  variables = variables_of(key)
   return step.init(variables["params"], key, {"batch_stats": variables["batch_stats"]})
 
 
@@ -74,12 +79,17 @@ def build(aggregator=None, weighting=None, **options):
 
 def reference_gradients(state, batch, weights):
   """Task gradients by one `jax.grad` a task, and the weighted sum's gradient."""
-  key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.step)
 
-  def loss(params, t):
-    return losses_fn(params, state.model_state, batch, key)[0][f"task{t}"]
+  @jax.jit
+  def gradients(state, batch):
+    key = jax.random.fold_in(jax.random.fold_in(state.key, 0), state.step)
 
-  grads = [jax.grad(loss)(state.params, t) for t in range(TASKS)]
+    def loss(params, t):
+      return losses_fn(params, state.model_state, batch, key)[0][f"task{t}"]
+
+    return [jax.grad(loss)(state.params, t) for t in range(TASKS)]
+
+  grads = gradients(state, batch)
   total = jax.tree.map(lambda *g: sum(w * x for w, x in zip(weights, g, strict=True)), *grads)
   return grads, total
 
@@ -107,7 +117,7 @@ def test_aggregated_step_aggregates_shared_and_leaves_heads_their_own_gradient(d
     lambda a, b: jnp.stack([0.5 * a, 1.5 * b]), *[{n: g[n] for n in names} for g in grads]
   )
   aggregator = jaxmtl.mgda(TASKS)
-  aggregate, _ = aggregator.update(stacked, aggregator.init(None))
+  aggregate, _ = jax.jit(aggregator.update)(stacked, aggregator.init(None))
   want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, {**total, **aggregate})
   chex.assert_trees_all_close(new_state.params, want, rtol=1e-4, atol=1e-6)
   raw = jax.tree.map(lambda a, b: jnp.stack([a, b]), *[{n: g[n] for n in names} for g in grads])
@@ -144,6 +154,7 @@ def test_an_aggregator_of_two_batches_gets_both(data):
   batches = data, second
   new_state, _ = jax.jit(step.update)(state, batches)
 
+  @jax.jit
   def stacked(batch):
     return jaxmtl.task_value_and_grad(lambda p: no_dropout(p, (), batch, None)[0])(state.params)[1]
 
@@ -413,8 +424,8 @@ def test_removing_the_auxiliary_head_keeps_predictions():
   backbone = models.create("convnet4", width=4)
   both = models.MultiHead(backbone, {"main": nn.Dense(3), "aux": nn.Dense(5)})
   images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
-  variables = both.init(jax.random.key(1), images)
+  variables = jax.jit(both.init)(jax.random.key(1), images)
   alone = models.MultiHead(backbone, {"main": nn.Dense(3)})
-  want = both.apply(variables, images)["main"]
-  got = alone.apply(models.drop_heads(variables, "aux"), images)["main"]
+  want = jax.jit(both.apply)(variables, images)["main"]
+  got = jax.jit(alone.apply)(models.drop_heads(variables, "aux"), images)["main"]
   np.testing.assert_array_equal(got, want)

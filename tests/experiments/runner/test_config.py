@@ -101,7 +101,7 @@ def test_a_stop_ends_with_one_line(number, code, capsys):
   )
 
 
-def test_a_second_interrupt_does_not_wait(capsys):
+def test_a_second_interrupt_does_not_wait(capfd):
   def run(config):
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
@@ -109,14 +109,22 @@ def test_a_second_interrupt_does_not_wait(capsys):
   with pytest.raises(SystemExit) as stop:
     command_line(run, PRESETS, "prog", [])
   assert stop.value.code == 130
-  assert "Interrupted. The same command goes on from there." in capsys.readouterr().out
+  said = capfd.readouterr()
+  assert said.err == "Stopping after what is under way; Ctrl-C again ends at once.\n"
+  assert "Interrupted. The same command goes on from there." in said.out
 
 
 def test_a_sentence_says_what_the_numbers_say():
+  missing = compared("accuracy", "a", [90, None], "b", [91, 92])
+  assert missing == (
+    "accuracy: a -, b 91.5 ± 0.7; a figure is missing, so that no difference is known."
+  )
   within = compared("accuracy", "a", [90, 94], "b", [91, 92], " %")
   assert within == (
-    "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, within the "
-    "spread of seeds."
+    "accuracy: a 92.0 ± 2.8 %, b 91.5 ± 0.7 %; difference 0.5 ± 2.1 over 2 seeds, no more "
+    "than seeds may differ by chance (95 %)."
   )
-  assert "beyond the spread" in compared("accuracy", "a", [95, 96], "b", [91, 92])
+  few, many = [91.6, 92.4], [91.6, 92.4, 91.9, 92.1, 92.0]
+  assert "2 seeds, no more than" in compared("accuracy", "a", few, "b", [91, 91])
+  assert "5 seeds, more than" in compared("accuracy", "a", many, "b", [91] * 5)
   assert "one seed: no spread is known" in compared("accuracy", "a", [95], "b", [91])

@@ -123,16 +123,17 @@ import sys
 sys.path[:0] = {path!r}
 from experiments.runner.mesh import Layout, start_processes
 from experiments.runner.run import Runner
-port, process, folder, until = sys.argv[1:5]
+port, process, folder = sys.argv[1:4]
 start_processes("localhost:" + port, 2, int(process))
 from conftest import line_job
-runner = Runner(folder, layout=Layout.parse("1x8"))
-outcome = runner.run(line_job(method="dwa+pcgrad", batch_size=8), until=int(until))
-print("found", outcome.epochs.tolist(), sorted(outcome.variables), flush=True)
+for until in (2, 3):
+  runner = Runner(folder, layout=Layout.parse("1x8"))
+  outcome = runner.run(line_job(method="dwa+pcgrad", batch_size=8), until=until)
+  print("found", outcome.epochs.tolist(), sorted(outcome.variables), flush=True)
 """
 
 
-def processes(script, folder, *args):
+def processes(script, folder):
   """Runs two processes of four devices each; their outputs."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
@@ -140,7 +141,7 @@ def processes(script, folder, *args):
   env = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(ROOT)}
   running = [
     subprocess.Popen(
-      [sys.executable, str(script), port, str(i), str(folder), *args],
+      [sys.executable, str(script), port, str(i), str(folder)],
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -157,12 +158,13 @@ def test_two_processes_give_one_processes_result_and_go_on(tmp_path, job):
   script = tmp_path / "script.py"
   script.write_text(SCRIPT.format(path=[str(HERE), str(ROOT)]))
   folder = tmp_path / "two"
-  first, second = processes(script, folder, "2")
+  first, second = processes(script, folder)
   assert "found [1, 2] ['params']" in first
   assert "found [1, 2] ['params']" in second  # what process 0 read
-  first, second = processes(script, folder, "3")
   assert "goes on after epoch 2 of 3" in first
   assert "goes on" not in second
+  assert "found [1, 2, 3] ['params']" in first
+  assert "found [1, 2, 3] ['params']" in second
   rows = [json.loads(line) for line in (folder / "line" / "metrics.jsonl").open()]
   assert [row["epoch"] for row in rows] == [1, 2, 3]
   # One process reads what two left, and finds it done; and its own result is the same.
