@@ -63,11 +63,11 @@ class Config:
   """What to time.
 
   Args:
-    methods: Names of aggregators; all where empty.
-    tasks: Numbers of tasks T.
-    sizes: Numbers of parameters P.
-    repeats: Timed rounds.
-    peers: Whether to time TorchJD and LibMTL.
+    methods: names of aggregators; all where empty.
+    tasks: numbers of tasks T.
+    sizes: numbers of parameters P.
+    repeats: timed rounds.
+    peers: whether to time TorchJD and LibMTL.
   """
 
   methods: tuple[str, ...] = ()

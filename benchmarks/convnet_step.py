@@ -27,15 +27,15 @@ class Config:
 
   Args:
     network: vgg16 or vgg19 with batch normalization, or resnet18.
-    size: Height and width of the images.
-    batch: Images a step.
-    plain: Whether to time plain `lax.conv` as well.
-    repeats: Timed rounds.
-    width: Multiplier of all channel counts.
-    steps: Steps of one scanned call.
-    seeds: Networks trained together under vmap inside the scan; 0 leaves this row out.
-    lax_in_scan: Also time plain `lax.conv` inside the scan (many times slower on CPU).
-    threads: Number of PyTorch's threads; 0 keeps its default.
+    size: height and width of the images.
+    batch: images a step.
+    plain: whether to time plain `lax.conv` as well.
+    repeats: timed rounds.
+    width: multiplier of all channel counts.
+    steps: steps of one scanned call.
+    seeds: networks trained together under vmap inside the scan; 0 leaves this row out.
+    lax_in_scan: also time plain `lax.conv` inside the scan (many times slower on CPU).
+    threads: number of PyTorch's threads; 0 keeps its default.
   """
 
   network: Literal["vgg16", "vgg19", "resnet18"] = "vgg19"

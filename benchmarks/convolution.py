@@ -40,13 +40,13 @@ class Config:
   """What to time.
 
   Args:
-    batch: Images a step.
-    repeats: Timed rounds after one warm-up.
-    seeds: Networks of the mode `seeds`.
-    length: Steps of a scan.
-    modes: Among alone, scan, seeds.
-    forms: Among lax, matmul (conv2d's), shifts, rows, tiles.
-    shapes: Indices into SHAPES.
+    batch: images a step.
+    repeats: timed rounds after one warm-up.
+    seeds: networks of the mode `seeds`.
+    length: steps of a scan.
+    modes: among alone, scan, seeds.
+    forms: among lax, matmul (conv2d's), shifts, rows, tiles.
+    shapes: indices into SHAPES.
   """
 
   batch: int = 64

@@ -29,13 +29,13 @@ class Config:
   """What to time.
 
   Args:
-    backbone: Any name of `jaxmtl.models.create`.
-    width: Its width.
-    size: Side of the images in pixels.
-    batch: Images a step.
-    hidden: Units of the first of two layers of a head; 0 for linear heads.
-    dummies: Dummy heads a task.
-    repeats: Timed rounds.
+    backbone: any name of `jaxmtl.models.create`.
+    width: its width.
+    size: side of the images in pixels.
+    batch: images a step.
+    hidden: units of the first of two layers of a head; 0 for linear heads.
+    dummies: dummy heads a task.
+    repeats: timed rounds.
   """
 
   backbone: str = "resnet18"

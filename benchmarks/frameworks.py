@@ -29,11 +29,11 @@ class Config:
   """What to time.
 
   Args:
-    width: Of the layers.
-    depth: Layers.
-    tasks: Heads T.
-    batch: Rows.
-    repeats: Timed rounds.
+    width: of the layers.
+    depth: layers.
+    tasks: heads T.
+    batch: rows.
+    repeats: timed rounds.
     forms: Gramian, explicit, and plain: the gradient of the summed losses, without jaxmtl.
   """
 

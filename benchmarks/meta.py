@@ -37,13 +37,13 @@ class Config:
   """What to time.
 
   Args:
-    tasks: Numbers of tasks.
-    batch: Examples a step of the MLP.
-    width: Hidden units of each of the four layers.
-    inputs: Input features.
-    maxl_batch: Images a step of MAXL, 32x32x3; 0 leaves it out.
-    repeats: Timed rounds.
-    threads: Number of PyTorch's threads; 0 keeps its default.
+    tasks: numbers of tasks.
+    batch: examples a step of the MLP.
+    width: hidden units of each of the four layers.
+    inputs: input features.
+    maxl_batch: images a step of MAXL, 32x32x3; 0 leaves it out.
+    repeats: timed rounds.
+    threads: number of PyTorch's threads; 0 keeps its default.
   """
 
   tasks: tuple[int, ...] = (3, 8, 20)

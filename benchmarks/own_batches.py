@@ -24,13 +24,13 @@ class Config:
   """What to time.
 
   Args:
-    tasks: Numbers of domains.
-    batch: Images of each.
-    width: Channels of ConvNet-4.
-    size: Side of the images in pixels.
-    method: An aggregator that needs task gradients or their Gramian.
-    whole: Whether to time task gradients of the whole batch as well.
-    repeats: Timed rounds.
+    tasks: numbers of domains.
+    batch: images of each.
+    width: channels of ConvNet-4.
+    size: side of the images in pixels.
+    method: an aggregator that needs task gradients or their Gramian.
+    whole: whether to time task gradients of the whole batch as well.
+    repeats: timed rounds.
   """
 
   tasks: tuple[int, ...] = (3, 8, 20)

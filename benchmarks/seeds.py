@@ -27,12 +27,12 @@ class Config:
   """What to time.
 
   Args:
-    seeds: Networks.
-    batch: Images a step.
-    steps: Steps of an epoch.
-    width: Channels of ConvNet-4.
-    size: Side of the images in pixels.
-    repeats: Timed rounds.
+    seeds: networks.
+    batch: images a step.
+    steps: steps of an epoch.
+    width: channels of ConvNet-4.
+    size: side of the images in pixels.
+    repeats: timed rounds.
   """
 
   seeds: int = 3

@@ -25,14 +25,14 @@ class Config:
   """What to time.
 
   Args:
-    tasks: Numbers of tasks for PCGrad on the MLP.
-    chunks: Whether to time every chunk size; otherwise only the default.
-    batch: Examples a step of the MLP.
-    width: Hidden units of each of the four layers.
-    inputs: Input features.
-    cnn_tasks: Tasks of the convolutional network; 0 leaves it out.
-    cnn_batch: Images a step, 32x32x3.
-    repeats: Timed rounds.
+    tasks: numbers of tasks for PCGrad on the MLP.
+    chunks: whether to time every chunk size; otherwise only the default.
+    batch: examples a step of the MLP.
+    width: hidden units of each of the four layers.
+    inputs: input features.
+    cnn_tasks: tasks of the convolutional network; 0 leaves it out.
+    cnn_batch: images a step, 32x32x3.
+    repeats: timed rounds.
   """
 
   tasks: tuple[int, ...] = (3, 8, 20)

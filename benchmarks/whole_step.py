@@ -31,12 +31,12 @@ class Config:
   """What to time.
 
   Args:
-    networks: Among mlp, cnn, vit.
-    tasks: Numbers of tasks.
+    networks: among mlp, cnn, vit.
+    tasks: numbers of tasks.
     method: pcgrad, upgrad, mgda or another Gramian-based aggregator that both libraries have.
-    explicit: Whether to time explicit task gradients as well.
-    repeats: Timed rounds.
-    threads: Number of PyTorch's threads; 0 keeps its default.
+    explicit: whether to time explicit task gradients as well.
+    repeats: timed rounds.
+    threads: number of PyTorch's threads; 0 keeps its default.
   """
 
   networks: tuple[str, ...] = ("mlp", "cnn", "vit")

@@ -21,20 +21,20 @@ def cross_entropy(
 ) -> jax.Array:
   """Softmax cross-entropy of integer labels, averaged over the valid examples.
 
-  ``mean over valid i of -log softmax(logits_i)[labels_i]``, or 0 if no example is valid.
+  `mean over valid i of -log softmax(logits_i)[labels_i]`, or 0 if no example is valid.
 
   Args:
-    logits: Float ``[..., num_classes]``, e.g. ``[batch, num_classes]``, or
-      ``[batch, height, width, num_classes]`` for dense prediction.
-    labels: Integers ``[...]`` in ``0 .. num_classes - 1``. Masked ones may hold anything.
-    mask: Validity ``[...]`` (or its leading axes), boolean or 0/1; None means that all are valid.
+    logits: float `[..., num_classes]`, e.g. `[batch, num_classes]`, or
+      `[batch, height, width, num_classes]` for dense prediction.
+    labels: integers `[...]` in `0 .. num_classes - 1`. Masked ones may hold anything.
+    mask: validity `[...]` (or its leading axes), boolean or 0/1; None means that all are valid.
 
   Returns:
     A scalar, float32 (float64 for float64 logits).
 
   Raises:
-    ValueError: If the shapes do not fit.
-    TypeError: If `labels` are not integers.
+    ValueError: if the shapes do not fit.
+    TypeError: if `labels` are not integers.
 
   Example:
     >>> import jax.numpy as jnp
@@ -66,19 +66,19 @@ def focal(
 ) -> jax.Array:
   """Focal loss of soft labels, one value an example.
 
-  ``-sum_k y_k (1 - p_k)^gamma log p_k`` with ``p = softmax(logits)``: what is right already counts
+  `-sum_k y_k (1 - p_k)^gamma log p_k` with `p = softmax(logits)`: what is right already counts
   little. Differentiable in the labels too.
 
   Args:
-    logits: Float ``[..., num_classes]``.
-    soft_labels: Probabilities of the same shape; integer labels as `jax.nn.one_hot`.
-    gamma: Focus, 0 (cross-entropy) or at least 1.
+    logits: float `[..., num_classes]`.
+    soft_labels: probabilities of the same shape; integer labels as `jax.nn.one_hot`.
+    gamma: focus, 0 (cross-entropy) or at least 1.
 
   Returns:
-    ``[...]``, not averaged; float32 (float64 for float64 logits).
+    `[...]`, not averaged; float32 (float64 for float64 logits).
 
   Raises:
-    ValueError: If the shapes differ, or for another `gamma`.
+    ValueError: if the shapes differ, or for another `gamma`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -100,17 +100,17 @@ def focal(
 def label_entropy(labels: jax.typing.ArrayLike) -> jax.Array:
   """Negative entropy of the batch's mean label: low where all classes are in use.
 
-  ``sum_k q_k log q_k`` with ``q = mean over the batch of p``. As a term of an outer loss it keeps
+  `sum_k q_k log q_k` with `q = mean over the batch of p`. As a term of an outer loss it keeps
   generated labels from collapsing to few classes.
 
   Args:
-    labels: Probabilities ``[batch, num_classes]``.
+    labels: probabilities `[batch, num_classes]`.
 
   Returns:
-    A scalar in ``[-log(num_classes), 0]``, float32 or wider.
+    A scalar in `[-log(num_classes), 0]`, float32 or wider.
 
   Raises:
-    ValueError: If the labels are not ``[batch, num_classes]``.
+    ValueError: if the labels are not `[batch, num_classes]`.
 
   Example:
     >>> import jax.numpy as jnp
@@ -136,21 +136,21 @@ def binary_cross_entropy(
 ) -> jax.Array:
   """Sigmoid cross-entropy, averaged over bits and valid examples.
 
-  ``mean of -t log sigmoid(z) - (1 - t) log sigmoid(-z)``, or 0 if no example is valid. Computed
+  `mean of -t log sigmoid(z) - (1 - t) log sigmoid(-z)`, or 0 if no example is valid. Computed
   from the logits, hence finite for every finite logit.
 
   Args:
-    logits: Float ``[batch, ..., bits]``.
-    targets: The same shape, values in ``[0, 1]`` (bits, or probabilities). Masked ones may hold
+    logits: float `[batch, ..., bits]`.
+    targets: the same shape, values in `[0, 1]` (bits, or probabilities). Masked ones may hold
       anything.
-    mask: Validity over the leading axes of `logits` (``[batch]``: whole examples; the full shape:
+    mask: validity over the leading axes of `logits` (`[batch]`: whole examples; the full shape:
       single bits), boolean or 0/1; None means that all are valid.
 
   Returns:
     A scalar, float32 (float64 for float64 logits).
 
   Raises:
-    ValueError: If the shapes do not fit.
+    ValueError: if the shapes do not fit.
 
   Example:
     >>> import jax.numpy as jnp
@@ -172,19 +172,19 @@ def smooth_l1(
 ) -> jax.Array:
   """Smooth L1 (Huber) loss, averaged over elements and valid examples.
 
-  With ``e = |outputs - targets|``: ``e^2 / (2 beta)`` where ``e < beta``, else ``e - beta / 2``.
+  With `e = |outputs - targets|`: `e^2 / (2 beta)` where `e < beta`, else `e - beta / 2`.
 
   Args:
-    outputs: Float ``[batch, ...]``.
-    targets: The same shape. Masked ones may hold anything.
-    mask: Validity over the leading axes of `outputs`, boolean or 0/1; None: all are valid.
-    beta: Where the loss turns from quadratic to linear, > 0, in the units of the targets.
+    outputs: float `[batch, ...]`.
+    targets: the same shape. Masked ones may hold anything.
+    mask: validity over the leading axes of `outputs`, boolean or 0/1; None: all are valid.
+    beta: where the loss turns from quadratic to linear, > 0, in the units of the targets.
 
   Returns:
     A scalar, float32 (float64 for float64 outputs); 0 if nothing is valid.
 
   Raises:
-    ValueError: If the shapes do not fit, or `beta` is not positive.
+    ValueError: if the shapes do not fit, or `beta` is not positive.
 
   Example:
     >>> import jax.numpy as jnp
@@ -208,15 +208,15 @@ def mean_squared_error(
   """Squared error, averaged over elements and valid examples.
 
   Args:
-    outputs: Float ``[batch, ...]``.
-    targets: The same shape. Masked ones may hold anything.
-    mask: Validity over the leading axes of `outputs`, boolean or 0/1; None: all are valid.
+    outputs: float `[batch, ...]`.
+    targets: the same shape. Masked ones may hold anything.
+    mask: validity over the leading axes of `outputs`, boolean or 0/1; None: all are valid.
 
   Returns:
     A scalar, float32 (float64 for float64 outputs); 0 if nothing is valid.
 
   Raises:
-    ValueError: If the shapes do not fit.
+    ValueError: if the shapes do not fit.
 
   Example:
     >>> import jax.numpy as jnp

@@ -42,7 +42,7 @@ def parse_psi(text: str, primary: Mapping[str, int], seeds: Sequence[int]) -> Se
     The setting.
 
   Raises:
-    ValueError: If it is none of these, or does not match the classes.
+    ValueError: if it is none of these, or does not match the classes.
   """
   try:
     counts = [int(part) for part in text.removeprefix(_TOTAL).split(",")]

@@ -54,7 +54,7 @@ def moco(
     beta: step of the means, in (0, 1].
     gamma: step of the weights, at least 0.
     rho: regularisation towards equal weights, at least 0.
-    projection: Pi, `"softmax"`, or the Euclidean projection onto the `"simplex"`.
+    projection: pi, `"softmax"`, or the Euclidean projection onto the `"simplex"`.
 
   Returns:
     An elementwise `Aggregator` with a `MoCoState`.

@@ -17,14 +17,14 @@ def random_crop(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Arra
 
   Args:
     key: PRNG key.
-    images: ``[batch, height, width, channels]``, any dtype.
-    padding: Pixels added on every side, >= 0; shifts are uniform in ``-padding .. padding``.
+    images: `[batch, height, width, channels]`, any dtype.
+    padding: pixels added on every side, >= 0; shifts are uniform in `-padding .. padding`.
 
   Returns:
     Images of the same shape and dtype.
 
   Raises:
-    ValueError: If a shape or `padding` is wrong.
+    ValueError: if a shape or `padding` is wrong.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -55,13 +55,13 @@ def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
 
   Args:
     key: PRNG key.
-    images: ``[batch, height, width, channels]``, any dtype.
+    images: `[batch, height, width, channels]`, any dtype.
 
   Returns:
     Images of the same shape and dtype.
 
   Raises:
-    ValueError: If the shape is wrong.
+    ValueError: if the shape is wrong.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -80,13 +80,13 @@ def random_dihedral(key: jax.Array, images: jax.Array) -> jax.Array:
 
   Args:
     key: PRNG key.
-    images: ``[batch, side, side, channels]``, any dtype.
+    images: `[batch, side, side, channels]`, any dtype.
 
   Returns:
     Images of the same shape and dtype.
 
   Raises:
-    ValueError: If the shape is wrong.
+    ValueError: if the shape is wrong.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -109,19 +109,19 @@ def normalize(
   mean: jax.typing.ArrayLike | tuple[float, ...] = CIFAR_MEAN,
   std: jax.typing.ArrayLike | tuple[float, ...] = CIFAR_STD,
 ) -> jax.Array:
-  """Standardise uint8 images: ``(images / 255 - mean) / std``.
+  """Standardise uint8 images: `(images / 255 - mean) / std`.
 
   Args:
-    images: uint8 ``[..., channels]``.
-    mean: Channel means for images in 0 .. 1, ``[channels]`` or a scalar.
-    std: Channel standard deviations, > 0, ``[channels]`` or a scalar.
+    images: uint8 `[..., channels]`.
+    mean: channel means for images in 0 .. 1, `[channels]` or a scalar.
+    std: channel standard deviations, > 0, `[channels]` or a scalar.
 
   Returns:
     float32, the same shape.
 
   Raises:
-    TypeError: If images are not uint8.
-    ValueError: If `mean` or `std` do not fit the channels.
+    TypeError: if images are not uint8.
+    ValueError: if `mean` or `std` do not fit the channels.
 
   Example:
     >>> import jax.numpy as jnp
@@ -146,15 +146,15 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Measure the mean and standard deviation of every channel of a training set.
 
   Args:
-    images: uint8 ``[..., channels]``, on the host.
+    images: uint8 `[..., channels]`, on the host.
 
   Returns:
-    Mean and standard deviation, float32 ``[channels]``, for images in 0 .. 1. The standard
+    Mean and standard deviation, float32 `[channels]`, for images in 0 .. 1. The standard
     deviation is at least 1/255, so that a constant channel can be normalised.
 
   Raises:
-    TypeError: If images are not uint8.
-    ValueError: If there are no images.
+    TypeError: if images are not uint8.
+    ValueError: if there are no images.
 
   Example:
     >>> import numpy as np

@@ -12,14 +12,14 @@ class ImageDataset:
   """Images with integer labels, in host memory.
 
   Attributes:
-    images: uint8 ``[num_examples, height, width, channels]``.
-    labels: int32 ``[num_examples]`` in ``0 .. num_classes - 1``.
-    num_classes: Number of classes, whether all of them occur or not.
+    images: uint8 `[num_examples, height, width, channels]`.
+    labels: int32 `[num_examples]` in `0 .. num_classes - 1`.
+    num_classes: number of classes, whether all of them occur or not.
     class_names: A name for every class, or None.
 
   Raises:
-    TypeError: If a dtype is wrong.
-    ValueError: If a shape or a label is wrong.
+    TypeError: if a dtype is wrong.
+    ValueError: if a shape or a label is wrong.
 
   Example:
     >>> import numpy as np
@@ -68,7 +68,7 @@ class ImageDataset:
     """Select examples.
 
     Args:
-      indices: Integers ``[K]`` (or a slice, or booleans ``[num_examples]``).
+      indices: integers `[K]` (or a slice, or booleans `[num_examples]`).
 
     Returns:
       The selected examples in the given order, with the same classes.
@@ -84,10 +84,10 @@ class Splits(NamedTuple):
   """The parts of a data set.
 
   Attributes:
-    train: What is learned from.
-    validation: What choices are made on, or None if nothing is held out.
-    test: What is reported on, and never chosen on.
-    name: Name of the data set.
+    train: what is learned from.
+    validation: what choices are made on, or None if nothing is held out.
+    test: what is reported on, and never chosen on.
+    name: name of the data set.
   """
 
   train: ImageDataset
@@ -100,8 +100,8 @@ class TaskImages(NamedTuple):
   """Images with one label a task, in host memory.
 
   Attributes:
-    images: uint8 ``[num_examples, height, width, channels]``.
-    labels: By task, int32 ``[num_examples]``.
+    images: uint8 `[num_examples, height, width, channels]`.
+    labels: by task, int32 `[num_examples]`.
   """
 
   images: np.ndarray
@@ -112,10 +112,10 @@ class TaskSplits(NamedTuple):
   """The parts of a data set with several tasks.
 
   Attributes:
-    train: What is learned from.
-    validation: What choices are made on, or None if nothing is held out.
-    test: What is reported on, and never chosen on.
-    num_classes: Number of classes by task.
+    train: what is learned from.
+    validation: what choices are made on, or None if nothing is held out.
+    test: what is reported on, and never chosen on.
+    num_classes: number of classes by task.
   """
 
   train: TaskImages
@@ -134,10 +134,10 @@ def arrays(
   """Make an `ImageDataset` of arrays in memory.
 
   Args:
-    images: uint8 ``[num_examples, height, width, channels]``, or without the channel axis for
+    images: uint8 `[num_examples, height, width, channels]`, or without the channel axis for
       grayscale.
-    labels: Integers ``[num_examples]``, or ``[num_examples, 1]``.
-    num_classes: Number of classes; None takes the length of `class_names`, or else the highest
+    labels: integers `[num_examples]`, or `[num_examples, 1]`.
+    num_classes: number of classes; None takes the length of `class_names`, or else the highest
       label plus one.
     class_names: A name for every class, or None.
 
@@ -145,8 +145,8 @@ def arrays(
     The data set.
 
   Raises:
-    TypeError: If a dtype is wrong.
-    ValueError: If a shape or a label is wrong.
+    TypeError: if a dtype is wrong.
+    ValueError: if a shape or a label is wrong.
 
   Example:
     >>> import numpy as np

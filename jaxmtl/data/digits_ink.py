@@ -18,7 +18,7 @@ def digits_ink(seed: int = 0) -> PropertySplits:
   property has a range of its own in each class, and follows from the image without noise.
 
   Args:
-    seed: Seed of what is held out for validation. The test part never depends on it.
+    seed: seed of what is held out for validation. The test part never depends on it.
 
   Returns:
     The `PropertySplits`: 1,078 images of 8x8x1 for training, 360 for validation, 359 for test.

@@ -9,8 +9,8 @@ class DomainImages(NamedTuple):
   """Images of K domains, equally many of each, in host memory.
 
   Attributes:
-    images: uint8 ``[num_examples, K, height, width, channels]``.
-    labels: int32 ``[num_examples, K]``, classes counted within each domain.
+    images: uint8 `[num_examples, K, height, width, channels]`.
+    labels: int32 `[num_examples, K]`, classes counted within each domain.
   """
 
   images: np.ndarray
@@ -23,15 +23,15 @@ def by_domain(images: np.ndarray, classes: np.ndarray, domains: np.ndarray) -> D
   Where domains differ in size, the last images of the larger ones are left out.
 
   Args:
-    images: uint8 ``[num_examples, height, width, channels]``.
-    classes: Integers ``[num_examples]``, each class in one domain only.
-    domains: Integers ``[num_examples]``, ``0 .. K - 1``, each of which occurs.
+    images: uint8 `[num_examples, height, width, channels]`.
+    classes: integers `[num_examples]`, each class in one domain only.
+    domains: integers `[num_examples]`, `0 .. K - 1`, each of which occurs.
 
   Returns:
     The `DomainImages`.
 
   Raises:
-    ValueError: If a class is in several domains, or domains differ in their number of classes.
+    ValueError: if a class is in several domains, or domains differ in their number of classes.
 
   Example:
     >>> import numpy as np

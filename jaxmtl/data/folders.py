@@ -5,7 +5,7 @@ import pathlib
 
 
 def tfds_home() -> str:
-  """The folder of TensorFlow Datasets: ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``."""
+  """The folder of TensorFlow Datasets: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`."""
   return os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
 
 

@@ -21,19 +21,19 @@ _DIGITS = ("digits", "mnist", "svhn_cropped")
 def class_levels(name: str, num_classes: int) -> dict[int, np.ndarray]:
   """The levels of a data set's classes, coarse to fine.
 
-  CIFAR-100 has the four of the MAXL paper, with 3, 10, 20 and 100 classes. Digits (``digits``,
-  ``mnist``, ``svhn_cropped``) have two, even or odd and the digit. Any other data set has one.
+  CIFAR-100 has the four of the MAXL paper, with 3, 10, 20 and 100 classes. Digits (`digits`,
+  `mnist`, `svhn_cropped`) have two, even or odd and the digit. Any other data set has one.
 
   Args:
-    name: Name of the data set, as in `jaxmtl.data.load`; a TFDS version may follow.
-    num_classes: Number of its own classes, the finest level.
+    name: name of the data set, as in `jaxmtl.data.load`; a TFDS version may follow.
+    num_classes: number of its own classes, the finest level.
 
   Returns:
     By the level's number of classes, its class of each of the data set's own, int32
-    ``[num_classes]``.
+    `[num_classes]`.
 
   Raises:
-    ValueError: If a data set with a known hierarchy has another number of classes.
+    ValueError: if a data set with a known hierarchy has another number of classes.
 
   Example:
     >>> levels = class_levels("cifar100", 100)

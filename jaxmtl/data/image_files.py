@@ -41,7 +41,7 @@ class Form(NamedTuple):
 
   Attributes:
     channels: 1 where none has colours, else 3.
-    size: Side in pixels to which they are brought, or None where they keep their own.
+    size: side in pixels to which they are brought, or None where they keep their own.
   """
 
   channels: int
@@ -54,10 +54,10 @@ class ImageFiles:
   `data.batches`, `training.predict` and `training.evaluator` take it in place of arrays.
 
   Args:
-    paths: Of the files.
-    labels: By task, arrays ``[num_examples]``.
-    form: Channels and size; see `common_form`.
-    rows: Where each file is named, for messages; its path where None.
+    paths: of the files.
+    labels: by task, arrays `[num_examples]`.
+    form: channels and size; see `common_form`.
+    rows: where each file is named, for messages; its path where None.
 
   Example:
     >>> import tempfile, numpy as np
@@ -107,7 +107,7 @@ class ImageFiles:
     )
 
   def load(self) -> dict[str, np.ndarray]:
-    """All in memory: uint8 `image` ``[num_examples, height, width, channels]``, and the labels."""
+    """All in memory: uint8 `image` `[num_examples, height, width, channels]`, and the labels."""
     images: np.ndarray | None = None
     # In portions, so that images are not in memory twice.
     for first in range(0, len(self), 256):
@@ -121,15 +121,15 @@ class ImageFiles:
 
 
 def read_image(path: pathlib.Path, form: Form, row: str = "") -> np.ndarray:
-  """Read a file as uint8 ``[height, width, channels]``; photographs upright as EXIF data say.
+  """Read a file as uint8 `[height, width, channels]`; photographs upright as EXIF data say.
 
   Args:
-    path: Of the file.
-    form: Channels; side in pixels (the shorter side is scaled, then the centre is cut out).
-    row: Where it is named, for the message.
+    path: of the file.
+    form: channels; side in pixels (the shorter side is scaled, then the centre is cut out).
+    row: where it is named, for the message.
 
   Raises:
-    ValueError: Naming row and file, if it is no image, has transparent pixels, or a mode without a
+    ValueError: naming row and file, if it is no image, has transparent pixels, or a mode without a
       range; 16-bit images are scaled.
 
   Example:
@@ -158,16 +158,16 @@ def common_form(
   pixels is found where these are read.
 
   Args:
-    paths: Of the files.
-    rows: Where they are named, for messages.
-    image_size: Side in pixels to which they are to be brought; None where they have one size.
+    paths: of the files.
+    rows: where they are named, for messages.
+    image_size: side in pixels to which they are to be brought; None where they have one size.
 
   Returns:
     The `Form`.
 
   Raises:
-    FileNotFoundError: Naming row and file, if one is not there.
-    ValueError: Naming row and file, if one is no image, or sizes differ without an `image_size`.
+    FileNotFoundError: naming row and file, if one is not there.
+    ValueError: naming row and file, if one is no image, or sizes differ without an `image_size`.
   """
   if image_size is not None and image_size < 1:
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")

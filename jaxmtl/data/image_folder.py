@@ -20,16 +20,16 @@ def read_image_folder(folder: str | os.PathLike, task: str = "class") -> Labelle
   """Find images whose class is the name of their folder.
 
   Args:
-    folder: With `<class>/<file>`, at any depth below the class; or `train/<class>/<file>`,
+    folder: with `<class>/<file>`, at any depth below the class; or `train/<class>/<file>`,
       `validation/` (or `val/`; optional) and `test/`.
-    task: What to call the task.
+    task: what to call the task.
 
   Returns:
     The `LabelledFiles`, classes in the order of their names; files are not looked at yet.
 
   Raises:
-    FileNotFoundError: If there is no such folder, or no image in it.
-    ValueError: If it is not as described above, naming the folder.
+    FileNotFoundError: if there is no such folder, or no image in it.
+    ValueError: if it is not as described above, naming the folder.
 
   Example:
     >>> import pathlib, tempfile

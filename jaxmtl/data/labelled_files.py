@@ -20,12 +20,12 @@ class LabelledFiles:
   """Image files and what is known about each.
 
   Attributes:
-    folder: To which the names are relative.
-    names: Of the files.
-    labels: By task: int32 classes ``[N]``, -1 where missing, or float64 numbers, NaN where missing.
-    classes: By task: names of the classes in the order of their numbers; none for numbers.
-    rows: Where each file is named, for messages.
-    parts: Which of `train`, `validation` and `test` each file belongs to, or None.
+    folder: to which the names are relative.
+    names: of the files.
+    labels: by task: int32 classes `[N]`, -1 where missing, or float64 numbers, NaN where missing.
+    classes: by task: names of the classes in the order of their numbers; none for numbers.
+    rows: where each file is named, for messages.
+    parts: which of `train`, `validation` and `test` each file belongs to, or None.
   """
 
   folder: pathlib.Path
@@ -62,10 +62,10 @@ class LabelledFiles:
     validation.
 
     Args:
-      seed: Of what is held out for validation.
+      seed: of what is held out for validation.
 
     Raises:
-      ValueError: If a part that is needed has no file, or nothing to learn or to measure.
+      ValueError: if a part that is needed has no file, or nothing to learn or to measure.
     """
     found = self._drawn(seed) if self.parts is None else self._own()
     for task, values in self.labels.items():
@@ -118,7 +118,7 @@ def labels_of(
   one; its values are classes otherwise, integers in the order of size, texts in that of letters.
 
   Raises:
-    ValueError: Naming row and column, for a number that is none, or a column that has no label, a
+    ValueError: naming row and column, for a number that is none, or a column that has no label, a
       single one, or another one in every row.
   """
   labels, classes = dict[str, np.ndarray](), dict[str, tuple[str, ...]]()

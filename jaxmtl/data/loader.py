@@ -26,14 +26,14 @@ def epoch_indices(key: jax.Array, num_examples: int, batch_size: int) -> jax.Arr
 
   Args:
     key: PRNG key of this epoch.
-    num_examples: Size of the data set.
-    batch_size: Examples a batch, ``1 .. num_examples``.
+    num_examples: size of the data set.
+    batch_size: examples a batch, `1 .. num_examples`.
 
   Returns:
-    int32 ``[num_examples // batch_size, batch_size]``, no index twice.
+    int32 `[num_examples // batch_size, batch_size]`, no index twice.
 
   Raises:
-    ValueError: If `batch_size` is out of range.
+    ValueError: if `batch_size` is out of range.
 
   Example:
     >>> import jax
@@ -59,26 +59,26 @@ def batches(
   """Batch one epoch of data on the host, as a Grain data set.
 
   A pure function of its arguments: to resume, make it again with the same (seed, epoch) and go on
-  at the same step, ``batches(...)[step]``. ``.to_iter_dataset()`` adds Grain's prefetching.
+  at the same step, `batches(...)[step]`. `.to_iter_dataset()` adds Grain's prefetching.
 
   Args:
-    dataset: An `ImageDataset`, giving ``{"image": uint8 [batch, H, W, C], "label": int32
-      [batch]}``; or any random-access source (``len``, ``[i]``) of pytrees of arrays, which are
+    dataset: an `ImageDataset`, giving `{"image": uint8 [batch, H, W, C], "label": int32
+      [batch]}`; or any random-access source (`len`, `[i]`) of pytrees of arrays, which are
       stacked.
-    batch_size: Examples a batch on this process.
-    seed: Seed of the shuffle.
-    epoch: Number of the epoch, >= 0; every epoch has its own order.
-    shuffle: Whether to shuffle.
-    drop_remainder: Whether to drop the last batch if it is not full.
-    shard: ``(index, count)``: which of how many processes this is, e.g.
-      ``(jax.process_index(), jax.process_count())``. Processes get disjoint examples and equally
+    batch_size: examples a batch on this process.
+    seed: seed of the shuffle.
+    epoch: number of the epoch, >= 0; every epoch has its own order.
+    shuffle: whether to shuffle.
+    drop_remainder: whether to drop the last batch if it is not full.
+    shard: `(index, count)`: which of how many processes this is, e.g.
+      `(jax.process_index(), jax.process_count())`. Processes get disjoint examples and equally
       many batches.
 
   Returns:
     A `grain.MapDataset`: has a length, can be indexed by step, and iterated.
 
   Raises:
-    ValueError: If an argument is out of range, or, without `drop_remainder`, the examples cannot
+    ValueError: if an argument is out of range, or, without `drop_remainder`, the examples cannot
       be divided evenly among the processes.
 
   Example:
@@ -121,9 +121,9 @@ class EvalBatches(NamedTuple):
   """All batches of an evaluation, stacked; scan over it, or index its fields by step.
 
   Attributes:
-    images: ``[steps, batch, ...]``, zeros where padded.
-    labels: ``[steps, batch, ...]``, zeros where padded.
-    valid: bool ``[steps, batch]``, False where padded.
+    images: `[steps, batch, ...]`, zeros where padded.
+    labels: `[steps, batch, ...]`, zeros where padded.
+    valid: bool `[steps, batch]`, False where padded.
   """
 
   images: np.ndarray
@@ -135,15 +135,15 @@ def eval_batches(images: np.ndarray, labels: np.ndarray, batch_size: int) -> Eva
   """Cut data into batches of one shape, in order, padding the last.
 
   Args:
-    images: ``[num_examples, ...]``.
-    labels: ``[num_examples, ...]``.
-    batch_size: Examples a batch, >= 1.
+    images: `[num_examples, ...]`.
+    labels: `[num_examples, ...]`.
+    batch_size: examples a batch, >= 1.
 
   Returns:
-    The `EvalBatches`; ``valid.sum() == num_examples``.
+    The `EvalBatches`; `valid.sum() == num_examples`.
 
   Raises:
-    ValueError: If the lengths differ or are 0, or `batch_size` is not positive.
+    ValueError: if the lengths differ or are 0, or `batch_size` is not positive.
 
   Example:
     >>> import numpy as np

@@ -35,18 +35,18 @@ def read_manifest(
 
   Args:
     path: A `.csv` (separated by commas, semicolons or tabs), `.tsv` or `.parquet` file.
-    tasks: Which columns to take; all where none is named.
-    regression: Columns of integers that are numbers, not classes.
-    classification: Columns of numbers that are classes all the same.
+    tasks: which columns to take; all where none is named.
+    regression: columns of integers that are numbers, not classes.
+    classification: columns of numbers that are classes all the same.
 
   Returns:
     The `LabelledFiles`; files are not looked at yet.
 
   Raises:
-    FileNotFoundError: If there is no such table.
-    ValueError: Naming file, row and column, if the table is not as described above, or a column is
+    FileNotFoundError: if there is no such table.
+    ValueError: naming file, row and column, if the table is not as described above, or a column is
       not there.
-    ImportError: For Parquet without pyarrow.
+    ImportError: for Parquet without pyarrow.
 
   Example:
     >>> import pathlib, tempfile
@@ -106,8 +106,8 @@ def manifest_tasks(path: str | os.PathLike) -> tuple[str, ...]:
   """The columns of a table that are tasks; its rows are not looked at.
 
   Raises:
-    FileNotFoundError: If there is no such table.
-    ValueError: If its header is not as `read_manifest` has it.
+    FileNotFoundError: if there is no such table.
+    ValueError: if its header is not as `read_manifest` has it.
   """
   file, lines = _opened(path)
   _, header = next(lines)

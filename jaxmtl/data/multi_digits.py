@@ -20,27 +20,27 @@ def multi_digits(
   """Overlay pairs of digits, one left and one right, and ask five questions.
 
   Both digits are drawn anew for each image and shifted at random; where they overlap, the brighter
-  pixel shows. The tasks are ``left`` and ``right`` (10 classes each), their ``sum`` (19 classes),
-  the ``parity`` of the sum (2), and ``noise``, one of 10 classes drawn at random for each image:
+  pixel shows. The tasks are `left` and `right` (10 classes each), their `sum` (19 classes),
+  the `parity` of the sum (2), and `noise`, one of 10 classes drawn at random for each image:
   it can be learned by heart, but not beyond chance on other images.
 
   The three parts are made of different digits, the same for every seed: no digit of a test image
   is ever in a training image.
 
   Args:
-    seed: Seed of pairs, places and noise labels, >= 0.
-    source: What is overlaid instead of scikit-learn's 8x8 digits: any set of square images with
-      K classes and a validation part, e.g. ``data.load("mnist", validation=0.1)``; left and right
+    seed: seed of pairs, places and noise labels, >= 0.
+    source: what is overlaid instead of scikit-learn's 8x8 digits: any set of square images with
+      K classes and a validation part, e.g. `data.load("mnist", validation=0.1)`; left and right
       then have K classes, the sum of the class indices 2 K - 1.
-    size: Side of the images in pixels, from 1.25 to 2 times the source's (10 to 16); on smaller
+    size: side of the images in pixels, from 1.25 to 2 times the source's (10 to 16); on smaller
       ones the digits overlap more. None: 1.75 times (14).
-    num_examples: Images for training, validation and test.
+    num_examples: images for training, validation and test.
 
   Returns:
-    The `TaskSplits`, images uint8 ``[num_examples, size, size, channels]``.
+    The `TaskSplits`, images uint8 `[num_examples, size, size, channels]`.
 
   Raises:
-    ValueError: If an argument is out of range, or the source has no validation part or images that
+    ValueError: if an argument is out of range, or the source has no validation part or images that
       are not square.
 
   Example:

@@ -1,4 +1,4 @@
-"""Data sets in one ``.npz`` file."""
+"""Data sets in one `.npz` file."""
 
 import pathlib
 
@@ -17,7 +17,7 @@ _LAYOUT = (
 
 
 def read_npz(path: str) -> tuple[ImageDataset, ImageDataset | None, ImageDataset]:
-  """Read train, validation (or None) and test parts from an ``.npz`` file."""
+  """Read train, validation (or None) and test parts from an `.npz` file."""
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
     raise FileNotFoundError(f"there is no file {path!r}. {_LAYOUT}")

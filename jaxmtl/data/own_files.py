@@ -16,12 +16,12 @@ class FileSplits(NamedTuple):
   """The parts of a data set of image files.
 
   Attributes:
-    train: What is learned from.
-    validation: What choices are made on, or None if nothing is held out.
-    test: What is reported on, and never chosen on.
-    classes: By task: names of the classes, labels being int32, -1 where missing; none for numbers,
+    train: what is learned from.
+    validation: what choices are made on, or None if nothing is held out.
+    test: what is reported on, and never chosen on.
+    classes: by task: names of the classes, labels being int32, -1 where missing; none for numbers,
       float64, NaN where missing.
-    fingerprint: What tells it from other data sets.
+    fingerprint: what tells it from other data sets.
   """
 
   train: ImageFiles
@@ -48,21 +48,21 @@ def load_files(
   say.
 
   Args:
-    path: See `read_image_folder` and `read_manifest`.
-    tasks: Which columns to take; all where none is named.
-    regression: Columns of integers that are numbers, not classes.
-    classification: Columns of numbers that are classes all the same.
-    image_size: Side in pixels: the shorter side is scaled, then the centre is cut out. None keeps
+    path: see `read_image_folder` and `read_manifest`.
+    tasks: which columns to take; all where none is named.
+    regression: columns of integers that are numbers, not classes.
+    classification: columns of numbers that are classes all the same.
+    image_size: side in pixels: the shorter side is scaled, then the centre is cut out. None keeps
       the size; needed where images differ in size.
-    seed: Of what is held out for validation, where the data set has no parts of its own: 60, 20 and
+    seed: of what is held out for validation, where the data set has no parts of its own: 60, 20 and
       20 %, stratified by the first task with classes. The test part never depends on it.
 
   Returns:
     The `FileSplits`.
 
   Raises:
-    FileNotFoundError: If table, folder or an image is not there; it names the row.
-    ValueError: If something does not fit; it names file and row.
+    FileNotFoundError: if table, folder or an image is not there; it names the row.
+    ValueError: if something does not fit; it names file and row.
 
   Example:
     >>> import pathlib, tempfile

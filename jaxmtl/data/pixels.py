@@ -25,7 +25,7 @@ def eight_bit(image: Image.Image, channels: int) -> Image.Image:
   16 bits are scaled by 1/257, so that the whole range is kept and nothing is clipped.
 
   Raises:
-    ValueError: If the mode has no range of its own: 32-bit integers or floats.
+    ValueError: if the mode has no range of its own: 32-bit integers or floats.
   """
   check_mode(image)
   if is_deep(image):

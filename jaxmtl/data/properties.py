@@ -13,13 +13,13 @@ class PropertyImages:
   """Images with a class and the value of a property each, in host memory.
 
   Attributes:
-    images: uint8 ``[num_examples, height, width, channels]``.
-    classes: int32 ``[num_examples]``.
-    values: float32 ``[num_examples]``, finite, in the property's own unit.
+    images: uint8 `[num_examples, height, width, channels]`.
+    classes: int32 `[num_examples]`.
+    values: float32 `[num_examples]`, finite, in the property's own unit.
 
   Raises:
-    TypeError: If a dtype is wrong.
-    ValueError: If a shape is wrong, or a value is not finite.
+    TypeError: if a dtype is wrong.
+    ValueError: if a shape is wrong, or a value is not finite.
 
   Example:
     >>> import numpy as np
@@ -61,7 +61,7 @@ class PropertyImages:
     return len(self.images)
 
   def subset(self, indices: Any) -> PropertyImages:
-    """Select examples by integers ``[K]``, booleans ``[num_examples]`` or a slice."""
+    """Select examples by integers `[K]`, booleans `[num_examples]` or a slice."""
     return PropertyImages(self.images[indices], self.classes[indices], self.values[indices])
 
 
@@ -69,12 +69,12 @@ class PropertySplits(NamedTuple):
   """The parts of a data set with a class and a property.
 
   Attributes:
-    train: What is learned from.
-    validation: What choices are made on.
-    test: What is reported on, and never chosen on.
-    class_names: A name for every class, of which there are ``len(class_names)``.
-    property_name: What the values are, with the unit.
-    name: Name of the data set.
+    train: what is learned from.
+    validation: what choices are made on.
+    test: what is reported on, and never chosen on.
+    class_names: A name for every class, of which there are `len(class_names)`.
+    property_name: what the values are, with the unit.
+    name: name of the data set.
   """
 
   train: PropertyImages

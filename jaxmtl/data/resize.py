@@ -17,19 +17,19 @@ else:
 
 
 def decode(encoded: bytes, channels: int, size: int | None = None) -> np.ndarray:
-  """Decode a JPEG, PNG, ... file to uint8 ``[height, width, channels]``, 1 or 3 channels."""
+  """Decode a JPEG, PNG, ... file to uint8 `[height, width, channels]`, 1 or 3 channels."""
   with Image.open(io.BytesIO(encoded)) as file:
     return pixels_of(eight_bit(file, channels), size)
 
 
 def pixels_of(image: Image.Image, size: int | None = None) -> np.ndarray:
-  """An image of mode `L` or `RGB` as uint8 ``[height, width, channels]``, square where resized."""
+  """An image of mode `L` or `RGB` as uint8 `[height, width, channels]`, square where resized."""
   pixels = np.asarray(image if size is None else _square(image, size))
   return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def resize_all(images: np.ndarray, size: int) -> np.ndarray:
-  """Resize uint8 ``[N, H, W, C]``, 1 or 3 channels, to ``[N, size, size, C]``."""
+  """Resize uint8 `[N, H, W, C]`, 1 or 3 channels, to `[N, size, size, C]`."""
   count, height, width, channels = images.shape
   if (height, width) == (size, size):
     return images

@@ -1,4 +1,4 @@
-"""Data sets by name: embedded ones, ``.npz`` files, and prepared TFDS folders."""
+"""Data sets by name: embedded ones, `.npz` files, and prepared TFDS folders."""
 
 import os
 from collections.abc import Sequence
@@ -24,32 +24,32 @@ def load(
   """Load a labelled image data set into host memory.
 
   Args:
-    name: One of
+    name: one of
 
-      - ``"digits"``: 1,797 handwritten digits of scikit-learn, 8x8x1, inside the package; 60 %
+      - `"digits"`: 1,797 handwritten digits of scikit-learn, 8x8x1, inside the package; 60 %
         train, 20 % validation, 20 % test;
-      - a path ending in ``.npz`` with ``train_images``, ``train_labels``, ``test_images``,
-        ``test_labels`` (and ``validation_...``), or with ``images`` and ``labels`` alone, of which
+      - a path ending in `.npz` with `train_images`, `train_labels`, `test_images`,
+        `test_labels` (and `validation_...`), or with `images` and `labels` alone, of which
         a fixed fifth becomes the test set;
-      - any name of TensorFlow Datasets, e.g. ``"cifar100"``, prepared under `data_dir` as
+      - any name of TensorFlow Datasets, e.g. `"cifar100"`, prepared under `data_dir` as
         array_record. TensorFlow is not needed to read it.
-    data_dir: The TFDS folder, which holds ``<name>/<version>/``; None: ``$TFDS_DATA_DIR``, or
-      ``~/tensorflow_datasets``.
-    image_size: Side in pixels to which images are brought: the shorter side is scaled, then the
+    data_dir: the TFDS folder, which holds `<name>/<version>/`; None: `$TFDS_DATA_DIR`, or
+      `~/tensorflow_datasets`.
+    image_size: side in pixels to which images are brought: the shorter side is scaled, then the
       centre is cut out. None keeps the size; needed where images differ in size.
-    validation: Stratified share of the training set to hold out, ``0 <= validation < 1``. 0 keeps
+    validation: stratified share of the training set to hold out, `0 <= validation < 1`. 0 keeps
       the data set's own validation part, if there is one beside the test part.
-    seed: Seed of what is held out. The test part never depends on it.
-    label_key: Which label of a TFDS data set to read, e.g. ``"coarse_label"`` for CIFAR-100.
+    seed: seed of what is held out. The test part never depends on it.
+    label_key: which label of a TFDS data set to read, e.g. `"coarse_label"` for CIFAR-100.
 
   Returns:
-    The `Splits`. The test part is the split ``test``, or ``validation`` where there is no labelled
-    ``test``.
+    The `Splits`. The test part is the split `test`, or `validation` where there is no labelled
+    `test`.
 
   Raises:
-    FileNotFoundError: If the data are not there; the message says how to get them.
-    ValueError: If the name or an option is not known, or the content is not as described above.
-    TypeError: If the content has the wrong dtype.
+    FileNotFoundError: if the data are not there; the message says how to get them.
+    ValueError: if the name or an option is not known, or the content is not as described above.
+    TypeError: if the content has the wrong dtype.
 
   Example:
     >>> splits = load("digits")
@@ -93,22 +93,22 @@ def load_tasks(
   """Load a TFDS data set with several labels an image, each a task.
 
   Args:
-    name: Any name of TensorFlow Datasets, as in `load`.
-    label_keys: Which labels to read: class labels or truth values by name, or dicts of these, which
+    name: any name of TensorFlow Datasets, as in `load`.
+    label_keys: which labels to read: class labels or truth values by name, or dicts of these, which
       stand for all that they hold: `("label", "coarse_label")` for CIFAR-100, `("attributes",)`
       for the 40 binary attributes of `celeb_a`.
-    data_dir: As in `load`.
-    image_size: As in `load`; needed where images differ in size.
-    validation: Share of the training set to hold out, stratified by the first label; 0 keeps the
+    data_dir: as in `load`.
+    image_size: as in `load`; needed where images differ in size.
+    validation: share of the training set to hold out, stratified by the first label; 0 keeps the
       data set's own validation part, if there is one.
-    seed: Seed of what is held out.
+    seed: seed of what is held out.
 
   Returns:
     The `TaskSplits`, tasks in the order of `label_keys`, those of a dict sorted by name.
 
   Raises:
-    FileNotFoundError: As `load`.
-    ValueError: As `load`, or if a label does not exist.
+    FileNotFoundError: as `load`.
+    ValueError: as `load`, or if a label does not exist.
 
   Example:
     >>> load_tasks("celeb_a", ("attributes",), data_dir="data")  # doctest: +SKIP

@@ -11,15 +11,15 @@ def stratified_split(
   """Hold out a stratified share of the examples.
 
   Args:
-    labels: Integers ``[num_examples]``.
-    share: Share of every class to hold out, ``0 < share < 1``.
-    seed: Seed of the choice.
+    labels: integers `[num_examples]`.
+    share: share of every class to hold out, `0 < share < 1`.
+    seed: seed of the choice.
 
   Returns:
     Indices kept and indices held out, each in increasing order; together all examples.
 
   Raises:
-    ValueError: If `share` is out of range, or leaves one part without any example.
+    ValueError: if `share` is out of range, or leaves one part without any example.
 
   Example:
     >>> import numpy as np
@@ -50,17 +50,17 @@ def labelled_fraction(
   class when the total grows, and so does not nest.
 
   Args:
-    labels: Integers ``[num_examples]``.
-    fraction: Share of the training set, ``0 < fraction <= 1``, e.g. .01, .02, .04, .08.
-    seed: Seed of the choice.
-    of: Size of the training set that `fraction` refers to, where `labels` are of a reduced copy:
+    labels: integers `[num_examples]`.
+    fraction: share of the training set, `0 < fraction <= 1`, e.g. .01, .02, .04, .08.
+    seed: seed of the choice.
+    of: size of the training set that `fraction` refers to, where `labels` are of a reduced copy:
       1 % of 50,000 is 500 examples although only 10,000 are here. None: the number of labels.
 
   Returns:
-    int64 indices ``[round(fraction * of)]`` in increasing order.
+    int64 indices `[round(fraction * of)]` in increasing order.
 
   Raises:
-    ValueError: If `fraction` is out of range, asks for more examples than exist, or leaves a class
+    ValueError: if `fraction` is out of range, asks for more examples than exist, or leaves a class
       that occurs in `labels` without any example.
 
   Example:

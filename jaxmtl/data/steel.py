@@ -60,19 +60,19 @@ def load_steel(
   in training; the grouped split puts all tiles of a micrograph into the same part.
 
   Args:
-    data_dir: Folder with `trainset/<class>/<file>` and `trainset.xlsx`, likewise `validset` and
-      `testset`. None: the folder ``steel`` where TFDS keeps its data.
-    image_size: Side in pixels to which images are brought; None keeps the size.
-    split: ``published``, or ``grouped`` by micrograph: a seventh of the tiles, as nearly as
+    data_dir: folder with `trainset/<class>/<file>` and `trainset.xlsx`, likewise `validset` and
+      `testset`. None: the folder `steel` where TFDS keeps its data.
+    image_size: side in pixels to which images are brought; None keeps the size.
+    split: `published`, or `grouped` by micrograph: a seventh of the tiles, as nearly as
       micrographs allow and stratified by class, for test, another for validation.
-    seed: Seed of the grouped split, by which its test part is drawn too.
+    seed: seed of the grouped split, by which its test part is drawn too.
 
   Returns:
     The `PropertySplits`, hardness in HV, classes in the order of their numbers.
 
   Raises:
-    FileNotFoundError: If a folder, a table or an image is not there.
-    ValueError: If an option is out of range, or a table and the images do not fit together.
+    FileNotFoundError: if a folder, a table or an image is not there.
+    ValueError: if an option is out of range, or a table and the images do not fit together.
 
   Example:
     >>> splits = load_steel("data/steel", image_size=96, split="grouped")  # doctest: +SKIP

@@ -20,21 +20,21 @@ _INFO = "dataset_info.json"
 
 
 def find_prepared(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
-  """Find ``<data_dir>/<name>[/<config>]/<version>``, the latest version unless one is named.
+  """Find `<data_dir>/<name>[/<config>]/<version>`, the latest version unless one is named.
 
   Only the folder is looked at: TFDS itself asks the network about data that are not there, and
   reads no version but that of its own code.
 
   Args:
-    name: ``name[/config][:version]``, as in TFDS.
-    data_dir: The TFDS folder; None: ``$TFDS_DATA_DIR``, or ``~/tensorflow_datasets``.
+    name: `name[/config][:version]`, as in TFDS.
+    data_dir: the TFDS folder; None: `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
 
   Returns:
-    The folder that holds ``dataset_info.json``.
+    The folder that holds `dataset_info.json`.
 
   Raises:
-    FileNotFoundError: If TFDS knows the data set, but it is not prepared here.
-    ValueError: If nobody knows the name, or several configs are there and none is named.
+    FileNotFoundError: if TFDS knows the data set, but it is not prepared here.
+    ValueError: if nobody knows the name, or several configs are there and none is named.
   """
   folder = _resolve(data_dir)
   path, _, version = name.partition(":")

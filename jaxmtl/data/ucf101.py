@@ -33,20 +33,20 @@ def load_ucf101(
   TensorFlow, without which TFDS reads no videos).
 
   Args:
-    data_dir: Folder with the split lists and, at any depth, one folder of frames a video. None:
-      the folder ``ucf101`` where TFDS keeps its data.
-    split: Which of the three published splits, 1 to 3.
-    image_size: Side in pixels: the shorter side is scaled, then the centre is cut out.
-    validation: Stratified share of the training set to hold out, ``0 <= validation < 1``. Clips of
+    data_dir: folder with the split lists and, at any depth, one folder of frames a video. None:
+      the folder `ucf101` where TFDS keeps its data.
+    split: which of the three published splits, 1 to 3.
+    image_size: side in pixels: the shorter side is scaled, then the centre is cut out.
+    validation: stratified share of the training set to hold out, `0 <= validation < 1`. Clips of
       one video lie on both sides.
-    seed: Seed of what is held out.
+    seed: seed of what is held out.
 
   Returns:
     The `Splits`, with 101 classes in the published order.
 
   Raises:
-    FileNotFoundError: If a list or the frames of a listed video are not there.
-    ValueError: If an option is out of range.
+    FileNotFoundError: if a list or the frames of a listed video are not there.
+    ValueError: if an option is out of range.
 
   Reference:
     Soomro, Zamir and Shah, "UCF101: A Dataset of 101 Human Actions Classes From Videos in The

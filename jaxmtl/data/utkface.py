@@ -24,11 +24,11 @@ class FaceSplits(NamedTuple):
   """The parts of UTKFace: a `TaskSplits`, and what was left out.
 
   Attributes:
-    train: What is learned from.
-    validation: What choices are made on, or None if nothing is held out.
-    test: What is reported on, and never chosen on.
-    num_classes: Number of classes by task.
-    skipped: Names of image files that do not tell all three labels.
+    train: what is learned from.
+    validation: what choices are made on, or None if nothing is held out.
+    test: what is reported on, and never chosen on.
+    num_classes: number of classes by task.
+    skipped: names of image files that do not tell all three labels.
   """
 
   train: TaskImages
@@ -48,25 +48,25 @@ def load_utkface(
 ) -> FaceSplits:
   """Load the faces under a folder, with the tasks age (7 bins), gender (2) and ethnicity (5).
 
-  A file's name is ``<age>_<gender>_<ethnicity>_<date and time>.jpg.chip.jpg``; ages are binned as
+  A file's name is `<age>_<gender>_<ethnicity>_<date and time>.jpg.chip.jpg`; ages are binned as
   0-9, 10-19, ... 50-59, 60+. The published set has a few names without one of the numbers: such
   files are skipped, and named in the result. There is no published split; here it is stratified by
   the age bin.
 
   Args:
-    data_dir: Folder with the images of the aligned and cropped faces, at any depth. None: the
-      folder ``utkface`` where TFDS keeps its data.
-    image_size: Side in pixels: the shorter side is scaled, then the centre is cut out.
-    validation: Share of all faces to hold out, ``0 <= validation``; 0 for none.
-    test: Share of all faces that is the test part, ``0 < test``; it never depends on `seed`.
-    seed: Seed of what is held out for validation.
+    data_dir: folder with the images of the aligned and cropped faces, at any depth. None: the
+      folder `utkface` where TFDS keeps its data.
+    image_size: side in pixels: the shorter side is scaled, then the centre is cut out.
+    validation: share of all faces to hold out, `0 <= validation`; 0 for none.
+    test: share of all faces that is the test part, `0 < test`; it never depends on `seed`.
+    seed: seed of what is held out for validation.
 
   Returns:
-    The `FaceSplits`, images uint8 ``[num_examples, image_size, image_size, 3]``.
+    The `FaceSplits`, images uint8 `[num_examples, image_size, image_size, 3]`.
 
   Raises:
-    FileNotFoundError: If no file's name there tells the labels.
-    ValueError: If an option is out of range, or shares leave a part without examples.
+    FileNotFoundError: if no file's name there tells the labels.
+    ValueError: if an option is out of range, or shares leave a part without examples.
 
   Reference:
     Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder", 2017;

@@ -17,7 +17,7 @@ def binary_labels(key: jax.Array, num_classes: int, dim: int = 4096) -> jax.Arra
 
   Each column divides the classes into two groups, and so is a binary classification task of its
   own; a column and its complement are the same task. Constant columns teach nothing and are never
-  kept. Columns are distinct as long as enough divisions exist, ``dim <= 2^(num_classes-1) - 1``;
+  kept. Columns are distinct as long as enough divisions exist, `dim <= 2^(num_classes-1) - 1`;
   beyond that every division is used, as evenly as possible, and a warning says how many there are.
   No two classes share a label.
 
@@ -25,14 +25,14 @@ def binary_labels(key: jax.Array, num_classes: int, dim: int = 4096) -> jax.Arra
 
   Args:
     key: PRNG key; the same key gives the same labels on every backend and in every precision.
-    num_classes: Number of classes, at least 2.
-    dim: Number of bits E of a label, at least ``log2(num_classes)``.
+    num_classes: number of classes, at least 2.
+    dim: number of bits E of a label, at least `log2(num_classes)`.
 
   Returns:
-    float32 ``[num_classes, dim]`` of zeros and ones; row c is the label of class c.
+    float32 `[num_classes, dim]` of zeros and ones; row c is the label of class c.
 
   Raises:
-    ValueError: If `num_classes` < 2, or `dim` bits cannot tell the classes apart.
+    ValueError: if `num_classes` < 2, or `dim` bits cannot tell the classes apart.
 
   Warns:
     UserWarning: If `dim` exceeds the number of distinct divisions, so that some repeat.
@@ -79,7 +79,7 @@ def binary_labels(key: jax.Array, num_classes: int, dim: int = 4096) -> jax.Arra
 
 
 def _distinct_columns(rng: np.random.Generator, num_classes: int, dim: int) -> np.ndarray:
-  """Bits ``[num_classes, dim]``, iid given that no column is constant or repeats another."""
+  """Bits `[num_classes, dim]`, iid given that no column is constant or repeats another."""
   if num_classes > _ENUMERABLE:
     bits = rng.integers(0, 2, size=(num_classes, dim), dtype=np.uint8)
     while (redraw := ~first_occurrences(bits)[1]).any():
@@ -95,7 +95,7 @@ def _distinct_columns(rng: np.random.Generator, num_classes: int, dim: int) -> n
 
 
 def _distinct_rows(rng: np.random.Generator, num_classes: int, dim: int) -> np.ndarray:
-  """Bits ``[num_classes, dim]``, iid given that no two rows are equal; for small dim."""
+  """Bits `[num_classes, dim]`, iid given that no two rows are equal; for small dim."""
   return codes_to_bits(rng.choice(2**dim, size=num_classes, replace=False), dim).T
 
 

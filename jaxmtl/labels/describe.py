@@ -9,14 +9,14 @@ from jaxmtl.labels.divisions import first_occurrences
 
 
 class LabelReport(NamedTuple):
-  """Counts of columns (``num_distinct + num_duplicated + num_constant = dim``) and distances.
+  """Counts of columns (`num_distinct + num_duplicated + num_constant = dim`) and distances.
 
   Attributes:
-    num_distinct: Distinct divisions of the classes, a column and its complement being one.
-    num_duplicated: Columns that repeat the division of an earlier one.
-    num_constant: Columns with the same bit for all classes.
-    min_hamming: Least number of bits in which two classes differ.
-    mean_hamming: Mean number of bits in which two classes differ; dim / 2 for random labels.
+    num_distinct: distinct divisions of the classes, a column and its complement being one.
+    num_duplicated: columns that repeat the division of an earlier one.
+    num_constant: columns with the same bit for all classes.
+    min_hamming: least number of bits in which two classes differ.
+    mean_hamming: mean number of bits in which two classes differ; dim / 2 for random labels.
   """
 
   num_distinct: int
@@ -30,13 +30,13 @@ def describe_labels(labels: jax.typing.ArrayLike) -> LabelReport:
   """Count the divisions in binary labels and measure the distances between classes.
 
   Args:
-    labels: ``[num_classes, dim]`` of zeros and ones, at least two classes.
+    labels: `[num_classes, dim]` of zeros and ones, at least two classes.
 
   Returns:
     A `LabelReport`.
 
   Raises:
-    ValueError: If `labels` are not a matrix of zeros and ones with at least two rows.
+    ValueError: if `labels` are not a matrix of zeros and ones with at least two rows.
 
   Example:
     >>> from jaxmtl.labels import all_divisions

@@ -11,17 +11,17 @@ def all_divisions(num_classes: int, even: bool = False) -> jax.Array:
   """Enumerate the ways to divide the classes into two groups, each once.
 
   A column and its complement are the same division, so class 0 always gets bit 0: there are
-  ``2^(N-1) - 1`` divisions of N classes, ``C(N, N/2) / 2`` of them even.
+  `2^(N-1) - 1` divisions of N classes, `C(N, N/2) / 2` of them even.
 
   Args:
-    num_classes: Number of classes N, 2 to 20.
-    even: Keep only the divisions into two groups of N/2 classes.
+    num_classes: number of classes N, 2 to 20.
+    even: keep only the divisions into two groups of N/2 classes.
 
   Returns:
-    float32 ``[num_classes, num_divisions]`` of zeros and ones; a row is a class's label.
+    float32 `[num_classes, num_divisions]` of zeros and ones; a row is a class's label.
 
   Raises:
-    ValueError: If `num_classes` is out of range, or odd with `even`.
+    ValueError: if `num_classes` is out of range, or odd with `even`.
 
   Example:
     >>> all_divisions(4).shape
@@ -56,7 +56,7 @@ def num_divisions(num_classes: int) -> int:
 
 
 def codes_to_bits(codes: np.ndarray, width: int) -> np.ndarray:
-  """Write integer codes ``[K]`` as uint8 bits ``[width, K]``, the most significant first."""
+  """Write integer codes `[K]` as uint8 bits `[width, K]`, the most significant first."""
   shifts = np.arange(width - 1, -1, -1)[:, None]
   return ((codes[None, :] >> shifts) & 1).astype(np.uint8)
 
@@ -65,10 +65,10 @@ def first_occurrences(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Tell which columns are constant, and which are the first of their division.
 
   Args:
-    bits: uint8 ``[num_classes, dim]`` of zeros and ones.
+    bits: uint8 `[num_classes, dim]` of zeros and ones.
 
   Returns:
-    Two boolean vectors ``[dim]``: constant, first. A column in neither repeats an earlier one.
+    Two boolean vectors `[dim]`: constant, first. A column in neither repeats an earlier one.
   """
   canonical = bits ^ bits[:1]  # Class 0 gets bit 0: a column and its complement become equal.
   constant = ~canonical.any(axis=0)

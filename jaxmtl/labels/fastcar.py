@@ -23,12 +23,12 @@ class FastCAR(NamedTuple):
   property. All fields are arrays: it is a pytree, closed over or passed into `jax.jit`.
 
   Attributes:
-    classes: int32 ``[C]``, the classes that occur, in the order of their intervals.
-    offsets: float ``[C]``, b of each.
-    low: float ``[C]``, the lowest h of each.
-    high: float ``[C]``, the highest h of each.
-    shifts: float ``[C]``, b - m: what brings y to the centred label.
-    boundaries: float ``[C - 1]``, the middles of the gaps, centred.
+    classes: int32 `[C]`, the classes that occur, in the order of their intervals.
+    offsets: float `[C]`, b of each.
+    low: float `[C]`, the lowest h of each.
+    high: float `[C]`, the highest h of each.
+    shifts: float `[C]`, b - m: what brings y to the centred label.
+    boundaries: float `[C - 1]`, the middles of the gaps, centred.
     centre: float scalar, m.
     scale: float scalar, s.
 
@@ -63,18 +63,18 @@ class FastCAR(NamedTuple):
     """Choose the offsets on training labels; the order of the examples does not matter.
 
     Args:
-      values: Properties y, finite numbers ``[num_examples]``, on the host.
-      classes: Their classes, integers ``[num_examples]``, not negative; numbers may be left out,
+      values: properties y, finite numbers `[num_examples]`, on the host.
+      classes: their classes, integers `[num_examples]`, not negative; numbers may be left out,
         and a class may have one value only.
-      gap: Least distance of two intervals, > 0, in the unit of the values.
-      scale: What centred labels are divided by, > 0; 1 in the paper.
+      gap: least distance of two intervals, > 0, in the unit of the values.
+      scale: what centred labels are divided by, > 0; 1 in the paper.
 
     Returns:
       The labels. Ties between classes with the same lowest value go by the highest, then by number.
 
     Raises:
-      TypeError: If `classes` are not integers.
-      ValueError: If a shape, a value or an option is wrong, or the gap is lost in the rounding of
+      TypeError: if `classes` are not integers.
+      ValueError: if a shape, a value or an option is wrong, or the gap is lost in the rounding of
         float32.
     """
     values, classes = np.asarray(values, np.float64), np.asarray(classes)
@@ -113,16 +113,16 @@ class FastCAR(NamedTuple):
     """The training targets t.
 
     Args:
-      values: Properties y ``[...]``; they may lie outside the range that was fitted.
-      classes: Their classes, integers ``[...]``.
+      values: properties y `[...]`; they may lie outside the range that was fitted.
+      classes: their classes, integers `[...]`.
 
     Returns:
-      float ``[...]``. Inside `jax.jit`, where nothing can be raised, a class that was not fitted
+      float `[...]`. Inside `jax.jit`, where nothing can be raised, a class that was not fitted
       has the target NaN.
 
     Raises:
-      TypeError: If `classes` are not integers.
-      ValueError: If the shapes differ, a value is not finite, or a class was not fitted.
+      TypeError: if `classes` are not integers.
+      ValueError: if the shapes differ, a value is not finite, or a class was not fitted.
     """
     _check_labels(values, classes)
     values, classes = jnp.asarray(values, self.shifts.dtype), jnp.asarray(classes)
@@ -144,14 +144,14 @@ class FastCAR(NamedTuple):
     without the class's offset.
 
     Args:
-      targets: float ``[...]``, predictions of t.
+      targets: float `[...]`, predictions of t.
 
     Returns:
-      Classes, int32 ``[...]``, and properties, float ``[...]``. Inside `jax.jit`, where nothing can
+      Classes, int32 `[...]`, and properties, float `[...]`. Inside `jax.jit`, where nothing can
       be raised, a target that is not finite has class -1 and property NaN.
 
     Raises:
-      ValueError: If a target is not finite.
+      ValueError: if a target is not finite.
     """
     _check_finite("targets", targets)
     centred = jnp.asarray(targets, self.shifts.dtype) * self.scale

@@ -24,17 +24,17 @@ def mask_softmax(
   as the largest needs: classes beyond the sum are padding, of probability 0.
 
   Args:
-    logits: Float ``[batch, sum(psi)]``, or wider where `psi` is a JAX array.
-    primary: Integers ``[batch]`` in ``0 .. len(psi) - 1``.
-    psi: Auxiliary classes of each primary class: static integers >= 1, or a JAX array ``[P]`` of
+    logits: float `[batch, sum(psi)]`, or wider where `psi` is a JAX array.
+    primary: integers `[batch]` in `0 .. len(psi) - 1`.
+    psi: auxiliary classes of each primary class: static integers >= 1, or a JAX array `[P]` of
       them, possibly traced. The values of an array are not checked.
 
   Returns:
     Probabilities of the shape of `logits`, rows summing to 1; float32 or wider.
 
   Raises:
-    ValueError: If `psi` does not fit the logits, or a shape is wrong.
-    TypeError: If `primary` are not integers.
+    ValueError: if `psi` does not fit the logits, or a shape is wrong.
+    TypeError: if `primary` are not integers.
 
   Example:
     >>> import jax.numpy as jnp

@@ -7,19 +7,19 @@ import jax.numpy as jnp
 def nearest_label(outputs: jax.typing.ArrayLike, labels: jax.typing.ArrayLike) -> jax.Array:
   """Classify outputs by the nearest label.
 
-  ``argmin_c mean((output - label_c)^2)``, by one matrix product, without a ``[B, C, dim]``
+  `argmin_c mean((output - label_c)^2)`, by one matrix product, without a `[B, C, dim]`
   temporary.
 
   Args:
-    outputs: Float ``[batch, dim]``, in the range of the labels: for a binary head pass
-      ``jax.nn.sigmoid(logits)``.
-    labels: ``[num_classes, dim]``, e.g. of `uniform_labels` or `binary_labels`.
+    outputs: float `[batch, dim]`, in the range of the labels: for a binary head pass
+      `jax.nn.sigmoid(logits)`.
+    labels: `[num_classes, dim]`, e.g. of `uniform_labels` or `binary_labels`.
 
   Returns:
-    int32 ``[batch]`` class indices; the lowest one among equals.
+    int32 `[batch]` class indices; the lowest one among equals.
 
   Raises:
-    ValueError: If the shapes do not fit.
+    ValueError: if the shapes do not fit.
 
   Example:
     >>> import jax.numpy as jnp

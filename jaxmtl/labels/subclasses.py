@@ -24,15 +24,15 @@ def balanced_psi(num_primary: int, num_auxiliary: int, seed: int = 0) -> np.ndar
   Where the numbers do not divide, some primary classes, drawn at random, get one more.
 
   Args:
-    num_primary: Number of primary classes, >= 1.
-    num_auxiliary: Number of auxiliary classes in all, at least `num_primary`.
-    seed: Seed of the draw.
+    num_primary: number of primary classes, >= 1.
+    num_auxiliary: number of auxiliary classes in all, at least `num_primary`.
+    seed: seed of the draw.
 
   Returns:
-    Psi, int64 ``[num_primary]``, summing to `num_auxiliary`.
+    Psi, int64 `[num_primary]`, summing to `num_auxiliary`.
 
   Raises:
-    ValueError: If a primary class would have no auxiliary class.
+    ValueError: if a primary class would have no auxiliary class.
 
   Example:
     >>> sorted(balanced_psi(3, 10).tolist())
@@ -57,15 +57,15 @@ def random_subclasses(primary: np.ndarray, psi: Sequence[int], seed: int = 0) ->
   """Give every example an auxiliary class of its primary class at random, all equally often.
 
   Args:
-    primary: Integers ``[num_examples]`` in ``0 .. len(psi) - 1``.
-    psi: Auxiliary classes of each primary class.
-    seed: Seed of the draw.
+    primary: integers `[num_examples]` in `0 .. len(psi) - 1`.
+    psi: auxiliary classes of each primary class.
+    seed: seed of the draw.
 
   Returns:
-    int32 ``[num_examples]`` in ``0 .. sum(psi) - 1``, blocks in the order of `mask_softmax`.
+    int32 `[num_examples]` in `0 .. sum(psi) - 1`, blocks in the order of `mask_softmax`.
 
   Raises:
-    ValueError: If `psi` does not fit the classes.
+    ValueError: if `psi` does not fit the classes.
 
   Example:
     >>> import numpy as np
@@ -90,17 +90,17 @@ def kmeans_subclasses(
   """Cluster the examples of every primary class into its auxiliary classes by K-Means.
 
   Args:
-    features: Float ``[num_examples, dim]``, e.g. the latent code of an auto-encoder.
-    primary: Integers ``[num_examples]`` in ``0 .. len(psi) - 1``.
-    psi: Auxiliary classes of each primary class.
-    seed: Seed of the clusters' first centres.
+    features: float `[num_examples, dim]`, e.g. the latent code of an auto-encoder.
+    primary: integers `[num_examples]` in `0 .. len(psi) - 1`.
+    psi: auxiliary classes of each primary class.
+    seed: seed of the clusters' first centres.
 
   Returns:
-    int32 ``[num_examples]`` in ``0 .. sum(psi) - 1``, blocks in the order of `mask_softmax`. A
+    int32 `[num_examples]` in `0 .. sum(psi) - 1`, blocks in the order of `mask_softmax`. A
     class with fewer examples than clusters leaves some unused.
 
   Raises:
-    ValueError: If `psi` does not fit the classes, or the features are not finite.
+    ValueError: if `psi` does not fit the classes, or the features are not finite.
 
   Example:
     >>> import numpy as np

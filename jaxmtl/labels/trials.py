@@ -15,9 +15,9 @@ class Trial(NamedTuple):
   """One epoch's outcome.
 
   Attributes:
-    gap: Between the intervals of neighbouring classes.
-    scale: What centred labels were divided by.
-    gradient: Mean magnitude of the gradient's elements after the epoch.
+    gap: between the intervals of neighbouring classes.
+    scale: what centred labels were divided by.
+    gradient: mean magnitude of the gradient's elements after the epoch.
   """
 
   gap: float
@@ -42,20 +42,20 @@ def one_epoch_test(
     measure: `(labels, trial) -> gradient`: trains a fresh regression on these labels for one epoch
       and returns `mean_magnitude` of the gradient of the loss over the training set. The trial
       holds gap and scale; its gradient is NaN yet.
-    values: Properties of the training set, as in `FastCAR.fit`.
-    classes: Their classes.
-    gap: The first gap.
-    scale: The first scale.
-    limit: The gradient must be below this; 2 in the paper.
-    adjust: What is changed after a trial that failed: ``gap`` is halved, as the paper changes class
-      constants alone; ``scale`` is doubled, which also helps where the values themselves are large.
-    max_trials: After so many the test gives up.
+    values: properties of the training set, as in `FastCAR.fit`.
+    classes: their classes.
+    gap: the first gap.
+    scale: the first scale.
+    limit: the gradient must be below this; 2 in the paper.
+    adjust: what is changed after a trial that failed: `gap` is halved, as the paper changes class
+      constants alone; `scale` is doubled, which also helps where the values themselves are large.
+    max_trials: after so many the test gives up.
 
   Returns:
     The labels that passed, and all trials, the passed one last.
 
   Raises:
-    ValueError: If no trial passed, or an option is wrong.
+    ValueError: if no trial passed, or an option is wrong.
 
   Example:
     >>> from jaxmtl.labels import one_epoch_test
@@ -93,7 +93,7 @@ def mean_magnitude(gradient: Any) -> jax.Array:
   """The mean of |g| over all elements of a pytree.
 
   Args:
-    gradient: Pytree of floats.
+    gradient: pytree of floats.
 
   Returns:
     A float32 scalar, or wider.

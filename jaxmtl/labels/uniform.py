@@ -7,19 +7,19 @@ import jax.numpy as jnp
 def uniform_labels(
   key: jax.Array, num_classes: int, dim: int = 4096, maxval: float = 80.0
 ) -> jax.Array:
-  """Draw dense labels whose elements are uniform in ``[0, maxval)``.
+  """Draw dense labels whose elements are uniform in `[0, maxval)`.
 
   Args:
     key: PRNG key.
-    num_classes: Number of classes, at least 2.
-    dim: Length of a label, at least 1; 4096 is the paper's 64x64 map.
-    maxval: Upper bound of the values, > 0.
+    num_classes: number of classes, at least 2.
+    dim: length of a label, at least 1; 4096 is the paper's 64x64 map.
+    maxval: upper bound of the values, > 0.
 
   Returns:
-    float32 ``[num_classes, dim]``; row c is the label of class c. Classify with `nearest_label`.
+    float32 `[num_classes, dim]`; row c is the label of class c. Classify with `nearest_label`.
 
   Raises:
-    ValueError: If an argument is out of range.
+    ValueError: if an argument is out of range.
 
   Example:
     >>> import jax

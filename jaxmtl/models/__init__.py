@@ -112,10 +112,10 @@ def create(name: str, **options: Any) -> nn.Module:
   batch normalization take `axis_name` (mapped axis for batch statistics over devices).
 
   Args:
-    name: One of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
+    name: one of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
       resnet18 (512), resnet50, resnet101, resnext50 (2048), vit_b16, beit_b16, mixer_b16, swin_t
       (768).
-    **options: Fields of the module that replace the named architecture's defaults, among them
+    **options: fields of the module that replace the named architecture's defaults, among them
       `output_stride` (resnet18, 50, 101, resnext50), `dropout` and `drop_path` (transformers and
       mixer).
 
@@ -123,7 +123,7 @@ def create(name: str, **options: Any) -> nn.Module:
     The Linen module.
 
   Raises:
-    ValueError: If the name or an option is unknown.
+    ValueError: if the name or an option is unknown.
 
   Example:
     >>> from jaxmtl import models

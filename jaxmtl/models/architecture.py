@@ -29,18 +29,18 @@ class Architecture(nn.Module):
   `dropout` where the backbone, a head or the architecture draws at random.
 
   Args:
-    backbone: Module called as `backbone(images, train=...)`, giving features; the pattern of which
+    backbone: module called as `backbone(images, train=...)`, giving features; the pattern of which
       the architecture makes as many copies as it needs, each initialised by itself.
-    heads: Head modules by task name; their outputs may have any shape. One whose `__call__` has a
+    heads: head modules by task name; their outputs may have any shape. One whose `__call__` has a
       parameter `train` gets it.
-    on_maps: Whether heads read the last stage's map `[B, H, W, C]`, as decoders of dense tasks and
+    on_maps: whether heads read the last stage's map `[B, H, W, C]`, as decoders of dense tasks and
       of the FastCAR paper do, and not the features `[B, D]`.
 
   Returns:
     When called, a dict from task name to the head's output.
 
   Raises:
-    ValueError: When made without heads, or with a backbone that lacks the stages it needs.
+    ValueError: when made without heads, or with a backbone that lacks the stages it needs.
   """
 
   backbone: nn.Module
@@ -128,13 +128,13 @@ def shared_mask(params: Any) -> Any:
   not; no other task's loss reaches them.
 
   Args:
-    params: The `params` collection of an architecture: of a `MultiHead` or another one.
+    params: the `params` collection of an architecture: of a `MultiHead` or another one.
 
   Returns:
     A pytree of its structure with True for shared leaves.
 
   Raises:
-    ValueError: If `params` has none of these at its top.
+    ValueError: if `params` has none of these at its top.
 
   Example:
     >>> from jaxmtl.models import shared_mask
@@ -157,14 +157,14 @@ def drop_heads(variables: Mapping[str, Any], *names: str) -> dict[str, Any]:
   """Remove heads from a `MultiHead`'s variables, as auxiliary heads are after training.
 
   Args:
-    variables: Collections (`params`, `batch_stats`, ...) of a `MultiHead`.
-    *names: Names of the heads to remove.
+    variables: collections (`params`, `batch_stats`, ...) of a `MultiHead`.
+    *names: names of the heads to remove.
 
   Returns:
     The variables of a `MultiHead` built without these heads: its other predictions are the same.
 
   Raises:
-    ValueError: If there is no such head.
+    ValueError: if there is no such head.
 
   Example:
     >>> from jaxmtl.models import drop_heads
@@ -188,7 +188,7 @@ def task_penalties(updated: Mapping[str, Any], tasks: Sequence[str]) -> jax.Arra
   Penalties are sown into the collection `losses` of a call with `mutable=[..., "losses"]`.
 
   Args:
-    updated: The collections that such a call returned beside the outputs.
+    updated: the collections that such a call returned beside the outputs.
     tasks: T names, in the order of the losses.
 
   Returns:

@@ -20,9 +20,9 @@ class AutoEncoder(nn.Module):
   decoder is its mirror image; what it makes too large is cut off.
 
   Args:
-    latent: Length of the code.
-    width: Channels of the first convolution.
-    dtype: Compute dtype; parameters and running statistics stay in float32.
+    latent: length of the code.
+    width: channels of the first convolution.
+    dtype: compute dtype; parameters and running statistics stay in float32.
 
   Returns:
     When called with images `[B, H, W, C]`, their reconstruction of the same shape; `encode` gives

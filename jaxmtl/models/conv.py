@@ -39,13 +39,13 @@ def conv2d(
   `x`, for stride `s` and dilation `d`. Differentiable any number of times, in both modes.
 
   Args:
-    x: Maps, float `[B, H, W, C]`.
-    kernel: Float `[kh, kw, C / groups, O]`, of the dtype of `x`.
-    strides: One stride or `(vertical, horizontal)`.
+    x: maps, float `[B, H, W, C]`.
+    kernel: float `[kh, kw, C / groups, O]`, of the dtype of `x`.
+    strides: one stride or `(vertical, horizontal)`.
     padding: `"SAME"`, `"VALID"`, a number of pixels for every side, or two entries (vertical,
       horizontal), each a number or a pair `(before, after)`.
-    dilation: Distance between kernel taps: one number or `(vertical, horizontal)`.
-    groups: Number of groups of input channels, each with its own `O / groups` output channels.
+    dilation: distance between kernel taps: one number or `(vertical, horizontal)`.
+    groups: number of groups of input channels, each with its own `O / groups` output channels.
     form: `"lax"` for `lax.conv_general_dilated`, `"cpu"` for what is fast on a CPU,
       `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
 
@@ -53,7 +53,7 @@ def conv2d(
     Maps `[B, H', W', O]`, of the dtype of `x`.
 
   Raises:
-    ValueError: If the shapes do not fit, or `padding` or `form` is unknown.
+    ValueError: if the shapes do not fit, or `padding` or `form` is unknown.
 
   Example:
     >>> import jax.numpy as jnp
@@ -98,7 +98,7 @@ def use_cpu_form(form: Form = "auto") -> bool:
     True for `"cpu"`, and for `"auto"` where JAX's default backend is the CPU.
 
   Raises:
-    ValueError: If `form` is unknown.
+    ValueError: if `form` is unknown.
 
   Example:
     >>> from jaxmtl.models.conv import use_cpu_form
@@ -120,17 +120,17 @@ class Conv(nn.Module):
   so that checkpoints carry over in both directions.
 
   Args:
-    features: Number of output channels O.
+    features: number of output channels O.
     kernel_size: `(kh, kw)`.
-    strides: One stride or `(vertical, horizontal)`.
-    padding: As in `conv2d`.
-    kernel_dilation: Distance between kernel taps, one number or two.
-    feature_group_count: Number of groups of channels, as `groups` in `conv2d`.
-    use_bias: Whether to add a bias.
-    dtype: Compute dtype; None promotes the dtypes of input and parameters.
-    param_dtype: Dtype of the parameters.
-    kernel_init: Initialiser of the kernel.
-    bias_init: Initialiser of the bias.
+    strides: one stride or `(vertical, horizontal)`.
+    padding: as in `conv2d`.
+    kernel_dilation: distance between kernel taps, one number or two.
+    feature_group_count: number of groups of channels, as `groups` in `conv2d`.
+    use_bias: whether to add a bias.
+    dtype: compute dtype; None promotes the dtypes of input and parameters.
+    param_dtype: dtype of the parameters.
+    kernel_init: initialiser of the kernel.
+    bias_init: initialiser of the bias.
 
   Returns:
     When called with `[B, H, W, C]`, maps `[B, H', W', features]`.

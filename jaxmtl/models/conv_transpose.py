@@ -22,17 +22,17 @@ def conv_transpose2d(
   `nn.ConvTranspose` means something else: it counts padding on the dilated input.
 
   Args:
-    x: Maps, float `[B, H, W, C]`.
-    kernel: Float `[kh, kw, C, O]`, of the dtype of `x`.
-    stride: Distance between the kernels that neighbouring pixels add.
-    padding: Number of pixels cut from every side of the output.
-    form: As in `conv2d`.
+    x: maps, float `[B, H, W, C]`.
+    kernel: float `[kh, kw, C, O]`, of the dtype of `x`.
+    stride: distance between the kernels that neighbouring pixels add.
+    padding: number of pixels cut from every side of the output.
+    form: as in `conv2d`.
 
   Returns:
     Maps `[B, (H - 1) s - 2 p + kh, (W - 1) s - 2 p + kw, O]`, of the dtype of `x`.
 
   Raises:
-    ValueError: If the shapes do not fit or leave no output.
+    ValueError: if the shapes do not fit or leave no output.
 
   Example:
     >>> import jax.numpy as jnp
@@ -71,15 +71,15 @@ class ConvTranspose(nn.Module):
   Parameters are `kernel [kh, kw, C, O]` and, with `use_bias`, `bias [O]`.
 
   Args:
-    features: Number of output channels O.
+    features: number of output channels O.
     kernel_size: `(kh, kw)`.
-    stride: Distance between the kernels that neighbouring pixels add.
-    padding: Number of pixels cut from every side of the output.
-    use_bias: Whether to add a bias.
-    dtype: Compute dtype; None promotes the dtypes of input and parameters.
-    param_dtype: Dtype of the parameters.
-    kernel_init: Initialiser of the kernel.
-    bias_init: Initialiser of the bias.
+    stride: distance between the kernels that neighbouring pixels add.
+    padding: number of pixels cut from every side of the output.
+    use_bias: whether to add a bias.
+    dtype: compute dtype; None promotes the dtypes of input and parameters.
+    param_dtype: dtype of the parameters.
+    kernel_init: initialiser of the kernel.
+    bias_init: initialiser of the bias.
 
   Returns:
     When called with `[B, H, W, C]`, maps as `conv_transpose2d` gives them.

@@ -18,9 +18,9 @@ class ConvNet4(Backbone):
   reach 1x1 after the third block, and the fourth block then works without pooling.
 
   Args:
-    width: Number of channels of every block, and of the features.
-    dtype: Compute dtype; parameters and running statistics stay in float32.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    width: number of channels of every block, and of the features.
+    dtype: compute dtype; parameters and running statistics stay in float32.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, width]`.

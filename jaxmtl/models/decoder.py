@@ -23,18 +23,18 @@ class DenseLabelDecoder(nn.Module):
   such a head is most of what is trained; a smaller `side` and `width` keep it in proportion.
 
   Args:
-    dim: Length of the label vectors.
-    final_dense: Whether the last dense layer is there; without it `dim` must be `side^2`.
-    side: Of the last map, 4, 8, 16, 32 or 64: as many transposed convolutions as it takes.
-    width: Channels of the first maps, halved with each doubling of the side.
-    dtype: Compute dtype; parameters and running statistics stay in float32.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    dim: length of the label vectors.
+    final_dense: whether the last dense layer is there; without it `dim` must be `side^2`.
+    side: of the last map, 4, 8, 16, 32 or 64: as many transposed convolutions as it takes.
+    width: channels of the first maps, halved with each doubling of the side.
+    dtype: compute dtype; parameters and running statistics stay in float32.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with features `[B, D]`, logits `[B, dim]`.
 
   Raises:
-    ValueError: When called, if `dim` is not `side^2` and `final_dense` is False, or the side or
+    ValueError: when called, if `dim` is not `side^2` and `final_dense` is False, or the side or
       width is none of these.
 
   Example:

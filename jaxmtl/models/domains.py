@@ -32,15 +32,15 @@ def multi_domain(backbone: nn.Module, num_domains: int, num_classes: int) -> Mul
   of all domains go through each convolution as one batch.
 
   Args:
-    backbone: Module called as `backbone(images, train=...)`, giving features `[B, D]`.
+    backbone: module called as `backbone(images, train=...)`, giving features `[B, D]`.
     num_domains: K, a static integer.
-    num_classes: Classes of each domain.
+    num_classes: classes of each domain.
 
   Returns:
     A `MultiDomain`; `jaxmtl.models.shared_mask` tells its shared parameters.
 
   Raises:
-    ValueError: If there is no domain, or less than two classes.
+    ValueError: if there is no domain, or less than two classes.
 
   Example:
     >>> import jax, jax.numpy as jnp

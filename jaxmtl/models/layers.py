@@ -15,9 +15,9 @@ def layer_norm(dtype: Any, epsilon: float = 1e-6, name: str | None = None) -> nn
   """Layer normalization over the channels, its statistics in float32, in two passes.
 
   Args:
-    dtype: Compute dtype of the output.
-    epsilon: Added to the variance.
-    name: Name of the module in its parent.
+    dtype: compute dtype of the output.
+    epsilon: added to the variance.
+    name: name of the module in its parent.
 
   Returns:
     The Linen module.
@@ -35,8 +35,8 @@ def spread(depth: int, stages: int = 4) -> tuple[int, ...]:
   """Split a uniform stack of blocks into stages as equal as can be.
 
   Args:
-    depth: Number of blocks.
-    stages: Number of stages.
+    depth: number of blocks.
+    stages: number of stages.
 
   Returns:
     Number of blocks of each stage.
@@ -53,8 +53,8 @@ def drop_rates(rate: float, sizes: Sequence[int]) -> list[list[float]]:
   """Rates of stochastic depth that grow linearly from 0 to `rate`, by stage and block.
 
   Args:
-    rate: Rate of the last block.
-    sizes: Number of blocks of each stage.
+    rate: rate of the last block.
+    sizes: number of blocks of each stage.
 
   Returns:
     One list a stage.
@@ -74,8 +74,8 @@ def drop_path(rate: float, ndim: int) -> nn.Dropout:
   """Stochastic depth: drop a residual branch of whole images, scaling up the others.
 
   Args:
-    rate: Probability of dropping.
-    ndim: Number of axes of the branch, the batch's first.
+    rate: probability of dropping.
+    ndim: number of axes of the branch, the batch's first.
 
   Returns:
     The Linen module, called as `module(branch, deterministic=...)`.
@@ -97,16 +97,16 @@ class PatchEmbed(nn.Module):
   `kernel [p, p, C, width]` and `bias`, but one matrix product on every backend.
 
   Args:
-    width: Number of output channels.
-    patch_size: Height and width p of the patches.
-    dtype: Compute dtype.
-    kernel_init: Initialiser of the kernel.
+    width: number of output channels.
+    patch_size: height and width p of the patches.
+    dtype: compute dtype.
+    kernel_init: initialiser of the kernel.
 
   Returns:
     When called with images `[B, H, W, C]`, maps `[B, H / p, W / p, width]`.
 
   Raises:
-    ValueError: When called, if the patches do not tile the images.
+    ValueError: when called, if the patches do not tile the images.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -141,12 +141,12 @@ class Mlp(nn.Module):
   """Two dense layers with a GELU between them.
 
   Args:
-    hidden: Number of hidden units.
-    dropout: Rate after either layer.
-    dtype: Compute dtype.
-    kernel_init: Initialiser of the first kernel.
-    output_init: Initialiser of the second; None for the same.
-    bias_init: Initialiser of the biases.
+    hidden: number of hidden units.
+    dropout: rate after either layer.
+    dtype: compute dtype.
+    kernel_init: initialiser of the first kernel.
+    output_init: initialiser of the second; None for the same.
+    bias_init: initialiser of the biases.
 
   Returns:
     When called with `[..., C]`, `[..., C]`.

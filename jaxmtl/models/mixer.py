@@ -17,11 +17,11 @@ class MixerBlock(nn.Module):
   """A perceptron over the tokens of each channel, then one over the channels of each token.
 
   Args:
-    token_hidden: Hidden units of the first.
-    channel_hidden: Hidden units of the second.
-    dropout: Rate within the perceptrons.
-    drop_path: Rate at which whole branches are dropped.
-    dtype: Compute dtype.
+    token_hidden: hidden units of the first.
+    channel_hidden: hidden units of the second.
+    dropout: rate within the perceptrons.
+    drop_path: rate at which whole branches are dropped.
+    dtype: compute dtype.
 
   Returns:
     When called with tokens `[B, N, C]`, tokens `[B, N, C]`.
@@ -73,20 +73,20 @@ class Mixer(Backbone):
   patches of the images that the variables were initialised with.
 
   Args:
-    patch_size: Height and width of the patches.
-    width: Number of channels.
-    depth: Number of blocks.
-    token_ratio: Hidden units of the perceptrons over tokens, over `width`.
-    channel_ratio: Hidden units of the perceptrons over channels, over `width`.
-    dropout: Rate in all branches.
-    drop_path: Rate of stochastic depth in the last block, growing linearly from 0 in the first.
-    dtype: Compute dtype; parameters stay in float32.
+    patch_size: height and width of the patches.
+    width: number of channels.
+    depth: number of blocks.
+    token_ratio: hidden units of the perceptrons over tokens, over `width`.
+    channel_ratio: hidden units of the perceptrons over channels, over `width`.
+    dropout: rate in all branches.
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+    dtype: compute dtype; parameters stay in float32.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, width]`.
 
   Raises:
-    ValueError: When called, if the patches do not tile the images, or there are not as many as the
+    ValueError: when called, if the patches do not tile the images, or there are not as many as the
       variables were made for.
 
   Example:

@@ -16,9 +16,9 @@ class MultiHead(Architecture):
   Parameters (and batch statistics) lie under `backbone`, which is shared, and `heads_<task>`.
 
   Args:
-    backbone: Module called as `backbone(images, train=...)`, giving features.
-    heads: Head modules by task name; their outputs may have any shape.
-    on_maps: As in `Architecture`, which also says how it is called.
+    backbone: module called as `backbone(images, train=...)`, giving features.
+    heads: head modules by task name; their outputs may have any shape.
+    on_maps: as in `Architecture`, which also says how it is called.
 
   Returns:
     When called with `(images, train=False)`, a dict from task name to the head's output.

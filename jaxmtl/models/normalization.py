@@ -21,11 +21,11 @@ def batch_norm(
   Statistics and parameters stay in float32 whatever the compute dtype.
 
   Args:
-    train: Whether to use (and record) the batch's statistics; None leaves it to the call, by
+    train: whether to use (and record) the batch's statistics; None leaves it to the call, by
       `use_running_average`.
-    dtype: Compute dtype of the output.
-    axis_name: Mapped axis (of `shard_map`, `pmap` or `vmap`) over which statistics are averaged.
-    name: Name of the module in its parent.
+    dtype: compute dtype of the output.
+    axis_name: mapped axis (of `shard_map`, `pmap` or `vmap`) over which statistics are averaged.
+    name: name of the module in its parent.
 
   Returns:
     The Linen module.

@@ -19,16 +19,16 @@ def max_pool(
   maximum, which is 0 / 0 where XLA computes the elements again with other rounding.
 
   Args:
-    x: Maps, float `[B, H, W, C]`.
-    window: Height and width of the windows.
-    strides: Distance between windows; None for `window`, so that they do not overlap.
-    padding: Pixels added to every side, which are never a maximum.
+    x: maps, float `[B, H, W, C]`.
+    window: height and width of the windows.
+    strides: distance between windows; None for `window`, so that they do not overlap.
+    padding: pixels added to every side, which are never a maximum.
 
   Returns:
     Maps `[B, (H + 2 padding - window) // strides + 1, ..., C]`.
 
   Raises:
-    ValueError: If a map is smaller than the window.
+    ValueError: if a map is smaller than the window.
 
   Example:
     >>> import jax.numpy as jnp
@@ -62,7 +62,7 @@ def global_average(x: jax.Array) -> jax.Array:
   """Mean over the map, taken in float32: `[B, H, W, C]` to `[B, C]` in the dtype of `x`.
 
   Args:
-    x: Maps, float `[B, H, W, C]`, or tokens `[B, N, C]`.
+    x: maps, float `[B, H, W, C]`, or tokens `[B, N, C]`.
 
   Returns:
     Features `[B, C]`, of the dtype of `x`.

@@ -29,10 +29,10 @@ def relative_positions(
   class token in front takes three more rows: it to patches, patches to it, and it to itself.
 
   Args:
-    height: Number of the window's rows of patches.
-    width: Number of its columns.
-    reach: Largest window (R, S) that the table serves; None for this one.
-    class_token: Whether a class token stands in front.
+    height: number of the window's rows of patches.
+    width: number of its columns.
+    reach: largest window (R, S) that the table serves; None for this one.
+    class_token: whether a class token stands in front.
 
   Returns:
     The rows for `N = height width` tokens, or one more.

@@ -59,12 +59,12 @@ class BasicBlock(_Residual):
   changes.
 
   Args:
-    features: Number of output channels.
-    strides: Stride of the first convolution and of the shortcut.
-    dtype: Compute dtype.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
-    first_dilation: Distance between kernel taps of the first convolution.
-    dilation: Distance between kernel taps of the second.
+    features: number of output channels.
+    strides: stride of the first convolution and of the shortcut.
+    dtype: compute dtype.
+    axis_name: mapped axis over which batch statistics are averaged while training.
+    first_dilation: distance between kernel taps of the first convolution.
+    dilation: distance between kernel taps of the second.
 
   Returns:
     When called with `[B, H, W, C]`, maps `[B, H / strides, W / strides, features]`.
@@ -93,13 +93,13 @@ class Bottleneck(_Residual):
   """1x1, 3x3 and 1x1 convolutions with batch normalization and a shortcut; the 3x3 one strides.
 
   Args:
-    features: Number of output channels.
-    strides: Stride of the 3x3 convolution and of the shortcut.
-    dtype: Compute dtype.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
-    first_dilation: Distance between kernel taps of the 3x3 convolution, the first and only one.
-    width: Number of channels of the 3x3 convolution.
-    groups: Number of its groups.
+    features: number of output channels.
+    strides: stride of the 3x3 convolution and of the shortcut.
+    dtype: compute dtype.
+    axis_name: mapped axis over which batch statistics are averaged while training.
+    first_dilation: distance between kernel taps of the 3x3 convolution, the first and only one.
+    width: number of channels of the 3x3 convolution.
+    groups: number of its groups.
 
   Returns:
     When called with `[B, H, W, C]`, maps `[B, H / strides, W / strides, features]`.

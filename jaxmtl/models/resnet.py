@@ -20,16 +20,16 @@ class CifarResNet(Backbone):
   and a global average (8x8 on 32x32 images).
 
   Args:
-    depth: Number of weighted layers, `6n + 2` (the last one is the head's dense layer).
-    width: Multiplier of all channel counts.
-    dtype: Compute dtype; parameters and running statistics stay in float32.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    depth: number of weighted layers, `6n + 2` (the last one is the head's dense layer).
+    width: multiplier of all channel counts.
+    dtype: compute dtype; parameters and running statistics stay in float32.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 64 * width]`.
 
   Raises:
-    ValueError: When called, if `depth` is not `6n + 2` with n >= 1.
+    ValueError: when called, if `depth` is not `6n + 2` with n >= 1.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -97,21 +97,21 @@ class ResNet(Backbone):
   which takes effect after the stage's first 3x3 convolution.
 
   Args:
-    sizes: Number of blocks of each stage.
-    bottleneck: Whether blocks are bottlenecks, not basic ones.
-    groups: Number of groups of a bottleneck's 3x3 convolution.
-    group_width: Channels of each group in the first stage (64 and one group: the plain network).
-    output_stride: Stride of the last map: 32, 16 or 8.
-    width: Multiplier of all channel counts.
-    dtype: Compute dtype; parameters and running statistics stay in float32.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    sizes: number of blocks of each stage.
+    bottleneck: whether blocks are bottlenecks, not basic ones.
+    groups: number of groups of a bottleneck's 3x3 convolution.
+    group_width: channels of each group in the first stage (64 and one group: the plain network).
+    output_stride: stride of the last map: 32, 16 or 8.
+    width: multiplier of all channel counts.
+    dtype: compute dtype; parameters and running statistics stay in float32.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 512 * width]`, with bottlenecks
     `[B, 2048 * width]`.
 
   Raises:
-    ValueError: When called, if `output_stride` is another number.
+    ValueError: when called, if `output_stride` is another number.
 
   Example:
     >>> import jax, jax.numpy as jnp

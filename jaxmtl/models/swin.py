@@ -31,14 +31,14 @@ class SwinBlock(nn.Module):
   windows do not shift. Maps that windows do not tile are padded with zeros.
 
   Args:
-    num_heads: Number of attention heads.
-    window: Height and width of the windows.
-    shift: Whether windows are shifted by half their size, around the map's edges, where a mask
+    num_heads: number of attention heads.
+    window: height and width of the windows.
+    shift: whether windows are shifted by half their size, around the map's edges, where a mask
       separates what does not adjoin.
-    mlp_ratio: Hidden units of the perceptron over the channels.
-    dropout: Rate within the branches.
-    drop_path: Rate at which whole branches are dropped.
-    dtype: Compute dtype.
+    mlp_ratio: hidden units of the perceptron over the channels.
+    dropout: rate within the branches.
+    drop_path: rate at which whole branches are dropped.
+    dtype: compute dtype.
 
   Returns:
     When called with maps `[B, H, W, C]`, maps `[B, H, W, C]`.
@@ -96,7 +96,7 @@ class PatchMerging(nn.Module):
   """Concatenate the channels of 2x2 pixels, normalise, and project to twice the channels.
 
   Args:
-    dtype: Compute dtype.
+    dtype: compute dtype.
 
   Returns:
     When called with maps `[B, H, W, C]`, maps `[B, ceil(H / 2), ceil(W / 2), 2 C]`.
@@ -133,21 +133,21 @@ class Swin(Backbone):
   The features are the mean of the normalised last map. No parameter depends on the images' size.
 
   Args:
-    sizes: Number of blocks of each stage.
-    num_heads: Number of attention heads of each stage.
-    patch_size: Height and width of the patches.
-    width: Number of channels of the first stage; every stage doubles them.
-    window: Height and width of the windows, in patches.
-    mlp_ratio: Hidden units of the perceptrons over the channels.
-    dropout: Rate after the embedding and in all branches.
-    drop_path: Rate of stochastic depth in the last block, growing linearly from 0 in the first.
-    dtype: Compute dtype; parameters stay in float32.
+    sizes: number of blocks of each stage.
+    num_heads: number of attention heads of each stage.
+    patch_size: height and width of the patches.
+    width: number of channels of the first stage; every stage doubles them.
+    window: height and width of the windows, in patches.
+    mlp_ratio: hidden units of the perceptrons over the channels.
+    dropout: rate after the embedding and in all branches.
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+    dtype: compute dtype; parameters stay in float32.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 8 width]`.
 
   Raises:
-    ValueError: When called, if the patches do not tile the images.
+    ValueError: when called, if the patches do not tile the images.
 
   Example:
     >>> import jax, jax.numpy as jnp

@@ -17,12 +17,12 @@ class Attention(nn.Module):
   """Multi-head self-attention, optionally with a learned bias for every relative position.
 
   Args:
-    num_heads: Number of heads; they divide the channels.
-    key_bias: Whether keys have a bias like queries and values. It never changes the output, but
+    num_heads: number of heads; they divide the channels.
+    key_bias: whether keys have a bias like queries and values. It never changes the output, but
       weights of both kinds exist.
-    dropout: Rate after the output's projection.
-    dtype: Compute dtype; the softmax is taken in float32 or wider.
-    output_init: Initialiser of the output's projection.
+    dropout: rate after the output's projection.
+    dtype: compute dtype; the softmax is taken in float32 or wider.
+    output_init: initialiser of the output's projection.
 
   Returns:
     When called with tokens `[..., N, C]`, tokens `[..., N, C]`.
@@ -83,17 +83,17 @@ class Block(nn.Module):
   """A transformer's block with normalization first: attention, then a perceptron, both residual.
 
   Args:
-    num_heads: Number of attention heads.
-    hidden: Hidden units of the perceptron.
-    key_bias: As in `Attention`.
-    layer_scale: Initial value of a learned factor for every channel of either branch; None for no
+    num_heads: number of attention heads.
+    hidden: hidden units of the perceptron.
+    key_bias: as in `Attention`.
+    layer_scale: initial value of a learned factor for every channel of either branch; None for no
       such factor.
-    depth: Position of the block, from 1, by which the branches' last kernels are initialised
+    depth: position of the block, from 1, by which the branches' last kernels are initialised
       smaller, by `sqrt(2 depth)`; None for no such factor.
-    dropout: Rate within the branches.
-    drop_path: Rate at which whole branches are dropped.
-    epsilon: Of the layer normalizations.
-    dtype: Compute dtype.
+    dropout: rate within the branches.
+    drop_path: rate at which whole branches are dropped.
+    epsilon: of the layer normalizations.
+    dtype: compute dtype.
 
   Returns:
     When called with tokens `[B, N, C]`, tokens `[B, N, C]`.

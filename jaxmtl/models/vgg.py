@@ -24,11 +24,11 @@ class VGG(Backbone):
   N(0, 2 / (k^2 c_out)). Convolutions have no bias: batch normalization's shift does its work.
 
   Args:
-    stages: Number of convolutions of each stage.
-    width: Multiplier of all channel counts (for quick runs and tests).
-    final_pool: Whether the last stage pools (multi-domain VGG-16 leaves it out).
-    dtype: Compute dtype; parameters and running statistics stay in float32.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    stages: number of convolutions of each stage.
+    width: multiplier of all channel counts (for quick runs and tests).
+    final_pool: whether the last stage pools (multi-domain VGG-16 leaves it out).
+    dtype: compute dtype; parameters and running statistics stay in float32.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 512 * width]`.

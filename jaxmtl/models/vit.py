@@ -47,20 +47,20 @@ class ViT(Backbone):
   the images that the variables were initialised with; `load_pretrained` resizes them.
 
   Args:
-    patch_size: Height and width of the patches.
-    width: Number of channels.
-    depth: Number of blocks.
-    num_heads: Number of attention heads.
-    mlp_ratio: Hidden units of the perceptrons over `width`.
-    dropout: Rate after the embedding and in all branches.
-    drop_path: Rate of stochastic depth in the last block, growing linearly from 0 in the first.
-    dtype: Compute dtype; parameters stay in float32.
+    patch_size: height and width of the patches.
+    width: number of channels.
+    depth: number of blocks.
+    num_heads: number of attention heads.
+    mlp_ratio: hidden units of the perceptrons over `width`.
+    dropout: rate after the embedding and in all branches.
+    drop_path: rate of stochastic depth in the last block, growing linearly from 0 in the first.
+    dtype: compute dtype; parameters stay in float32.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, width]`.
 
   Raises:
-    ValueError: When called, if the patches do not tile the images, or there are not as many as the
+    ValueError: when called, if the patches do not tile the images, or there are not as many as the
       variables were made for.
 
   Example:
@@ -143,8 +143,8 @@ class BEiT(ViT):
   branches. The features are the normalised mean of the patches' tokens.
 
   Args:
-    layer_scale: Initial value of the branches' factors.
-    image_size: Height and width of the images; None for any square ones.
+    layer_scale: initial value of the branches' factors.
+    image_size: height and width of the images; None for any square ones.
 
   Other arguments, the value and what is raised are as in `ViT`.
 

@@ -66,7 +66,7 @@ def dgr(
     By task, a scalar penalty, float32 or wider.
 
   Raises:
-    ValueError: For an unknown `estimator`, an `epsilon` that is not positive, or a task for which
+    ValueError: for an unknown `estimator`, an `epsilon` that is not positive, or a task for which
       something is missing.
 
   Example:

@@ -33,7 +33,7 @@ def dummy_heads(
     By task, the variables of d heads, leaves `[d, ...]`.
 
   Raises:
-    ValueError: If `num_dummies` is not positive, or there are no heads.
+    ValueError: if `num_dummies` is not positive, or there are no heads.
 
   Example:
     >>> import flax.linen as nn, jax, jax.numpy as jnp

@@ -41,7 +41,7 @@ def pta(
     By task, the decoders' losses `[d]`.
 
   Raises:
-    ValueError: For a task for which something is missing.
+    ValueError: for a task for which something is missing.
 
   Example:
     >>> import flax.linen as nn, jax, jax.numpy as jnp

@@ -35,7 +35,7 @@ def sam(losses_fn: Callable[..., Any], radius: jax.typing.ArrayLike = 0.05) -> C
     statistics, metrics) from the undisplaced one.
 
   Raises:
-    ValueError: When called, if the losses are not one scalar a task.
+    ValueError: when called, if the losses are not one scalar a task.
 
   Example:
     >>> import jax.numpy as jnp

@@ -48,7 +48,7 @@ def universality(
     By task, `[d]`, one a dummy; infinite, or negative, where a dummy is as good as the head found.
 
   Raises:
-    ValueError: For a task for which something is missing.
+    ValueError: for a task for which something is missing.
 
   Example:
     >>> import flax.linen as nn, jax, jax.numpy as jnp

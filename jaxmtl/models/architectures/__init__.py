@@ -50,17 +50,17 @@ def multi_task(
   shared parameters.
 
   Args:
-    name: One of hps, cross_stitch, mmoe, cgc, ple, dselect_k, mtan, ltb.
-    backbone: The pattern of its networks; all but hps, mmoe, cgc and dselect_k need a `Backbone`.
-    heads: Head modules by task name.
-    **options: Fields of the module, among them `on_maps`, `num_experts` (mmoe, cgc, ple,
+    name: one of hps, cross_stitch, mmoe, cgc, ple, dselect_k, mtan, ltb.
+    backbone: the pattern of its networks; all but hps, mmoe, cgc and dselect_k need a `Backbone`.
+    heads: head modules by task name.
+    **options: fields of the module, among them `on_maps`, `num_experts` (mmoe, cgc, ple,
       dselect_k), `num_own` (cgc, ple), `num_selected` (dselect_k), `anneal_steps` (ltb).
 
   Returns:
     The Linen module.
 
   Raises:
-    ValueError: If the name or an option is unknown, or the backbone lacks the stages it needs.
+    ValueError: if the name or an option is unknown, or the backbone lacks the stages it needs.
 
   Example:
     >>> import flax.linen as nn

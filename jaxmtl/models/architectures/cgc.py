@@ -20,11 +20,11 @@ class CGC(Architecture):
   `gates_<t>` and `heads_<t>` are their task's own. Without own experts it is MMoE.
 
   Args:
-    num_experts: Number of shared experts.
-    num_own: Number of each task's own experts. The others are those of `Architecture`.
+    num_experts: number of shared experts.
+    num_own: number of each task's own experts. The others are those of `Architecture`.
 
   Raises:
-    ValueError: When made, if there is no shared expert or the number of own ones is negative.
+    ValueError: when made, if there is no shared expert or the number of own ones is negative.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn

@@ -32,12 +32,12 @@ class DSelectK(MMoE):
   Args:
     num_experts: E, a power of two.
     num_selected: k.
-    gamma: Width of the smooth step.
-    entropy_weight: Weight of the mean entropy over images, summed over selectors. The others are
+    gamma: width of the smooth step.
+    entropy_weight: weight of the mean entropy over images, summed over selectors. The others are
       those of `Architecture`.
 
   Raises:
-    ValueError: When made, if E is not a power of two from 2 on, k not from 1 to E, or gamma not
+    ValueError: when made, if E is not a power of two from 2 on, k not from 1 to E, or gamma not
       positive.
 
   Example:
@@ -99,7 +99,7 @@ class Selectors(nn.Module):
   Args:
     num_experts: E, a power of two.
     num_selected: k.
-    gamma: Width of the smooth step.
+    gamma: width of the smooth step.
 
   Returns:
     When called with `[B, F]`, weights `[B, E]` that sum to 1, and `[B]`, the selectors' entropies
@@ -147,8 +147,8 @@ def smooth_step(x: jax.Array, gamma: float = 1.0) -> jax.Array:
   .. math:: S(x) = -\frac{2}{\gamma^3} x^3 + \frac{3}{2 \gamma} x + \frac{1}{2}
 
   Args:
-    x: Floats of any shape.
-    gamma: Width of the step, positive.
+    x: floats of any shape.
+    gamma: width of the step, positive.
 
   Returns:
     Floats in 0..1, of the shape of x.

@@ -13,7 +13,7 @@ def gate(num_experts: int) -> nn.Module:
   """The linear layer of a gate; at the start every expert is heard equally.
 
   Args:
-    num_experts: Number of experts that the gate weighs.
+    num_experts: number of experts that the gate weighs.
 
   Returns:
     The Linen module: `[B, F]` to logits `[B, num_experts]`.
@@ -33,7 +33,7 @@ def coarse(images: jax.Array) -> jax.Array:
   Images of 8x8 pixels are seen as they are.
 
   Args:
-    images: Float `[B, H, W, C]`.
+    images: float `[B, H, W, C]`.
 
   Returns:
     Float32 `[B, 64 C]`.
@@ -53,7 +53,7 @@ def mix(weights: jax.Array, values: Sequence[jax.Array]) -> jax.Array:
   """The weighted sum of experts' values, image by image.
 
   Args:
-    weights: Float `[B, E]`, or `[E]` for all images alike.
+    weights: float `[B, E]`, or `[E]` for all images alike.
     values: E arrays `[B, ...]`.
 
   Returns:

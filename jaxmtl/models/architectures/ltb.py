@@ -28,10 +28,10 @@ class LTB(Trunks):
   Args:
     start_temperature: tau at the first step.
     end_temperature: tau from step `anneal_steps` on.
-    anneal_steps: Number of training steps. The others are those of `Architecture`.
+    anneal_steps: number of training steps. The others are those of `Architecture`.
 
   Raises:
-    ValueError: When made, if a temperature or the number of steps is not positive.
+    ValueError: when made, if a temperature or the number of steps is not positive.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn
@@ -101,7 +101,7 @@ def hard_gumbel_softmax(
             \nabla y := \nabla \mathrm{softmax}((\theta + g) / \tau)
 
   Args:
-    key: Of the draw.
+    key: of the draw.
     logits: theta, float `[..., N]`.
     temperature: tau, positive.
 

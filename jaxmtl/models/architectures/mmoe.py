@@ -21,7 +21,7 @@ class MMoE(Architecture):
     num_experts: E. The others are those of `Architecture`.
 
   Raises:
-    ValueError: When made, if there is no expert.
+    ValueError: when made, if there is no expert.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn

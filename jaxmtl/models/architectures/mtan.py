@@ -85,8 +85,8 @@ class Attention(nn.Module):
   """A mask in 0..1 for every element of a map, times the map.
 
   Args:
-    dtype: Compute dtype.
-    axis_name: Mapped axis over which batch statistics are averaged while training.
+    dtype: compute dtype.
+    axis_name: mapped axis over which batch statistics are averaged while training.
 
   Returns:
     When called with what the mask is computed from, `[B, H, W, C']`, and the map `[B, H, W, C]`,

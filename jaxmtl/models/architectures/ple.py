@@ -25,12 +25,12 @@ class PLE(CGC):
   needs a `Backbone`.
 
   Args:
-    num_experts: Number of shared experts.
-    num_own: Number of each task's own experts, at least 1: the first one's readout serves the task.
+    num_experts: number of shared experts.
+    num_own: number of each task's own experts, at least 1: the first one's readout serves the task.
       The others are those of `Architecture`.
 
   Raises:
-    ValueError: When made, if there is no shared or no own expert, or the backbone has no stages.
+    ValueError: when made, if there is no shared or no own expert, or the backbone has no stages.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn

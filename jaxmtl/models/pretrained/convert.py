@@ -37,22 +37,22 @@ def load_pretrained(
   its names. Convolution biases in front of batch normalization (VGG) go into the running mean.
 
   Args:
-    name: The backbone's name in `create`.
+    name: the backbone's name in `create`.
     path: A `.safetensors` file or one of `torch.save` (zip format), as in `read_checkpoint`. No
       code in it is run.
-    variables: The backbone's variables, or those of a `MultiHead` around it, whose heads stay;
+    variables: the backbone's variables, or those of a `MultiHead` around it, whose heads stay;
       arrays or shapes (from `jax.eval_shape`).
-    ignore: Regular expressions that match whole names of further tensors to leave out.
-    resize: Whether to interpolate position embeddings and relative position biases where images or
+    ignore: regular expressions that match whole names of further tensors to leave out.
+    resize: whether to interpolate position embeddings and relative position biases where images or
       windows have another size than in pre-training; if not, that is an error.
-    grid: Numbers of rows and columns of patches, for `resize` where images are not square.
+    grid: numbers of rows and columns of patches, for `resize` where images are not square.
 
   Returns:
     New variables, with the dtypes of the given ones.
 
   Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If the name is unknown, the file cannot be read, or names or shapes do not fit.
+    FileNotFoundError: if there is no such file.
+    ValueError: if the name is unknown, the file cannot be read, or names or shapes do not fit.
 
   Example:
     >>> import jax, tempfile
@@ -119,8 +119,8 @@ def to_torch(
   or from a file by `safetensors.numpy.save_file`.
 
   Args:
-    name: The backbone's name in `create`.
-    variables: The backbone's variables, or those of a `MultiHead` around it.
+    name: the backbone's name in `create`.
+    variables: the backbone's variables, or those of a `MultiHead` around it.
     source: `"torchvision"` or `"timm"`; None for the one that has the backbone, torchvision first
       for convolutional networks and timm for others.
 
@@ -128,7 +128,7 @@ def to_torch(
     Arrays by name, in PyTorch's layouts.
 
   Raises:
-    ValueError: If the name is unknown, or the library lacks the backbone.
+    ValueError: if the name is unknown, or the library lacks the backbone.
 
   Example:
     >>> import jax

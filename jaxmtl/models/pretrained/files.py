@@ -35,8 +35,8 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     Arrays by name, in the file's dtypes.
 
   Raises:
-    FileNotFoundError: If there is no such file.
-    ValueError: If it is no such file, or holds something else than tensors.
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no such file, or holds something else than tensors.
 
   Example:
     >>> import tempfile, numpy as np

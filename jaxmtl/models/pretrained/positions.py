@@ -19,16 +19,16 @@ def resize_positions(
   `(2 H - 1) x (2 W - 1)` offsets; the old ones are taken to be square, if they can be.
 
   Args:
-    name: The tensor's name; others than positions are returned as they are.
-    value: The tensor.
-    shape: The wanted shape.
-    grid: The wanted numbers of patches (H, W), or of a window's; None for square ones.
+    name: the tensor's name; others than positions are returned as they are.
+    value: the tensor.
+    shape: the wanted shape.
+    grid: the wanted numbers of patches (H, W), or of a window's; None for square ones.
 
   Returns:
     The tensor, with `shape` where it can be reached.
 
   Raises:
-    ValueError: If the wanted positions are not square and `grid` does not say what they are.
+    ValueError: if the wanted positions are not square and `grid` does not say what they are.
 
   Example:
     >>> import numpy as np

@@ -41,13 +41,13 @@ def read_torch(path: str | Path) -> Any:
   """Read what `torch.save` wrote, tensors as NumPy arrays, without executing pickled code.
 
   Args:
-    path: The file, a zip archive as PyTorch writes since version 1.6.
+    path: the file, a zip archive as PyTorch writes since version 1.6.
 
   Returns:
     The saved structure of dictionaries, lists, numbers, strings and arrays.
 
   Raises:
-    ValueError: If the file is not such an archive, is damaged, or names anything but tensors.
+    ValueError: if the file is not such an archive, is damaged, or names anything but tensors.
 
   Example:
     >>> from jaxmtl.models.pretrained.torch_file import read_torch
