@@ -19,7 +19,8 @@ def register(*trees: PyTree) -> None:
   `jax.export` writes the structure of a function's arguments and results; it knows tuples, lists
   and dicts. This registers the named tuples and dataclasses found in some trees (states of optax
   and of this library, a train step's `TrainState`) under their import paths. Call it with the same
-  states where the step is read, or with results of `jax.eval_shape(tx.init, params)`.
+  states where the step is read, or with results of `jax.eval_shape(tx.init, params)`. Then
+  `exported.serialize()` and `jax.export.deserialize(...)` work, which need the package flatbuffers.
 
   Args:
     *trees: states, or anything with the same structure.
@@ -35,8 +36,7 @@ def register(*trees: PyTree) -> None:
     >>> state = tx.init(params)
     >>> jaxmtl.export.register(state)
     >>> exported = jax.export.export(jax.jit(tx.update))(jnp.eye(2), state, params)
-    >>> blob = exported.serialize()
-    >>> updates, state = jax.export.deserialize(blob).call(jnp.eye(2), state, params)
+    >>> updates, state = exported.call(jnp.eye(2), state, params)
     >>> updates.shape
     (2,)
   """

@@ -45,6 +45,15 @@ def task_value_and_grad(
   specific: Any = None,
   chunk_size: int | None = None,
 ) -> Callable[Concatenate[Model, P], tuple[tuple[jax.Array, Aux], Any]]: ...
+@overload
+def task_value_and_grad(
+  losses_fn: Callable[Concatenate[Model, P], Any],
+  wrt: Any = ...,
+  has_aux: bool = False,
+  *,
+  specific: Any = None,
+  chunk_size: int | None = None,
+) -> Callable[Concatenate[Model, P], Any]: ...
 def task_value_and_grad(
   losses_fn: Callable[..., Any],
   wrt: Any = nnx.Param,
@@ -116,6 +125,15 @@ def task_gramian(
   specific: Any = None,
   chunk_size: int | None = None,
 ) -> Callable[Concatenate[Model, P], tuple[tuple[jax.Array, Aux], tuple[jax.Array, Pullback]]]: ...
+@overload
+def task_gramian(
+  losses_fn: Callable[Concatenate[Model, P], Any],
+  wrt: Any = ...,
+  has_aux: bool = False,
+  *,
+  specific: Any = None,
+  chunk_size: int | None = None,
+) -> Callable[Concatenate[Model, P], Any]: ...
 def task_gramian(
   losses_fn: Callable[..., Any],
   wrt: Any = nnx.Param,

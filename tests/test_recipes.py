@@ -179,6 +179,13 @@ def test_heads_apart_is_the_train_step():
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), split, chained)
 
 
+@pytest.mark.parametrize("title", ["Flax Linen", "Flax NNX", "Equinox", "Haiku"])
+def test_shared_parameters_are_found_by_their_paths(title):
+  mask = run("Heads apart")["is_shared"](pure(title)[1])
+  assert sum(jax.tree.leaves(mask)) == 2  # kernel and bias
+  assert len(jax.tree.leaves(mask)) >= 6
+
+
 def test_heads_apart_takes_masks_and_second_batches():
   names = {"trunk": True, "a": False, "b": False}
   rng = np.random.default_rng(0)
