@@ -47,7 +47,7 @@ def graddrop(num_tasks: int, leak: Any = None, key: jax.Array | int = 0) -> Aggr
   Example:
     >>> import jax.numpy as jnp
     >>> import jaxmtl
-    >>> aggregator = jaxmtl.graddrop(2, key=1)
+    >>> aggregator = jaxmtl.graddrop(2)
     >>> grads = jnp.array([[1.0, 2.0, 3.0, -1.0], [1.0, 2.0, -3.0, 1.0]])
     >>> aggregator.update(grads, aggregator.init(jnp.zeros(4)))[0].tolist()
     [2.0, 4.0, -3.0, 1.0]
