@@ -12,15 +12,15 @@ from jaxmtl import training
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.aggregation import Aggregator
 from jaxmtl.meta import METHODS as BILEVEL
-from jaxmtl.weighting import METHODS as LOSS_BASED
-from jaxmtl.weighting import Weighting
+from jaxmtl.weighting import METHODS, Weighting
 
 # Without those that need more than the number of tasks, such as fixed weights.
-WEIGHTINGS = {
+LOSS_BASED = {
   name: make
-  for name, make in {**LOSS_BASED, **BILEVEL}.items()
+  for name, make in METHODS.items()
   if all(p.default is not p.empty for p in list(inspect.signature(make).parameters.values())[1:])
 }
+WEIGHTINGS = {**LOSS_BASED, **BILEVEL}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,9 +6,9 @@ import dataclasses
 from typing import Literal
 
 from experiments.runner.config import check_positive
+from experiments.runner.methods import LOSS_BASED as WEIGHTINGS
 from experiments.toy.problem import grid
 from jaxmtl.aggregation import METHODS as AGGREGATORS
-from jaxmtl.weighting import METHODS as WEIGHTINGS
 
 # What these methods do with a loss that is not positive.
 NEED_POSITIVE = {

@@ -13,10 +13,10 @@ import numpy as np
 import optax
 
 import jaxmtl
+from experiments.runner.methods import LOSS_BASED as WEIGHTINGS
 from experiments.toy.config import Config
 from experiments.toy.problem import STARTS, losses_fn
 from jaxmtl.aggregation import METHODS as AGGREGATORS
-from jaxmtl.weighting import METHODS as WEIGHTINGS
 
 
 class Path(NamedTuple):

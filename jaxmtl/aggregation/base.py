@@ -169,6 +169,7 @@ def gramian_aggregator(
   *,
   needs_scale: bool = False,
   two_batches: bool = False,
+  name: str = "",
 ) -> GramianAggregator:
   """An aggregator whose output is a weighted sum of task gradients, weighted by their Gramian.
 
@@ -184,6 +185,7 @@ def gramian_aggregator(
       independent batches, `<g_i, h_j>`. `update` then takes the second batch's as
       `second_gradients=`, hands that matrix to `weigh`, and combines the mean of both; without
       them the first batch stands for both.
+    name: of the method, for printing; that of the function that `weigh` is defined in where empty.
 
   Returns:
     A `GramianAggregator`; its `weigh` accepts `losses=None` and `mask=None`.
@@ -244,7 +246,7 @@ def gramian_aggregator(
     checked_weigh,
     two_batches,
     num_tasks=num_tasks,
-    name=method_name(weigh),
+    name=name or method_name(weigh),
   )
 
 

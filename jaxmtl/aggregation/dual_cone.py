@@ -30,11 +30,12 @@ _SLACK = 20
 
 
 def dual_cone_aggregator(
-  num_tasks: int, preference: Any, updates: Callable[[jax.Array], jax.Array]
+  name: str, num_tasks: int, preference: Any, updates: Callable[[jax.Array], jax.Array]
 ) -> GramianAggregator:
   """The sum of the projections of some updates onto the dual cone of the task gradients.
 
   Args:
+    name: of the method.
     num_tasks: T, a static integer.
     preference: weights of the tasks, 1/T each where None.
     updates: `weights [T] -> [K, T]`, each row the task gradients' weights in an update.
@@ -49,7 +50,7 @@ def dual_cone_aggregator(
     projections, solver = project_onto_dual_cone(gramian, rows)
     return projections.sum(axis=0), solver
 
-  return gramian_aggregator(num_tasks, weigh, init_solver_state)
+  return gramian_aggregator(num_tasks, weigh, init_solver_state, name=name)
 
 
 def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Array, SolverState]:

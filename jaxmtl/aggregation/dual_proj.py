@@ -51,4 +51,4 @@ def dual_proj(
     Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", 2017, section 3;
     under this name in Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
   """
-  return dual_cone_aggregator(num_tasks, preference, lambda weights: weights[None])
+  return dual_cone_aggregator("dual_proj", num_tasks, preference, lambda weights: weights[None])

@@ -37,7 +37,7 @@ def mean_tasks(num_tasks: int) -> GramianAggregator:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
-  return _weighted(num_tasks, mean_weights)
+  return _weighted("mean_tasks", num_tasks, mean_weights)
 
 
 def sum_tasks(num_tasks: int) -> GramianAggregator:
@@ -65,14 +65,16 @@ def sum_tasks(num_tasks: int) -> GramianAggregator:
   Reference:
     Caruana, "Multitask Learning", 1997.
   """
-  return _weighted(num_tasks, lambda mask, dtype: mask.astype(dtype))
+  return _weighted("sum_tasks", num_tasks, lambda mask, dtype: mask.astype(dtype))
 
 
-def _weighted(num_tasks: int, weights: Callable[[jax.Array, Any], jax.Array]) -> GramianAggregator:
+def _weighted(
+  name: str, num_tasks: int, weights: Callable[[jax.Array, Any], jax.Array]
+) -> GramianAggregator:
   """Weights that depend on nothing but which tasks have labels."""
 
   def weigh(gramian: jax.Array, state: Any, *, losses: Any, mask: jax.Array) -> Any:
     del losses
     return weights(mask, gramian.dtype), state
 
-  return gramian_aggregator(num_tasks, weigh)
+  return gramian_aggregator(num_tasks, weigh, name=name)

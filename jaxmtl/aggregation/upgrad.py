@@ -50,4 +50,4 @@ def upgrad(
   Reference:
     Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3.
   """
-  return dual_cone_aggregator(num_tasks, preference, jnp.diag)
+  return dual_cone_aggregator("upgrad", num_tasks, preference, jnp.diag)

@@ -10,11 +10,10 @@ from experiments.benchmark import figures, report
 from experiments.benchmark.config import PRESETS
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
-from experiments.runner.methods import Method
+from experiments.runner.methods import WEIGHTINGS, Method
 from experiments.runner.report import together
 from jaxmtl import plots
 from jaxmtl.aggregation import METHODS as AGGREGATORS
-from jaxmtl.weighting import METHODS as WEIGHTINGS
 
 SMALL = override(
   PRESETS["quick"], methods=("equal", "dwa+cagrad"), tasks=("left", "noise"), seeds=2
