@@ -57,7 +57,7 @@ def extras(name):
   found = {} if name in jaxmtl.aggregation.METHODS else {"losses": LOSSES}
   if name in BILEVEL:
     found |= {"primary_loss_fn": task_losses, "losses_fn": task_losses}
-  if name in ("db_mtl", "pcd"):
+  if name == "db_mtl":
     found["losses"] = LOSSES
   return found
 
@@ -204,3 +204,53 @@ def test_what_cannot_stand_around_is_told(cell):
   for name, transforms in METHODS.items():
     with pytest.raises(ValueError, match=message):
       trace(around(transforms), **extras(name))
+
+
+# Where optax wants updates of the gradients' shape: its errors, as docs/recipes.md says.
+LIMITS = {
+  "apply_if_finite": (
+    lambda m: optax.apply_if_finite(optax.chain(*m, optax.sgd(0.1)), 3),
+    TypeError,
+  ),
+  "conditionally_transform": (
+    lambda m: optax.conditionally_transform(optax.chain(*m), lambda step: step > 1),
+    TypeError,
+  ),
+  "mechanize": (lambda m: optax.contrib.mechanize(optax.chain(*m, optax.sgd(0.1))), Exception),
+}
+
+
+@pytest.mark.parametrize("cell", LIMITS)
+def test_what_optax_cannot_do_around_an_aggregator(cell):
+  around, error = LIMITS[cell]
+  for name, transforms in METHODS.items():
+    with pytest.raises(error):
+      trace(around(transforms), **extras(name))
+
+
+def test_frozen_leaves_around_an_aggregator_are_refused():
+  for name, transforms in METHODS.items():
+    if name not in BILEVEL:
+      frozen = optax.selective_transform(
+        optax.chain(*transforms), freeze_mask={"b": True, "h": False}
+      )
+      tx = jaxmtl.chain(frozen)
+      with pytest.raises(ValueError, match=r"updates\['b'\] has shape \(3, 4\)"):
+        trace(tx, **extras(name))
+
+
+def test_methods_without_losses_work_in_lookahead_and_others_say_what_is_missing():
+  params = optax.LookaheadParams.init_synced(PARAMS)
+  for name, transforms in METHODS.items():
+    if name in BILEVEL:
+      continue
+    tx = optax.lookahead(optax.chain(*transforms, optax.sgd(0.1)), 2, 0.5)
+
+    def step(tx=tx):
+      return tx.update(GRADS, tx.init(params), params)
+
+    if "losses" in extras(name):
+      with pytest.raises(ValueError, match="losses is missing"):
+        jax.eval_shape(step)
+    else:
+      jax.eval_shape(step)
