@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pathlib
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ from jaxmtl import training
 from jaxmtl.training.loop import Every
 
 PyTree = Any
+REPORT_SHARE = 0.1
+"""Of the time between trainings and of them: what tables and figures on the way may take."""
 # Initialisation runs once: compiling it without optimisation takes a fifth of the time. It also
 # keeps random numbers the same to the bit whatever is compiled around them.
 _ONCE = {"xla_backend_optimization_level": 0}
@@ -75,7 +78,8 @@ class Runner:
     Args:
       jobs: of different names.
       after_each: gets the outcomes so far before each training but the first job's: tables and
-        figures of what there is. Jobs on disk take no time, so nothing is written between them.
+        figures of what there is. Jobs on disk take no time, so nothing is written between them;
+        between short trainings not each time, so that it takes a tenth of the time at most.
       required: whether one that diverges ends all.
 
     Returns:
@@ -87,10 +91,15 @@ class Runner:
     done = agreed(lambda: [self._on_disk(job) is not None for job in jobs])
     left = [job for job, there in zip(jobs, done, strict=True) if not there]
     self._plan.announce(left, len(jobs))
+    written, took = None, 0.0
     for number, job in enumerate(jobs):
       found[job.name] = self.run(job, required=required)
-      if after_each and number < len(jobs) - 1 and not done[number + 1]:
+      started = time.monotonic()
+      due = written is None or (started - written) * REPORT_SHARE >= took
+      if after_each and due and number < len(jobs) - 1 and not done[number + 1]:
         after_each(found)
+        written = time.monotonic()
+        took = written - started
     return found
 
   def run(self, job: Job, *, until: int | None = None, required: bool = False) -> Outcome:

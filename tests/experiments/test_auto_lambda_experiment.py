@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import re
 
 import jax
@@ -15,6 +16,7 @@ from experiments.auto_lambda.images import load
 from experiments.auto_lambda.jobs import MULTI_TASK, methods_of, plan
 from experiments.auto_lambda.run import run
 from experiments.runner import report, store
+from experiments.runner import run as runner
 from experiments.runner.config import override
 from experiments.runner.job import Problem, Recipe
 from experiments.runner.methods import Method, update_of
@@ -119,6 +121,7 @@ def runs(tmp_path_factory):
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
       patch.setattr(report, "write_report", record)
+      patch.setattr(runner, "REPORT_SHARE", math.inf)
       found.append((run(each, folder), said.getvalue(), tables))
   return found
 

@@ -1,7 +1,9 @@
 """The runner: outcomes found by what they depend on, going on to the bit, cadences, phases."""
 
 import json
+import math
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -217,6 +219,19 @@ def test_a_stop_saves_and_the_same_job_goes_on(tmp_path, job, capsys):
   again = Runner(tmp_path / "stopped").run(job(epochs=6))
   assert "goes on after epoch 2 of 6" in capsys.readouterr().out
   same(whole, again)
+
+
+@pytest.mark.parametrize(("share", "times"), [(math.inf, 2), (0.0, 1)])
+def test_reports_between_short_trainings_are_left_out(share, times, tmp_path, job, monkeypatch):
+  monkeypatch.setattr("experiments.runner.run.REPORT_SHARE", share)
+  seen = []
+
+  def report(found):
+    time.sleep(1e-3)  # no report takes no time
+    seen.append(len(found))
+
+  Runner(tmp_path).run_all([job("a"), job("b"), job("c")], after_each=report)
+  assert seen == [1, 2][:times]
 
 
 def test_the_plan_is_announced_and_tables_may_be_written_on_the_way(tmp_path, job, capsys):
