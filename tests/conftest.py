@@ -13,14 +13,16 @@ import tempfile
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # A small program is compiled sooner as a whole than in the many parts that threads would share.
 flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones do not know the flag
+_OLD = importlib.metadata.version("jaxlib").startswith("0.10.")
+if _OLD:  # later ones do not know the flag
   # XLA's older emitters compile in half the time.
   flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
-# What several tests compile, and the processes that they start, is compiled once in a session.
+# What several tests compile, and the processes that they start, is compiled once in a session. Not
+# with a later jaxlib, which once aborted while it wrote a program.
 _CACHE = None
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+if _OLD and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _CACHE = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxmtl_tests_")
   os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
