@@ -9,7 +9,7 @@ from typing import Literal
 from experiments.problems.multi_digits import TASKS, DigitsOptions
 from experiments.problems.own_data import OwnDataOptions, is_own
 from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
-from experiments.runner.methods import WEIGHTINGS, Method
+from experiments.runner.methods import WITHOUT_OPTIONS, Method
 from jaxmtl import models
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 
@@ -84,7 +84,7 @@ PRESETS = {
   "full": override(
     Config(),
     preset="full",
-    methods=(*WEIGHTINGS, *AGGREGATORS, "dwa+pcgrad", "dwa+cagrad"),
+    methods=(*WITHOUT_OPTIONS, *AGGREGATORS, "dwa+pcgrad", "dwa+cagrad"),
     train_images=20000,
     width=64,
     epochs=40,

@@ -10,7 +10,7 @@ from experiments.benchmark import figures, report
 from experiments.benchmark.config import PRESETS
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
-from experiments.runner.methods import WEIGHTINGS, Method
+from experiments.runner.methods import WITHOUT_OPTIONS, Method
 from experiments.runner.report import together
 from jaxmtl import plots
 from jaxmtl.aggregation import METHODS as AGGREGATORS
@@ -67,7 +67,7 @@ def test_every_preset_names_methods_that_exist():
       weighting, aggregator = method.build(5, 4)
       assert (weighting is None) == (method.weighting is None), name
       assert (aggregator is None) == (method.aggregator is None)
-  assert {*WEIGHTINGS, *AGGREGATORS} <= set(PRESETS["full"].methods)
+  assert {*WITHOUT_OPTIONS, *AGGREGATORS} <= set(PRESETS["full"].methods)
   assert dataclasses.asdict(Method.parse("dwa+pcgrad"))["aggregator"] == "pcgrad"
 
 
