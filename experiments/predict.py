@@ -62,7 +62,10 @@ def run(config: Config) -> list[dict[str, str]]:
     network, [str(p) for p in files.paths], network.predict(files, batch_size=config.batch_size)
   )
   if table_file is not None:
-    with table_file.open("w", newline="", encoding="utf-8") as file:
+    with (
+      training.replacing(table_file) as draft,
+      draft.open("w", newline="", encoding="utf-8") as file,
+    ):
       writer = csv.DictWriter(file, list(rows[0]))
       writer.writeheader()
       writer.writerows(rows)
@@ -157,7 +160,7 @@ def table(
     for task, names in network.tasks.items():
       answer = found[task][i]
       if names:
-        row[task] = names[int(answer.argmax())]
+        row[task] = names[int(answer.argmax())] if np.isfinite(answer).all() else "nan"
         row[f"{task} probability"] = f"{answer.max():.3f}"
       else:
         row[task] = f"{answer:.6g}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -15,16 +14,15 @@ import numpy as np
 
 from experiments.runner.job import Job, Outcome
 from experiments.runner.measure import ms_per_step
+from jaxmtl import training
 
 OUTCOME, JOB, NETWORK = "outcome.json", "job.json", "network.json"
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a file that appears only when complete; numbers that are not finite become null."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(path.name + ".tmp")
-  draft.write_text(json.dumps(plain(value), indent=2) + "\n")
-  os.replace(draft, path)
+  with training.replacing(path) as draft:
+    draft.write_text(json.dumps(plain(value), indent=2) + "\n")
 
 
 def plain(value: Any) -> Any:

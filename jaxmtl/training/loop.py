@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,17 +12,19 @@ import numpy as np
 
 from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer
+from jaxmtl.training.finite import not_finite
 from jaxmtl.training.progress import Progress
 from jaxmtl.training.stop import Stopped, stop_requested
 from jaxmtl.training.writer import MetricsWriter
 
 PyTree = Any
+_MEND = "lower the learning rate, or clip gradients with optax.clip_by_global_norm"
 Every = int | str
 """How often: a number of epochs, or of steps as in `"500 steps"`."""
 
 
 class TrainingDiverged(FloatingPointError):
-  """A loss or the gradient stopped being finite."""
+  """A loss, the gradient or the network stopped being finite."""
 
 
 class Fitted(NamedTuple):
@@ -87,8 +89,9 @@ def fit(
     The last state and the history: rows with `step`, `epoch`, `seconds` (of the steps alone).
 
   Raises:
-    TrainingDiverged: if a loss or gradient is not finite; names the step and the loss. The last
-      checkpoint, of the last steps that were finite throughout, stays.
+    TrainingDiverged: if a loss or gradient is not finite; names the step and the loss. Or if
+      parameters or the model's state are not, where they are to be evaluated, saved or given back;
+      names them. The last checkpoint, of the last steps that were finite throughout, stays.
     Stopped: if asked to stop within `stop_on_signal`, after a checkpoint.
 
   Example:
@@ -108,6 +111,7 @@ def fit(
   total = None if steps_per_epoch is None else num_epochs * steps_per_epoch
   if total is None and first_step == 0 and num_epochs == 0:
     return Fitted(state, history)
+  borne = frozenset(not_finite(state))
   bar: Progress | None = None
   status = ""
   try:
@@ -137,6 +141,8 @@ def fit(
         row |= jax.device_get(found)
       stopping = stop_requested() and step < total
       saves = checkpointer is not None and (due(checkpoint_every) or stopping)
+      if saves or evaluates or step >= total:
+        check_state(state, step, borne)
       # What is saved has its row, so that going on repeats and loses none.
       if row or saves or due(log_every):
         epoch = step / steps_per_epoch
@@ -166,6 +172,25 @@ def fit(
   if checkpointer:
     checkpointer.wait()
   return Fitted(state, history)
+
+
+def check_state(state: PyTree, step: int, borne: Collection[str] = ()) -> None:
+  """Raises where parameters or a model's state are not finite.
+
+  Args:
+    state: a `TrainState`, several in any structure, or arrays, all of which are looked at.
+    step: how many steps it has behind it.
+    borne: paths of arrays that need not be finite, such as those that were not at the start.
+
+  Raises:
+    TrainingDiverged: naming the arrays.
+  """
+  if bad := [name for name in not_finite(state) if name not in borne]:
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    raise TrainingDiverged(
+      f"{', '.join(bad[:3])}{more} of the state {'are' if len(bad) > 1 else 'is'} not finite after "
+      f"step {step}; {_MEND}. The last good checkpoint stays."
+    )
 
 
 def _due(every: Every, *, before: int, step: int, total: int, per: int) -> bool:
@@ -255,20 +280,19 @@ def check_finite(
   losses = np.asarray(losses)
   names = list(task_names) if task_names else [str(i) for i in range(losses.shape[-1])]
   axis = losses.ndim - 2
-  mend = "lower the learning rate, or clip gradients with optax.clip_by_global_norm"
   bad = np.argwhere(~np.isfinite(losses))
   if len(bad):
     first = min(bad.tolist(), key=lambda index: index[axis])
     seed = f" of seed {first[0]}" if axis else ""
     raise TrainingDiverged(
       f"the loss of task {names[first[-1]]!r} is {losses[tuple(first)]} at step "
-      f"{first_step + first[axis]}{seed}; {mend}. The last good checkpoint stays."
+      f"{first_step + first[axis]}{seed}; {_MEND}. The last good checkpoint stays."
     )
   if "gradient_norm" in metrics:
     bad = np.argwhere(~np.isfinite(np.asarray(metrics["gradient_norm"])))
     if len(bad):
       step = first_step + min(index[axis] for index in bad.tolist())
       raise TrainingDiverged(
-        f"the gradient is not finite at step {step} while all losses are; {mend}. The last good "
+        f"the gradient is not finite at step {step} while all losses are; {_MEND}. The last good "
         "checkpoint stays."
       )

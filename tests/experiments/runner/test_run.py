@@ -13,6 +13,7 @@ import pytest
 from experiments.runner import store
 from experiments.runner.calls import call_length
 from experiments.runner.job import Phase
+from experiments.runner.measure import accuracy, most_likely
 from experiments.runner.run import Runner
 from jaxmtl import training
 
@@ -282,6 +283,14 @@ def test_an_epoch_of_a_prime_number_of_steps_ends_with_a_shorter_call(tmp_path, 
 def test_numbers_that_are_not_finite_become_null():
   plain = store.plain({"a": np.array([1.0, np.nan]), 2: (np.float32(0.5),), "b": None})
   assert plain == {"a": [1.0, None], "2": [0.5], "b": None}
+
+
+def test_an_answer_that_is_nan_is_wrong():
+  logits = jnp.array([[1.0, 2.0, -jnp.inf], [jnp.nan] * 3, [0.0, jnp.nan, 1.0], [3.0, 0.0, 0.0]])
+  assert most_likely(logits).tolist() == [1, -1, -1, 0]
+  batch = {"kind": jnp.array([1, 0, 2, -1]), "valid": jnp.ones(4, bool)}
+  sums = accuracy(["kind"]).count({"kind": logits}, batch)["kind"]
+  assert {name: int(value) for name, value in sums.items()} == {"right": 1, "count": 3}
 
 
 def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
