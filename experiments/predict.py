@@ -21,6 +21,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from experiments.runner.command_line import FAULTS, one_line
 from jaxmtl import data, training
 from jaxmtl.training.results import print_table
 from jaxmtl.training.trained import DESCRIPTION, WEIGHTS
@@ -173,8 +174,8 @@ def main(args: list[str] | None = None) -> None:
   config = tyro.cli(Config, args=args, prog="python -m experiments.predict")
   try:
     run(config)
-  except (ValueError, OSError) as error:
-    raise SystemExit(f"error: {error}") from error
+  except FAULTS as error:
+    raise SystemExit(f"error: {one_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from experiments.runner.feeds import Feed
+from experiments.runner.fingerprint import fingerprint
 from jaxmtl import models, training
 
 PyTree = Any
@@ -111,7 +113,8 @@ class Job:
     feed: where batches come from.
     recipe: how it is trained.
     identity: what its outcome depends on, for JSON, and nothing else: it is found again by it. The
-      name, seeds and, where the recipe is not open-ended, epochs need not be named.
+      name, the data's fingerprint, seeds and, where the recipe is not open-ended, epochs need not
+      be named.
     parts: data by name: "validation" is measured after epochs, "test" once at the end.
     seeds: one a run.
     settings: a pytree with leading axis of runs that `problem.init` gets a row of: sweeps, folds.
@@ -142,6 +145,11 @@ class Job:
     # A `TrainStep` is a tuple itself.
     single = hasattr(self.update, "update")
     return (self.update,) if single else self.update  # type: ignore[return-value]
+
+  @functools.cached_property
+  def data_fingerprint(self) -> str:
+    """What tells its data from others: under one name or path may lie what has changed."""
+    return fingerprint({"train": self.feed.content, **self.parts})
 
   @property
   def steps_per_epoch(self) -> int:

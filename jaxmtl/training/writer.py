@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:
   tensorboardX = Optional("tensorboardX", "training", __name__)
 
+LOG = "metrics.jsonl"
 _logger = logging.getLogger(__name__)
 
 
@@ -52,7 +53,7 @@ class MetricsWriter:
     folder = pathlib.Path(folder)
     self._stack = contextlib.ExitStack()
     self._stack.enter_context(locked(folder))
-    self._path = folder / "metrics.jsonl"
+    self._path = folder / LOG
     self.rows: list[dict[str, Any]] = [
       row for row in read_rows(self._path) if row["step"] <= resume_from
     ]
