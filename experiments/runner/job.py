@@ -63,6 +63,18 @@ class Recipe(NamedTuple):
   open_ended: bool = False
 
 
+class Selection(NamedTuple):
+  """Which weights count: those after the epoch that is best on the validation part, run by run.
+
+  Attributes:
+    score: `row -> [runs]`, of what was measured by part, the higher the better.
+    patience: epochs without a better one of any run after which training ends.
+  """
+
+  score: Callable[[Mapping[str, Any]], Any]
+  patience: int
+
+
 class Update(Protocol):
   """A train step, of whatever state: `training.TrainStep`, or a `Phase`."""
 
@@ -123,6 +135,8 @@ class Job:
       ones become before training: of a file, or of another job.
     after_epoch: `(state, measured) -> (state, metrics)`; what was measured, by part.
     variables: what the network needs of a state, nested dicts: measured, and kept in a file.
+    selection: which weights are kept and measured at the end; the last ones where None. Jobs depend
+      on it, so that `identity` must tell it.
   """
 
   name: str
@@ -138,6 +152,7 @@ class Job:
   weights: Callable[[PyTree], PyTree] | None = None
   after_epoch: Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, Any]]] = nothing
   variables: Callable[[Any], PyTree] = training.variables_of
+  selection: Selection | None = None
 
   @property
   def phases(self) -> tuple[Update, ...]:

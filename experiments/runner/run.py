@@ -6,7 +6,7 @@ import contextlib
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -17,9 +17,10 @@ from experiments.runner import store
 from experiments.runner.announce import Plan, waiting
 from experiments.runner.calls import Calls
 from experiments.runner.job import WEIGHTS, Job, Outcome
-from experiments.runner.mesh import RUNS, Layout, agreed, is_main, say
+from experiments.runner.mesh import RUNS, Layout, agreed, alone, is_main, say
 from experiments.runner.programs import Programs
 from experiments.runner.restart import Restart, how_to_go_on
+from experiments.runner.selection import best_weights, chosen
 from jaxmtl import training
 from jaxmtl.training.loop import Every
 
@@ -100,7 +101,7 @@ class Runner:
     left = [job for job, there in zip(jobs, done, strict=True) if not there]
     self._plan.announce(left, len(jobs))
     written, took = None, 0.0
-    with self._alone() if left else contextlib.nullcontext():
+    with alone(self.folder) if left else contextlib.nullcontext():
       for number, job in enumerate(jobs):
         found[job.name] = self.run(job, required=required)
         started = time.monotonic()
@@ -138,7 +139,7 @@ class Runner:
     epochs = min(until or job.recipe.epochs, job.recipe.epochs)
     saved = agreed(lambda: self._on_disk(job, epochs))
     if saved is None:
-      with contextlib.suppress(training.TrainingDiverged), self._alone():
+      with contextlib.suppress(training.TrainingDiverged), alone(self.folder):
         self._train(job, home, epochs)
       saved = agreed(lambda: store.read_outcome(home))
     outcome = store.outcome_from_json(job, saved, home)
@@ -155,22 +156,6 @@ class Runner:
   def _named(self, job: Job) -> Job:
     """A job that goes on from another training depends on it."""
     return job if self._restart is None else self._restart.named(job)
-
-  @contextlib.contextmanager
-  def _alone(self) -> Iterator[None]:
-    """Keeps other processes out of the folder."""
-    with contextlib.ExitStack() as stack:
-
-      def enter() -> str | None:
-        try:
-          stack.enter_context(training.locked(self.folder))
-        except BlockingIOError as error:
-          return str(error)
-        return None
-
-      if why := agreed(enter):
-        raise BlockingIOError(why)
-      yield
 
   def _on_disk(self, job: Job, until: int | None = None) -> Any:
     """The outcome that makes training up to an epoch needless, or None."""
@@ -193,6 +178,7 @@ class Runner:
     state = self._start(job)
     steps, compile_seconds, failure = epochs * job.steps_per_epoch, 0.0, None
     history: list[Any] = []
+    best = best_weights(job, home, self._every["evaluate_every"])
     defaults = store.before_of(identity)
     with training.Checkpointer(
       home / store.CHECKPOINTS, identity, defaults=defaults
@@ -214,6 +200,7 @@ class Runner:
           advance = Calls(job, self.layout, self._every, first, self._plan)
           advance.compile(state, self._programs)
           _stop_where_asked(job)
+          measure = self._measure(job, "validation")
           try:
             state, _ = training.fit(
               state,
@@ -221,10 +208,12 @@ class Runner:
               epochs,
               steps_per_epoch=job.steps_per_epoch,
               first_step=first,
-              evaluate=self._measure(job, "validation"),
+              evaluate=None if measure is None else lambda s: measure(job.variables(s)),
               after_epoch=functools.partial(self._after_epoch, job),
               writer=writer,
               checkpointer=checkpointer,
+              best=best,
+              patience=None if job.selection is None else job.selection.patience,
               task_names=job.problem.tasks,
               description=job.name,
               progress=is_main(),
@@ -239,12 +228,14 @@ class Runner:
       values: dict[str, Any] = {}
       if failure is None:
         checkpointer.keep_newest()
-        variables = self.layout.fetch(job.variables(state))
+        variables = job.variables(state)
+        if best is not None:
+          variables = self.layout.put(chosen(job, best, variables), RUNS)
         if is_main():
-          training.save_weights(home / WEIGHTS, variables, job=job.name)
+          training.save_weights(home / WEIGHTS, self.layout.fetch(variables), job=job.name)
         test = self._measure(job, "test")
         # The test part is looked at here, once.
-        values = test(state)["test"] if test and epochs == job.recipe.epochs else {}
+        values = test(variables)["test"] if test and epochs == job.recipe.epochs else {}
     if is_main():
       outcome = Outcome(
         job.name, job.problem.tasks, values, history, 0, compile_seconds, 0, failure, home
@@ -294,7 +285,7 @@ class Runner:
     return changed, self.layout.fetch(found)
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
-    """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
+    """`variables -> {part: {metric: {task: [runs]}}}`; None where there is nothing to measure."""
     examples = job.parts.get(part)
     if examples is None or not job.problem.metrics:
       return None
@@ -311,7 +302,7 @@ class Runner:
         compile=self._programs.jit,
       )
     evaluate = self._made[place]
-    return lambda state: {part: evaluate(job.variables(state), examples)}
+    return lambda variables: {part: evaluate(variables, examples)}
 
 
 def _stop_where_asked(job: Job) -> None:

@@ -52,6 +52,7 @@ def fit(
   writer: MetricsWriter | None = None,
   checkpointer: Checkpointer | None = None,
   best: BestWeights | None = None,
+  patience: Every | None = None,
   checkpoint_every: Every = 1,
   evaluate_every: Every = 1,
   log_every: Every = 1,
@@ -77,6 +78,8 @@ def fit(
       and the evaluation.
     checkpointer: saves the state, under the number of its steps, and the last one.
     best: keeps the weights of the best evaluation.
+    patience: epochs, or steps as in `"500 steps"`, after which training ends where no run had an
+      evaluation that is better than its best; None for all epochs. It needs `best`.
     checkpoint_every: epochs, or steps as in `"500 steps"`.
     evaluate_every: the same, for `evaluate`.
     log_every: the same, for rows; an evaluation makes a row in any case.
@@ -87,6 +90,7 @@ def fit(
 
   Returns:
     The last state and the history: rows with `step`, `epoch`, `seconds` (of the steps alone).
+    The best weights are in `best`'s file.
 
   Raises:
     TrainingDiverged: if a loss or gradient is not finite; names the step and the loss. Or if
@@ -111,11 +115,20 @@ def fit(
   total = None if steps_per_epoch is None else num_epochs * steps_per_epoch
   if total is None and first_step == 0 and num_epochs == 0:
     return Fitted(state, history)
+  if patience is not None and best is None:
+    raise ValueError(f"patience={patience!r} needs best, which says what a better evaluation is.")
   borne = frozenset(not_finite(state))
   bar: Progress | None = None
   status = ""
+
+  def waited() -> bool:
+    """Whether there was no better evaluation for long; the file tells, after a restart too."""
+    if best is None or patience is None or steps_per_epoch is None:
+      return False
+    return best.waited(step) >= in_steps(patience, steps_per_epoch)
+
   try:
-    while total is None or step < total:
+    while total is None or (step < total and not waited()):
       started = time.perf_counter()
       state, metrics = run_epoch(state)
       metrics = jax.device_get(metrics)
@@ -158,7 +171,7 @@ def fit(
           best.update(state, row)
       status = _status(metrics) or status
       bar.update(step, status)
-      if checkpointer and saves:
+      if checkpointer and (saves or (evaluates and waited())):
         checkpointer.save(step, state)
         saved = step
       if stopping:

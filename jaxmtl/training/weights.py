@@ -72,18 +72,24 @@ def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is no safetensors file, or not complete.
+    ValueError: if it is no safetensors file, not complete, or has types or names that do not fit.
   """
   try:
     flat = tensors.load_file(path)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a complete file of weights: {error}.") from error
+  except (AttributeError, KeyError) as error:  # what it has no NumPy type for, such as float8
+    raise ValueError(
+      f"{path} has arrays of a type that is not read ({error}); save them as bfloat16 or float32."
+    ) from None
   nested: dict[str, Any] = {}
   for name, leaf in flat.items():
     *levels, last = name.split("/")
     place = nested
     for level in levels:
       place = place.setdefault(level, {})
+      if not isinstance(place, dict):
+        raise ValueError(f"{path} has an array {name!r}, and one where {level!r} is a group.")
     place[last] = leaf
   return nested
 

@@ -20,7 +20,7 @@ from experiments.runner.calls import call_length
 from experiments.runner.feeds import DeviceFeed, DomainFeed, Zip
 from experiments.runner.fingerprint import fingerprint
 from experiments.runner.host_feed import HostFeed, Rows
-from experiments.runner.job import Phase
+from experiments.runner.job import Phase, Selection
 from experiments.runner.measure import accuracy, most_likely
 from experiments.runner.run import Runner
 from jaxmtl import training
@@ -194,6 +194,34 @@ def test_phases_take_turns(tmp_path, job):
   cut = twice(tmp_path / "cut", checkpoint_every="2 steps")
   assert [r["step"] for r in cut.history if "seen_a" in r and "seen_b" in r] == []
   assert len(cut.history) == 18
+
+
+def test_the_best_epoch_of_each_run_is_measured_and_kept(tmp_path, job, capsys):
+  """As if a network got worse from some epoch on, the second run's later than the first's."""
+  best = [6, 12]
+
+  def score(row):
+    assert row["validation"]["mse"]["up"].shape == (2,)
+    return -abs(row["step"] - np.array(best))
+
+  every = Runner(tmp_path / "every", checkpoint_every=1).run(job(epochs=6))
+  by_epoch = {}
+  for epochs in (1, 2):
+    one = Runner(tmp_path / f"{epochs}").run(job(epochs=6), until=epochs)
+    by_epoch[epochs] = one.variables["params"]["w"]
+  chosen = Runner(tmp_path / "best").run(job(epochs=6, selection=Selection(score, 2)))
+  assert [row["epoch"] for row in chosen.history] == [1, 2, 3, 4]  # two more than the last's best
+  kept = chosen.variables["params"]["w"]
+  np.testing.assert_array_equal(kept[0], by_epoch[1][0])
+  np.testing.assert_array_equal(kept[1], by_epoch[2][1])
+  assert "line: best on the validation part after step [6, 12]" in capsys.readouterr().out
+  x, up = (np.asarray(job().parts["test"][n]) for n in ("x", "up"))
+  found = np.einsum("nx,rx->rn", x, kept[:, 0])
+  np.testing.assert_allclose(chosen.values["mse"]["up"], ((found - up) ** 2).mean(1), rtol=1e-5)
+  assert not np.allclose(chosen.values["mse"]["up"], every.values["mse"]["up"])
+  for options, parts in (({"evaluate_every": "2"}, job().parts), ({}, {})):
+    with pytest.raises(ValueError, match="line: the best epoch is chosen on a validation part"):
+      Runner(tmp_path / "no", **options).run(job(selection=Selection(score, 2), parts=parts))
 
 
 def test_a_run_that_diverges_is_an_outcome_unless_it_is_required(tmp_path, job, capsys):
