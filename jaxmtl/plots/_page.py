@@ -12,6 +12,8 @@ import matplotlib.figure
 import matplotlib.font_manager
 import matplotlib.textpath
 
+from jaxmtl._files import replacing
+
 GREY = "0.35"
 """Of notes and of lines that are no method's."""
 
@@ -46,11 +48,8 @@ def finish(
   if note:
     figure.supxlabel(wrapped(note, width, 7.5, words=True), fontsize=7.5, color=GREY)
   if path is not None:
-    path = pathlib.Path(path)
-    draft = path.with_name(path.name + ".tmp")
-    # Whoever looks while it is written, or after a kill, finds the whole figure or the one before.
-    figure.savefig(draft, dpi=150, format=path.suffix[1:] or "png")
-    draft.replace(path)
+    with replacing(path) as draft:
+      figure.savefig(draft, dpi=150, format=pathlib.Path(path).suffix[1:] or "png")
   return figure
 
 

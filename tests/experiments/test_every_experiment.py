@@ -4,6 +4,10 @@ import dataclasses
 import importlib
 import json
 import math
+import os
+import pathlib
+import re
+import shutil
 from typing import Any, NamedTuple
 
 import pytest
@@ -66,6 +70,9 @@ EXPERIMENTS = {
       ({"regression": ("age",)}, "regression is for a table of one's own, got dataset='digits'"),
       ({"tasks": ("left", "age")}, r"tasks \['age'\] are not known; the data have left, right"),
       ({"mesh": "3"}, "mesh must be runs x data, as in 2x4, got '3'"),
+      ({"patience": 0}, "patience must be at least 1, got 0"),
+      ({"patience": 2, "evaluate_every": "2"}, "evaluate_every must be 1 with a patience"),
+      ({"restart_from": "nowhere"}, "restart_from: 'nowhere' is no training with a checkpoint"),
     ),
     option="--not-counted",
   ),
@@ -325,6 +332,22 @@ def test_the_same_command_trains_nothing_again(name, finished, capsys, monkeypat
   again = experiment(name).run(small(name), folder)
   assert again["results"] == summary["results"]
   assert "on disk already" in capsys.readouterr().out
+
+
+def test_a_finished_run_that_cannot_be_written_to_is_reported(finished, capsys, monkeypatch):
+  """On a disk of another machine, for example."""
+  folder, summary = finished("benchmark")
+  before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+  monkeypatch.setattr(os, "access", lambda *_: False)
+  monkeypatch.setattr(training, "locked", None)  # which writes a file
+  again = experiment("benchmark").run(small("benchmark"), folder)
+  assert again["results"] == summary["results"]
+  assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+  said = capsys.readouterr().out
+  (place,) = re.findall(r"tables and figures go to (\S+?)\.\n", said)
+  assert (pathlib.Path(place) / "results.md").exists()
+  shutil.rmtree(place)
+  assert "Delta" in said
 
 
 def test_bad_options_raise_before_anything_is_written(name, tmp_path):
