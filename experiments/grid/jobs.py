@@ -27,12 +27,12 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
     "test": measured_of(parts.test, targets),
   }
   observe = property_options.observer(config.step, layout)
-  steps = recipe.epochs * feed.steps
+  duration = recipe.epochs, feed.steps
   weights = first_weights(config.network, parts.train.images.shape[1:])
 
   def problem_of(architecture: str, decoder: int) -> Problem:
     backbone = config.network.build()
-    model = network(architecture, decoder, backbone, targets.heads, config.num_experts, steps)
+    model = network(architecture, decoder, backbone, targets.heads, config.num_experts, *duration)
     return property_problem(parts, targets, model, augment=config.step.augment)
 
   problems = {(a, d): problem_of(a, d) for d in config.decoders for a in config.architectures}

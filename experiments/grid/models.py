@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from experiments.runner.methods import Method
 from jaxmtl import models
@@ -33,6 +35,12 @@ METHODS = {
   "Aligned-MTL": Method(aggregator="aligned_mtl"),
 }
 _WITH_EXPERTS = ("mmoe", "dselect_k")
+# What LibMTL, with which the paper's models were trained, does otherwise than ours by default.
+_LIBMTL: dict[str, dict[str, Any]] = {
+  "cross_stitch": {"own_weight": 1.0, "other_weight": 1.0},
+  **{name: {"gates_see_all": True} for name in ("mmoe", "cgc", "ple", "dselect_k")},
+  "ltb": {"joins_stems": True, "draws_always": True},
+}
 
 
 class Cell(NamedTuple):
@@ -62,9 +70,8 @@ class Cell(NamedTuple):
 
   def identity(self, num_experts: int) -> dict[str, Any]:
     """What its training depends on, of all that tells models apart."""
-    experts = {"num_experts": num_experts} if self.architecture in _WITH_EXPERTS else {}
     given = {"architecture": self.architecture, "decoder": self.decoder}
-    return {**given, **experts, **self.combine().identity}
+    return {**given, **_options(self.architecture, num_experts), **self.combine().identity}
 
   @property
   def looks_at_the_end(self) -> bool:
@@ -78,16 +85,21 @@ def network(
   backbone: nn.Module,
   sizes: Mapping[str, int],
   num_experts: int,
-  steps: int,
+  epochs: int,
+  steps_per_epoch: int,
 ) -> nn.Module:
-  """An architecture with decoders of so many outputs by head, for so many training steps."""
+  """LibMTL's architecture with decoders of so many outputs by head, for so long a training."""
   heads: dict[str, nn.Module] = {h: Decoder(size, decoder == 2) for h, size in sizes.items()}
-  options: dict[str, Any] = {}
-  if architecture in _WITH_EXPERTS:
-    options["num_experts"] = num_experts
+  options = _options(architecture, num_experts)
   if architecture == "ltb":
-    options["anneal_steps"] = steps
+    options["temperature"] = lambda step: epochs / 20 / jnp.sqrt(step // steps_per_epoch + 1)
+    options["warm_up_steps"] = math.ceil(epochs / 100) * steps_per_epoch
   return models.multi_task(architecture, backbone, heads, on_maps=True, **options)
+
+
+def _options(architecture: str, num_experts: int) -> dict[str, Any]:
+  experts = {"num_experts": num_experts} if architecture in _WITH_EXPERTS else {}
+  return {**experts, **_LIBMTL.get(architecture, {})}
 
 
 class Decoder(nn.Module):

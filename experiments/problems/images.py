@@ -13,6 +13,7 @@ import numpy as np
 from experiments.runner.job import Problem
 from experiments.runner.measure import accuracy, mean_absolute_error
 from jaxmtl import data, losses, models, training
+from jaxmtl.models.architectures.ltb import cooling
 from jaxmtl.training.trained import task_head
 
 Augment = Callable[[Any, jax.Array], jax.Array]
@@ -124,7 +125,7 @@ def image_problem(
   """
   kinds = {t: images.tasks[t] for t in tasks}
   name = architecture if len(tasks) > 1 else "hps"
-  options = {"anneal_steps": anneal_steps} if name == "ltb" else {}
+  options = {"temperature": cooling(anneal_steps)} if name == "ltb" else {}
   model = models.multi_task(name, backbone, heads_of(images, tasks, hidden), **options)
   missing, shape = images.labels_missing(), images.shape
   statistics = images.statistics
