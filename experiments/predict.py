@@ -21,6 +21,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from experiments.runner.command_line import FAULTS, one_line
 from jaxmtl import data, training
 from jaxmtl.training.results import print_table
 from jaxmtl.training.trained import DESCRIPTION, WEIGHTS
@@ -62,7 +63,10 @@ def run(config: Config) -> list[dict[str, str]]:
     network, [str(p) for p in files.paths], network.predict(files, batch_size=config.batch_size)
   )
   if table_file is not None:
-    with table_file.open("w", newline="", encoding="utf-8") as file:
+    with (
+      training.replacing(table_file) as draft,
+      draft.open("w", newline="", encoding="utf-8") as file,
+    ):
       writer = csv.DictWriter(file, list(rows[0]))
       writer.writeheader()
       writer.writerows(rows)
@@ -157,7 +161,7 @@ def table(
     for task, names in network.tasks.items():
       answer = found[task][i]
       if names:
-        row[task] = names[int(answer.argmax())]
+        row[task] = names[int(answer.argmax())] if np.isfinite(answer).all() else "nan"
         row[f"{task} probability"] = f"{answer.max():.3f}"
       else:
         row[task] = f"{answer:.6g}"
@@ -170,8 +174,8 @@ def main(args: list[str] | None = None) -> None:
   config = tyro.cli(Config, args=args, prog="python -m experiments.predict")
   try:
     run(config)
-  except (ValueError, OSError) as error:
-    raise SystemExit(f"error: {error}") from error
+  except FAULTS as error:
+    raise SystemExit(f"error: {one_line(error)}") from error
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from jaxmtl import aggregation, gradients, meta, transforms, weighting
 from jaxmtl._keys import unwrap_keys as unwrap_keys
 from jaxmtl._keys import wrap_keys as wrap_keys
 from jaxmtl.aggregation import *
+from jaxmtl.aggregation import graddrop_layer as graddrop_layer
 from jaxmtl.gradients import *
 from jaxmtl.guards import apply_updates as apply_updates
 from jaxmtl.meta import *
@@ -51,6 +52,7 @@ __all__ = [
   *transforms.__all__,
   "Tasks",
   "apply_updates",
+  "graddrop_layer",
   "unwrap_keys",
   "wrap_keys",
   *_PACKAGES,

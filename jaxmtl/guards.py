@@ -17,7 +17,7 @@ from jaxmtl.tasks import by_task
 PyTree = Any
 Params = TypeVar("Params")
 
-_EXTRA = ("losses", "mask", "second_gradients", "params")
+_EXTRA = ("losses", "mask", "second_gradients", "third_gradients", "params")
 # Extra arguments of other transforms, some of whose names are near to those of a method.
 _ELSEWHERE = {"grad", "losses_fn", "primary_loss_fn", "value", "value_fn"}
 _STACKED = (

@@ -11,6 +11,8 @@ import tempfile
 # The tests' time is compilation. XLA's costly passes change speed, not results, and the experiment
 # that CI runs has them. As an environment variable it reaches the processes that tests start.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Each operation's call stack in the program would take a twentieth of the time.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # A small program is compiled sooner as a whole than in the many parts that threads would share.
 flags = [os.environ.get("XLA_FLAGS", ""), "--xla_cpu_parallel_codegen_split_count=1"]
 _OLD = importlib.metadata.version("jaxlib").startswith("0.10.")
@@ -43,9 +45,14 @@ if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", "")
 
 
 def pytest_collection_finish():
-  """What imports made stays: a garbage collection need not look at it each time."""
+  """What imports made stays: a garbage collection need not look at it each time.
+
+  Tracing makes much that lives on, and Python's own thresholds would have it looked through for a
+  twentieth of the time.
+  """
   gc.collect()
   gc.freeze()
+  gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_sessionfinish():

@@ -51,7 +51,7 @@ def test_wrappers_of_optax():
   params = {"w": jnp.ones(2), "b": jnp.ones(1)}
   grads, state = {"w": jnp.ones((2, 2)), "b": jnp.ones((2, 1))}, tx.init(params)
   export.register(state)
-  update = jax.jit(tx.update)
+  update = jax.jit(lambda g, s, p: tx.update(g, s, p, losses=jnp.ones(2)))
   blob = jax.export.export(update)(grads, state, params).serialize()
   updates, new = jax.export.deserialize(blob).call(grads, state, params)
   assert jax.tree.structure(new) == jax.tree.structure(state)

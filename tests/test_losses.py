@@ -142,3 +142,105 @@ def test_cross_entropy_and_beta_errors():
     losses.cross_entropy(jnp.zeros((4, 3)), jnp.zeros(4, int), jnp.ones((4, 3)))
   with pytest.raises(ValueError, match="beta must be positive"):
     losses.smooth_l1(jnp.zeros(3), jnp.zeros(3), beta=0.0)
+
+
+@pytest.mark.parametrize("loss", ALL)
+def test_weights_are_repetitions_and_a_mask_is_weights_of_zero_and_one(loss):
+  outputs, targets = _batch(batch=4)
+  options = {} if loss is _cross_entropy else {"weights": np.array([2, 0, 1, 3])}
+  if options:
+    rows = [0, 0, 2, 3, 3, 3]
+    found = loss(outputs, targets, **options)
+    np.testing.assert_allclose(found, loss(outputs[rows], targets[rows]), rtol=1e-6)
+  # Numbers that are not known cannot be refused: they count as weights, which agree on 0 and 1.
+  mask = np.array([1.0, 0.0, 1.0, 1.0], np.float32)
+  found = _value_and_grad(loss)(outputs, targets, mask)
+  for a, b in zip(found, _value_and_grad(loss)(outputs, targets, mask > 0), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_class_weights_and_smoothing_are_those_of_the_formula():
+  rng = np.random.default_rng(1)
+  logits, labels = rng.normal(size=(7, 4)).astype(np.float32), rng.integers(0, 4, 7)
+  c, u = np.array([1.0, 0.5, 0.0, 2.0]), rng.uniform(0, 2, 7)
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  of_label = -log_p[np.arange(7), labels]
+  for smoothing in (0.0, 0.2):
+    each = (1 - smoothing) * c[labels] * of_label - smoothing / 4 * (c * log_p).sum(-1)
+    np.testing.assert_allclose(
+      losses.cross_entropy(logits, labels, weights=u, class_weights=c, label_smoothing=smoothing),
+      (u * each).sum() / (u * c[labels]).sum(),
+      rtol=1e-5,
+    )
+    np.testing.assert_allclose(
+      losses.cross_entropy(logits, labels, label_smoothing=smoothing),
+      ((1 - smoothing) * of_label - smoothing * log_p.mean(-1)).mean(),
+      rtol=1e-5,
+    )
+
+
+def test_pos_weight_and_smoothing_of_bits():
+  logits, targets = _batch()
+  p = np.array([1.0, 3.0, 0.5, 0.0, 2.0])
+  soft = 0.9 * targets + 0.05
+  log_sigmoid = lambda z: -np.logaddexp(0, -z)  # noqa: E731
+  want = -(p * soft * log_sigmoid(logits) + (1 - soft) * log_sigmoid(-logits)).mean()
+  found = losses.binary_cross_entropy(logits, targets, pos_weight=p, label_smoothing=0.1)
+  np.testing.assert_allclose(found, want, rtol=1e-5)
+  one = losses.binary_cross_entropy(logits, targets, pos_weight=1)
+  np.testing.assert_allclose(one, losses.binary_cross_entropy(logits, targets), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("loss", "bad", "message"),
+  [
+    (losses.cross_entropy, -1, r"labels must be classes from 0 to 2.* got -1 \(1 of 3\)"),
+    (losses.cross_entropy, 255, r"labels must be classes from 0 to 2.* got 255"),
+    (losses.binary_cross_entropy, 255, r"targets must be probabilities.* got 255"),
+    (losses.binary_cross_entropy, np.nan, r"targets must be probabilities.* got nan"),
+    (losses.mean_squared_error, np.nan, r"targets must be finite.* got nan"),
+    (losses.smooth_l1, np.inf, r"targets must be finite.* got inf"),
+  ],
+)
+def test_a_label_that_is_none_raises_or_takes_no_part(loss, bad, message):
+  outputs = jnp.array([[0.3, 2.0, -1.0], [1.0, 0.0, 0.5], [-0.5, 0.2, 0.0]])
+  if loss is not losses.cross_entropy:
+    outputs = outputs[:, 0]
+  targets = np.array([1, 0, bad], np.int32 if loss is losses.cross_entropy else np.float32)
+  with pytest.raises(ValueError, match=message):
+    loss(outputs, targets)
+  want = loss(outputs[:2], targets[:2])
+  value, gradient = jax.jit(jax.value_and_grad(loss))(outputs, targets)
+  np.testing.assert_allclose(value, want, rtol=1e-6)
+  np.testing.assert_array_equal(gradient[2], 0)
+  np.testing.assert_allclose(loss(outputs, targets, ignore=bad), want, rtol=1e-6)
+  # A mask that is not known, over labels that are.
+  known = jax.jit(lambda mask: loss(outputs, targets, mask))
+  np.testing.assert_allclose(known(np.array([True, True, True])), want, rtol=1e-6)
+  assert known(np.zeros(3, bool)) == 0
+
+
+def test_unsigned_labels_and_how_many_are_none():
+  labels = np.array([[0, 255], [2, 7]], np.uint8)
+  logits = np.random.default_rng(0).normal(size=(2, 2, 3)).astype(np.float32)
+  counted = jax.jit(lambda x: losses.count_invalid(x, 3, ignore=255))
+  assert counted(labels) == 1
+  assert losses.count_invalid(labels, 3, mask=np.array([True, False])) == 1
+  found = jax.jit(lambda x: losses.cross_entropy(logits, x, ignore=255))(labels)
+  np.testing.assert_allclose(found, losses.cross_entropy(logits[:, 0], np.array([0, 2])), rtol=1e-6)
+
+
+def test_option_errors():
+  logits, labels = jnp.zeros((3, 2)), jnp.zeros(3, int)
+  with pytest.raises(ValueError, match=r"mask must be bool or 0 and 1, got 0.5; .*weights="):
+    losses.cross_entropy(logits, labels, jnp.array([1.0, 0.5, 2.0]))
+  with pytest.raises(ValueError, match="weights must be finite and not negative, got -1"):
+    losses.cross_entropy(logits, labels, weights=jnp.array([1.0, -1.0, 2.0]))
+  with pytest.raises(ValueError, match=r"class_weights must hold one number a class, 2, got .*3"):
+    losses.cross_entropy(logits, labels, class_weights=jnp.ones(3))
+  with pytest.raises(ValueError, match="label_smoothing must be between 0 and 1, got 1"):
+    losses.binary_cross_entropy(logits, logits, label_smoothing=1.5)
+  with pytest.raises(ValueError, match="pos_weight must be finite and not negative, got nan"):
+    losses.binary_cross_entropy(logits, logits, pos_weight=jnp.nan)
+  with pytest.raises(ValueError, match="weights must cover the leading axes"):
+    losses.mean_squared_error(logits, logits, weights=jnp.ones(2))

@@ -57,7 +57,7 @@ def extras(name):
   found = {} if name in jaxmtl.aggregation.METHODS else {"losses": LOSSES}
   if name in BILEVEL:
     found |= {"primary_loss_fn": task_losses, "losses_fn": task_losses}
-  if name == "db_mtl":
+  if name in ("db_mtl", "moco"):
     found["losses"] = LOSSES
   return found
 

@@ -187,7 +187,6 @@ PRESETS = {
     methods=("equal", "uncertainty", "dwa", "auto_lambda"),
     compare="none",
     weight_learning_rate=3e-4,
-    num_sampled=4,
     validation=0.0,
     backbone="vgg16",
     width=1,

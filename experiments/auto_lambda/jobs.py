@@ -54,7 +54,7 @@ def methods_of(config: Config, steps: int) -> dict[Key, Method]:
       options = {"primary": indices, "learning_rate": auto["learning_rate"]}
     elif parsed.weighting is None and parsed.aggregator == "gcs":
       options = {"primary": tuple(indices)}
-    return dataclasses.replace(parsed, options=options)
+    return parsed.told(**options)
 
   found = {(MULTI_TASK, name): method(name, config.judged) for name in config.methods}
   if "auto_lambda" in config.methods:

@@ -99,7 +99,7 @@ def _combinations(rows: Sequence[Row]) -> Table | None:
   pairs = {
     tuple((row["name"] + "+").split("+")[:2]): row
     for row in rows[1:]
-    if row["setting"] == MULTI_TASK and "," not in row["name"]
+    if row["setting"] == MULTI_TASK and ", " not in row["name"]
   }
   columns = list(dict.fromkeys(first for first, second in pairs if second))
   if not columns:
@@ -117,7 +117,7 @@ def _combinations(rows: Sequence[Row]) -> Table | None:
 def _hyper_parameters(config: Config, rows: Sequence[Row]) -> Table | None:
   """Table 3.4: last weights and Delta_MTL of Auto-lambda with other values."""
   multi_task = [row for row in rows if row["setting"] == MULTI_TASK]
-  mine = [row for row in multi_task if row["name"].split(",")[0] == "auto_lambda"]
+  mine = [row for row in multi_task if row["name"].split(", ")[0] == "auto_lambda"]
   if len(mine) < 2:
     return None
   made = []

@@ -8,8 +8,14 @@ from typing import Literal
 
 from experiments.problems.multi_digits import TASKS, DigitsOptions
 from experiments.problems.own_data import OwnDataOptions, is_own
-from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
-from experiments.runner.methods import WEIGHTINGS, Method
+from experiments.runner.config import (
+  NetworkOptions,
+  RunOptions,
+  TrainingOptions,
+  check_positive,
+  override,
+)
+from experiments.runner.methods import WITHOUT_OPTIONS, Method
 from jaxmtl import models
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 
@@ -33,6 +39,9 @@ class Config:
   """Tasks left out of Delta_MTL: near chance, a relative change says nothing."""
   architecture: str = "hps"
   """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
+  patience: int | None = None
+  """Epochs without a better validation score after which a training ends; the best epoch's weights
+  are then tested. None: all epochs, and the last one's weights."""
   digits: DigitsOptions = DigitsOptions()
   own_data: OwnDataOptions = OwnDataOptions()
   network: NetworkOptions = NetworkOptions()
@@ -47,6 +56,13 @@ class Config:
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
+    if self.patience is not None:
+      check_positive(self, "patience")
+      if self.run.evaluate_every != "1":
+        raise ValueError(
+          f"evaluate_every must be 1 with a patience, which looks at each epoch, got "
+          f"{self.run.evaluate_every!r}."
+        )
     for name in self.methods:
       Method.parse(name)
     if not self.own:
@@ -84,7 +100,7 @@ PRESETS = {
   "full": override(
     Config(),
     preset="full",
-    methods=(*WEIGHTINGS, *AGGREGATORS, "dwa+pcgrad", "dwa+cagrad"),
+    methods=(*WITHOUT_OPTIONS, *AGGREGATORS, "dwa+pcgrad", "dwa+cagrad"),
     train_images=20000,
     width=64,
     epochs=40,

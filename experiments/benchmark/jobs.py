@@ -36,6 +36,7 @@ def plan(config: Config, images: ImageTasks) -> list[Job]:
       seeds=config.run.all_seeds,
       identity=given,
       architecture=config.architecture,
+      patience=config.patience,
     )
 
   singles = [job for task in config.tasks for job in jobs((task,), {f"single_{task}": Method()})]

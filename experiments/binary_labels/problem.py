@@ -15,6 +15,7 @@ from experiments.binary_labels.config import Config, DataOptions, LabelKind
 from experiments.problems.images import ImageTasks, Task, image_problem
 from experiments.problems.own_data import load_own, need_classes, part_labels, rows_of
 from experiments.runner.job import Problem
+from experiments.runner.measure import most_likely
 from experiments.runner.mesh import say
 from jaxmtl import data, labels, losses, models, training
 from jaxmtl.data.manifest import MANIFEST_SUFFIXES, manifest_tasks
@@ -176,7 +177,7 @@ def with_codes(problem: Problem, config: Config, images: ImageTasks, kind: Label
       losses.cross_entropy(outputs[MAIN], target),
       code_loss(outputs[AUX], model_state[CODES][target]),
     ]
-    right = jnp.mean(outputs[MAIN].argmax(-1) == target)
+    right = jnp.mean(most_likely(outputs[MAIN]) == target)
     kept = {name: v for name, v in updated.items() if name in network}
     # One number, of the task that counts.
     aux = training.Aux({**model_state, **kept}, {"train_accuracy": right[None]})

@@ -14,14 +14,14 @@ from experiments.runner.methods import Method
 from jaxmtl import models
 from jaxmtl.models.normalization import batch_norm, kernel_init
 
-# The paper's names of its weighting schemes.
+# The paper's names of its weighting schemes, in the convention of LibMTL, which it ran.
 METHODS = {
   "EW": Method("equal"),
-  "GradNorm": Method("gradnorm"),
-  "MGDA-loss": Method(aggregator="mgda", options={"normalization": "loss"}),
-  "MGDA-loss+": Method(aggregator="mgda", options={"normalization": "loss+"}),
-  "MGDA-l2": Method(aggregator="mgda", options={"normalization": "l2"}),
-  "UW": Method("uncertainty"),
+  "GradNorm": Method.parse("gradnorm:learning_rate=None,equal_steps=1 epoch"),
+  "MGDA-loss": Method.parse("mgda:normalization=loss,combine=normalized"),
+  "MGDA-loss+": Method.parse("mgda:normalization=loss+,combine=normalized"),
+  "MGDA-l2": Method.parse("mgda:normalization=l2,combine=normalized"),
+  "UW": Method.parse("uncertainty:init=-0.5"),
   "DWA": Method("dwa"),
   "GLS": Method("gls"),
   "GradDrop": Method(aggregator="graddrop"),
@@ -30,7 +30,7 @@ METHODS = {
   "IMTL": Method("imtl_l", "imtl_g"),
   "CAGrad": Method(aggregator="cagrad"),
   "Nash-MTL": Method(aggregator="nash_mtl"),
-  "RLW": Method("rlw"),
+  "RLW": Method.parse("rlw:total=1.0"),
   "MoCo": Method(aggregator="moco"),
   "Aligned-MTL": Method(aggregator="aligned_mtl"),
 }

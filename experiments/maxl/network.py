@@ -18,7 +18,7 @@ import jaxmtl
 from experiments.maxl.config import Config
 from experiments.problems.images import ImageTasks
 from experiments.runner.job import Problem
-from experiments.runner.measure import accuracy
+from experiments.runner.measure import accuracy, most_likely
 from jaxmtl import data, labels, losses, models, training
 
 AUXILIARY = "auxiliary"
@@ -147,9 +147,9 @@ class Networks:
       soft = batch[AUXILIARY][a]
       own = jnp.arange(soft.shape[-1]) < model_state["sizes"][a]
       found.append(losses.focal(jnp.where(own, outputs[a], _NEVER), soft, gamma).mean())
-      most_likely = jax.nn.one_hot(soft.argmax(-1), soft.shape[-1], dtype=bool)
-      used[a] = model_state["used"][a] | (most_likely & (soft > 0)).any(axis=0)
-    right = jnp.stack([jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in self.primary])
+      highest = jax.nn.one_hot(soft.argmax(-1), soft.shape[-1], dtype=bool)
+      used[a] = model_state["used"][a] | (highest & (soft > 0)).any(axis=0)
+    right = jnp.stack([jnp.mean(most_likely(outputs[t]) == batch[t]) for t in self.primary])
     return jnp.stack(found), training.Aux(
       model_state={**model_state, **updated, "used": used}, metrics={"train_accuracy": right}
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.runner.feeds import DeviceFeed, DomainFeed
 from experiments.runner.job import Outcome, Problem, fresh_state
-from experiments.runner.measure import ratio
+from experiments.runner.measure import most_likely, ratio
 from jaxmtl import data, losses, models, training
 
 # The coarse classes in their order; prepared folders may lack the names.
@@ -205,7 +205,7 @@ def _problem(
   def count(outputs: Mapping[str, jax.Array], batch: Any) -> dict[str, Any]:
     valid, found = batch["valid"], {}
     for task in tasks:
-      right = outputs[task].argmax(-1) == batch["label"][:, column(task, outputs)]
+      right = most_likely(outputs[task]) == batch["label"][:, column(task, outputs)]
       found[task] = {"right": (right & valid).sum(), "count": valid.sum()}
     return found
 
@@ -237,7 +237,7 @@ def _losses_fn(net: models.MultiDomain) -> Callable[..., Any]:
       images, labels = images[tasks], labels[tasks]
     logits, updated = net.apply({"params": params, **model_state}, images, True, tasks)
     task_losses = jax.vmap(losses.cross_entropy)(logits, labels)
-    right = jnp.mean(logits.argmax(-1) == labels, axis=1)
+    right = jnp.mean(most_likely(logits) == labels, axis=1)
     aux = training.Aux({**model_state, "batch_stats": updated}, {"train_accuracy": right})
     return task_losses, aux
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.runner.job import Problem
-from experiments.runner.measure import accuracy, mean_absolute_error
+from experiments.runner.measure import accuracy, mean_absolute_error, most_likely
 from jaxmtl import data, losses, models, training
 from jaxmtl.models.architectures.ltb import cooling
 from jaxmtl.training.trained import task_head
@@ -226,7 +226,7 @@ def losses_fn(model: nn.Module, kinds: Mapping[str, Task], missing: bool) -> Cal
     if on_features is not None:
       found, metrics = on_features(variables, features, batch, found)
     if all(kind.classes for kind in kinds.values()) and not missing:
-      right = [jnp.mean(outputs[t].argmax(-1) == batch[t]) for t in kinds]
+      right = [jnp.mean(most_likely(outputs[t]) == batch[t]) for t in kinds]
       metrics["train_accuracy"] = jnp.stack(right)
     mask = jnp.stack([valid(t, batch).any() for t in kinds]) if missing else None
     kept = {k: v for k, v in updated.items() if k in model_state}

@@ -7,10 +7,11 @@ from typing import Any
 
 from experiments.problems.images import ImageTasks, image_problem
 from experiments.problems.pretrained import first_weights
+from experiments.problems.task_metrics import validation_score
 from experiments.runner.config import NetworkOptions
 from experiments.runner.feeds import DeviceFeed
 from experiments.runner.host_feed import HostFeed
-from experiments.runner.job import Job, Recipe
+from experiments.runner.job import Job, Recipe, Selection
 from experiments.runner.methods import Method, update_of
 
 
@@ -25,6 +26,7 @@ def method_jobs(
   seeds: Sequence[int],
   identity: Mapping[str, Any],
   architecture: str = "hps",
+  patience: int | None = None,
 ) -> list[Job]:
   """The trainings of some methods.
 
@@ -38,6 +40,8 @@ def method_jobs(
     seeds: one a run.
     identity: what the outcomes depend on beside network, tasks and method.
     architecture: a name of `models.multi_task`.
+    patience: epochs without a better validation score after which training ends, and the best
+      epoch's weights count; None for all epochs and the last one's.
   """
   architecture = architecture if len(tasks) > 1 else "hps"
   problem = image_problem(
@@ -50,6 +54,10 @@ def method_jobs(
   )
   weights = first_weights(network, images.shape)
   given = {**identity, **network.identity, "tasks": tasks, "architecture": architecture}
+  selection = None
+  if patience is not None:
+    given["patience"] = patience
+    selection = Selection(validation_score(images, tasks), patience)
   return [
     Job(
       name=name,
@@ -61,6 +69,7 @@ def method_jobs(
       parts=images.measured_of(tasks),
       seeds=seeds,
       weights=weights,
+      selection=selection,
     )
     for name, method in methods.items()
   ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.runner.job import Problem
-from experiments.runner.measure import ratio
+from experiments.runner.measure import most_likely, ratio
 from jaxmtl import data, labels, losses, models, training
 
 CLASS, VALUE, HYBRID = "class", "value", "hybrid"
@@ -43,7 +43,7 @@ class Predicted(NamedTuple):
   """What a network says of a batch.
 
   Attributes:
-    classes: integers `[B]`; -1 where a hybrid label is not finite.
+    classes: integers `[B]`; -1 where what the network says is not finite.
     values: float `[B]`, in the property's unit.
     outputs: by head, `[B, K]`.
   """
@@ -72,7 +72,7 @@ def pair_targets(num_classes: int, mean: float = 0.0, std: float = 1.0) -> Targe
     return {CLASS: jnp.asarray(classes), VALUE: (jnp.asarray(values) - mean) / std}
 
   def decode(outputs: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return outputs[CLASS].argmax(-1), mean + std * outputs[VALUE][..., 0]
+    return most_likely(outputs[CLASS]), mean + std * outputs[VALUE][..., 0]
 
   return Targets({CLASS: num_classes, VALUE: 1}, encode, pair_losses, decode)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,29 @@ def metric_of(task: Task) -> str:
 def metrics_of(images: ImageTasks, tasks: Iterable[str]) -> dict[str, str]:
   """Those of several tasks, by name."""
   return {task: metric_of(images.tasks[task]) for task in tasks}
+
+
+def validation_score(
+  images: ImageTasks, tasks: Iterable[str]
+) -> Callable[[Mapping[str, Any]], np.ndarray]:
+  """`row -> [runs]`: how good networks are on the validation part, to choose an epoch by.
+
+  The mean over tasks of the share of right classes, and of one less the mean absolute error of a
+  number in its training deviations: the same scale for all, on which 1 is perfect.
+  """
+  kinds = {task: images.tasks[task] for task in tasks}
+
+  def score(row: Mapping[str, Any]) -> np.ndarray:
+    of = row["validation"]
+    found = [
+      np.asarray(of["accuracy"][task], float) / 100
+      if kind.classes
+      else 1 - np.asarray(of["mae"][task], float) / kind.scale
+      for task, kind in kinds.items()
+    ]
+    return np.mean(found, axis=0)
+
+  return score
 
 
 def name_of(metric: str, *, unit: bool = True) -> str:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,20 @@ import tyro
 from experiments.runner.config import flat
 from experiments.runner.mesh import say, start_processes
 from jaxmtl import training
+
+FAULTS = (
+  *(ValueError, OSError, RuntimeError, EOFError, ImportError, MemoryError, zipfile.BadZipFile),
+  training.TrainingDiverged,
+)
+"""What files, options, devices and training raise."""
+
+
+def one_line(error: BaseException) -> str:
+  """What users are told of an error: the text of our own, kind and first line of all others'."""
+  if isinstance(error, (ValueError, OSError, training.TrainingDiverged)) and str(error):
+    return str(error)
+  kind, lines = type(error).__name__, str(error).strip().splitlines()
+  return f"{kind}: {lines[0]}" if lines else kind
 
 
 def command_line(
@@ -56,8 +71,8 @@ def command_line(
         options.get("coordinator"), options.get("num_processes"), options.get("process")
       )
       run(config)
-    except (ValueError, OSError, training.TrainingDiverged) as error:
-      raise SystemExit(f"error: {error}") from error
+    except FAULTS as error:
+      raise SystemExit(f"error: {one_line(error)}") from error
     except (training.Stopped, KeyboardInterrupt) as error:
       say(f"{str(error) or 'Interrupted.'} The same command goes on from there.")
       if isinstance(error, KeyboardInterrupt) and args is None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pathlib
 import re
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +19,11 @@ from experiments.runner.mesh import Layout, is_main, say
 from experiments.runner.run import Runner
 from jaxmtl import models, training
 
+CONFIG, EXPERIMENT = "config.json", "experiment"
 # Options that change no result.
 FREE = (
   *("workdir", "data_dir", "preset", "checkpoint_every", "log_every", "evaluate_every"),
+  *("restart_from",),
   *("mesh", "coordinator", "num_processes", "process"),
 )
 
@@ -51,6 +54,9 @@ class RunOptions:
   """Which one this is, from 0."""
   workdir: str = "runs"
   """Where results go; training that was stopped goes on from there."""
+  restart_from: str | None = None
+  """Folder of a training, such as runs/benchmark/dwa, that diverged: it goes on from its last
+  checkpoint with the options of now, a lower learning rate for example."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
@@ -74,6 +80,7 @@ class RunOptions:
       checkpoint_every=self.checkpoint_every,
       log_every=self.log_every,
       evaluate_every=self.evaluate_every,
+      restart_from=self.restart_from,
     )
 
 
@@ -217,20 +224,36 @@ def report_folder(config: Any, root: pathlib.Path) -> pathlib.Path:
   """Where tables and figures go: the first configuration's in the root, others beside.
 
   Writes config.json there. Jobs of all configurations share the root, so that what several depend
-  on is trained once.
+  on is trained once. Where nothing can be written, but there is a run, such as on a disk of another
+  machine, tables and figures go to a temporary folder.
 
   Raises:
+    ValueError: naming both, if the root is another experiment's.
     OSError: naming the option, if nothing can be written there.
   """
-  _check_writable(root)
+  saved = store.read_json(root / CONFIG)
+  name = type(config).__module__.removeprefix("experiments.").partition(".")[0]
+  there = saved.pop(EXPERIMENT, name) if isinstance(saved, dict) else None
+  if saved is not None and there != name:
+    what = f"the experiment {there}" if there else "something else"
+    raise ValueError(
+      f"workdir: {root} is of {what}, not of {name}; name another folder with --workdir."
+    )
+  try:
+    _check_writable(root)
+  except PermissionError:
+    if saved is None:
+      raise
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}_"))
+    say(f"Nothing can be written in {root}; tables and figures go to {folder}.")
+    return folder
   values = store.plain({n: v for n, v in flat(config).items() if n not in FREE})
-  saved = store.read_json(root / "config.json")
   folder = root
   if saved is not None and saved != values:
     folder = root / _changes(saved, values)
     say(f"This is another configuration than that of {root}; its tables go to {folder}.")
   if is_main():
-    store.write_json(folder / "config.json", values)
+    store.write_json(folder / CONFIG, {EXPERIMENT: name, **values})
   return folder
 
 

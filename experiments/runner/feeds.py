@@ -41,11 +41,17 @@ class Feed(Protocol):
     steps: of an epoch.
     batch_size: examples a step (of each task, where tasks have their own).
     most: steps a call: as many as are still worth no progress in between, or fit into memory.
+    content: what batches are made of, arrays or sources in nested dicts, by which data are known
+      again.
   """
 
   steps: int
   batch_size: int
   most: int
+
+  @property
+  def content(self) -> Any:
+    """What batches are made of."""
 
   @property
   def axes(self) -> Any:
@@ -114,6 +120,15 @@ class DeviceFeed:
     return view
 
   @property
+  def content(self) -> Any:
+    """Examples, and which of them each run has; not what other jobs' outcomes make."""
+    if self._view is None:
+      return self._data
+    whole, names = self._view
+    examples = whole._data["examples"]
+    return {**whole._data, "examples": {name: examples[name] for name in names}}
+
+  @property
   def axes(self) -> Any:
     """Only what differs by run has an axis of runs."""
     return {"examples": None, "subset": 0, "own": 0}
@@ -161,7 +176,7 @@ class DomainFeed:
     self._whole = DeviceFeed(examples, batch_size)
     self._count, self._domains = next(iter(examples.values())).shape[:2]
     self.batch_size, self.steps = self._whole.batch_size, self._whole.steps
-    self.most, self.axes = self._whole.most, self._whole.axes
+    self.most, self.axes, self.content = self._whole.most, self._whole.axes, self._whole.content
     self.chunk, self.ahead, self.second = self._whole.chunk, self._whole.ahead, self._whole.second
 
   def order(self, key: jax.Array, chunk: PyTree, steps: int) -> jax.Array:
@@ -189,6 +204,11 @@ class Zip:
     self.steps = max(feed.steps for feed in feeds.values())
     self.batch_size = max(feed.batch_size for feed in feeds.values())
     self.most = min(feed.most for feed in feeds.values())
+
+  @property
+  def content(self) -> Any:
+    """Those of the feeds."""
+    return {name: feed.content for name, feed in self._feeds.items()}
 
   @property
   def axes(self) -> Any:

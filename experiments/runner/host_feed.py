@@ -64,6 +64,13 @@ class HostFeed:
     self.most = max(1, min(self._STEPS, self._BYTES // max(1, size * self._share)))
     self._next: tuple[Any, concurrent.futures.Future[list[PyTree]]] | None = None
 
+  @property
+  def content(self) -> Any:
+    """What is read."""
+    if hasattr(self._source, "__getitem__"):
+      return self._source
+    return {"image": self._source.images, "label": self._source.labels}
+
   def only(self, *names: str) -> HostFeed:
     """The same feed: examples are read as a whole."""
     del names

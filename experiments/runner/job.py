@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from experiments.runner.feeds import Feed
+from experiments.runner.fingerprint import fingerprint
 from jaxmtl import models, training
 
 PyTree = Any
@@ -59,6 +61,18 @@ class Recipe(NamedTuple):
   optimizer: Callable[[int], optax.GradientTransformation]
   epochs: int
   open_ended: bool = False
+
+
+class Selection(NamedTuple):
+  """Which weights count: those after the epoch that is best on the validation part, run by run.
+
+  Attributes:
+    score: `row -> [runs]`, of what was measured by part, the higher the better.
+    patience: epochs without a better one of any run after which training ends.
+  """
+
+  score: Callable[[Mapping[str, Any]], Any]
+  patience: int
 
 
 class Update(Protocol):
@@ -111,7 +125,8 @@ class Job:
     feed: where batches come from.
     recipe: how it is trained.
     identity: what its outcome depends on, for JSON, and nothing else: it is found again by it. The
-      name, seeds and, where the recipe is not open-ended, epochs need not be named.
+      name, the data's fingerprint, seeds and, where the recipe is not open-ended, epochs need not
+      be named.
     parts: data by name: "validation" is measured after epochs, "test" once at the end.
     seeds: one a run.
     settings: a pytree with leading axis of runs that `problem.init` gets a row of: sweeps, folds.
@@ -120,6 +135,8 @@ class Job:
       ones become before training: of a file, or of another job.
     after_epoch: `(state, measured) -> (state, metrics)`; what was measured, by part.
     variables: what the network needs of a state, nested dicts: measured, and kept in a file.
+    selection: which weights are kept and measured at the end; the last ones where None. Jobs depend
+      on it, so that `identity` must tell it.
   """
 
   name: str
@@ -135,6 +152,7 @@ class Job:
   weights: Callable[[PyTree], PyTree] | None = None
   after_epoch: Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, Any]]] = nothing
   variables: Callable[[Any], PyTree] = training.variables_of
+  selection: Selection | None = None
 
   @property
   def phases(self) -> tuple[Update, ...]:
@@ -142,6 +160,11 @@ class Job:
     # A `TrainStep` is a tuple itself.
     single = hasattr(self.update, "update")
     return (self.update,) if single else self.update  # type: ignore[return-value]
+
+  @functools.cached_property
+  def data_fingerprint(self) -> str:
+    """What tells its data from others: under one name or path may lie what has changed."""
+    return fingerprint({"train": self.feed.content, **self.parts})
 
   @property
   def steps_per_epoch(self) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +16,8 @@ from jaxmtl.training import Metric
 def accuracy(tasks: Sequence[str]) -> Metric:
   """Share of right classes in per cent; an example with a label below 0 has none.
 
+  An answer that is NaN is wrong.
+
   Outputs are logits `[B, classes]` by task, and a batch holds integer labels `[B]` by task.
   """
 
@@ -22,11 +25,20 @@ def accuracy(tasks: Sequence[str]) -> Metric:
     found = {}
     for task in tasks:
       labelled = batch["valid"] & (batch[task] >= 0)
-      right = (outputs[task].argmax(-1) == batch[task]) & labelled
+      right = (most_likely(outputs[task]) == batch[task]) & labelled
       found[task] = {"right": right.sum(), "count": labelled.sum()}
     return found
 
   return Metric(count, lambda sums: 100 * ratio(sums["right"], sums["count"]))
+
+
+def most_likely(logits: jax.Array) -> jax.Array:
+  """The class with the highest logit, `[..., classes] -> [...]`; -1 where one is NaN.
+
+  Such an answer is wrong, whatever the label: NaN counts as the highest, so that a network that is
+  broken would have the share of class 0 right.
+  """
+  return jnp.where(jnp.isnan(logits).any(-1), -1, logits.argmax(-1))
 
 
 def ratio(part: Any, whole: Any) -> np.ndarray:

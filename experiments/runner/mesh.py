@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
+import pathlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxmtl import training
 
 PyTree = Any
 RUNS, DATA = "runs", "data"
@@ -72,6 +76,27 @@ def agreed(decide: Callable[[], Any]) -> Any:
   if is_main():
     given[:] = np.frombuffer(text, np.uint8)
   return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(given))))
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of a folder, on all processes of this one.
+
+  Raises:
+    BlockingIOError: if another run has it; it says which one.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def enter() -> str | None:
+      try:
+        stack.enter_context(training.locked(folder))
+      except BlockingIOError as error:
+        return str(error)
+      return None
+
+    if why := agreed(enter):
+      raise BlockingIOError(why)
+    yield
 
 
 class Layout:

@@ -13,6 +13,7 @@ from experiments.runner import store
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main, say
 from jaxmtl.metrics import relative_change
+from jaxmtl.training import replacing
 from jaxmtl.training.results import Table, markdown_table, mean_spread, print_table
 
 Row = dict[str, Any]
@@ -173,10 +174,8 @@ def write_report(
   if partial:
     parts.insert(0, f"**Partial: {partial}.**\n")
   parts += [f"{sentence}\n" for sentence in conclusions]
-  path = folder / "results.md"
-  draft = path.with_name(path.name + ".tmp")
-  draft.write_text("\n".join(parts))
-  draft.replace(path)
+  with replacing(folder / "results.md") as draft:
+    draft.write_text("\n".join(parts))
   if partial is None:
     for table in tables:
       print_table(*table)

@@ -17,8 +17,10 @@ from experiments.runner import store
 from experiments.runner.announce import Plan, waiting
 from experiments.runner.calls import Calls
 from experiments.runner.job import WEIGHTS, Job, Outcome
-from experiments.runner.mesh import RUNS, Layout, agreed, is_main, say
+from experiments.runner.mesh import RUNS, Layout, agreed, alone, is_main, say
 from experiments.runner.programs import Programs
+from experiments.runner.restart import Restart, how_to_go_on
+from experiments.runner.selection import best_weights, chosen
 from jaxmtl import training
 from jaxmtl.training.loop import Every
 
@@ -45,15 +47,19 @@ class Runner:
     checkpoint_every: Every = 1,
     log_every: Every = 1,
     evaluate_every: Every = 1,
+    restart_from: str | pathlib.Path | None = None,
   ):
     """Says where, and how often.
 
     Args:
-      folder: each job gets a folder in it.
+      folder: each job gets a folder in it, which other processes are kept out of while one is
+        trained.
       layout: the devices.
       checkpoint_every: epochs, or steps as in "500 steps"; the others likewise.
       log_every: for rows of metrics.
       evaluate_every: for the validation part.
+      restart_from: folder of a training, such as one that diverged: the job of its name goes on
+        from its last checkpoint, whatever else is different.
     """
     self.folder = pathlib.Path(folder)
     self.layout = layout or Layout()
@@ -65,6 +71,7 @@ class Runner:
     self._made: dict[Any, Any] = {}
     self._programs = Programs(self.layout)
     self._plan = Plan()
+    self._restart = None if restart_from is None else Restart(restart_from)
 
   def run_all(
     self,
@@ -86,20 +93,23 @@ class Runner:
       Outcomes by name.
     """
     jobs, found = list(jobs), dict[str, Outcome]()
+    if self._restart is not None:
+      self._restart.note([job.name for job in jobs])
     if len({job.name for job in jobs}) < len(jobs):
       raise ValueError(f"jobs must have different names, got {[job.name for job in jobs]}.")
     done = agreed(lambda: [self._on_disk(job) is not None for job in jobs])
     left = [job for job, there in zip(jobs, done, strict=True) if not there]
     self._plan.announce(left, len(jobs))
     written, took = None, 0.0
-    for number, job in enumerate(jobs):
-      found[job.name] = self.run(job, required=required)
-      started = time.monotonic()
-      due = written is None or (started - written) * REPORT_SHARE >= took
-      if after_each and due and number < len(jobs) - 1 and not done[number + 1]:
-        after_each(found)
-        written = time.monotonic()
-        took = written - started
+    with alone(self.folder) if left else contextlib.nullcontext():
+      for number, job in enumerate(jobs):
+        found[job.name] = self.run(job, required=required)
+        started = time.monotonic()
+        due = written is None or (started - written) * REPORT_SHARE >= took
+        if after_each and due and number < len(jobs) - 1 and not done[number + 1]:
+          after_each(found)
+          written = time.monotonic()
+          took = written - started
     return found
 
   def run(self, job: Job, *, until: int | None = None, required: bool = False) -> Outcome:
@@ -117,9 +127,11 @@ class Runner:
 
     Raises:
       ValueError: if it diverged and is required, or devices do not fit.
+      BlockingIOError: if it is to be trained, and another process trains in the folder.
       training.Stopped: if asked to stop.
     """
     self.layout.check(len(job.seeds), job.feed.batch_size)
+    job = self._named(job)
     home, why = agreed(lambda: [str(x) if x else x for x in store.find_home(self.folder, job)])
     home = pathlib.Path(home)
     if why:
@@ -127,9 +139,9 @@ class Runner:
     epochs = min(until or job.recipe.epochs, job.recipe.epochs)
     saved = agreed(lambda: self._on_disk(job, epochs))
     if saved is None:
-      with contextlib.suppress(training.TrainingDiverged):
+      with contextlib.suppress(training.TrainingDiverged), alone(self.folder):
         self._train(job, home, epochs)
-      saved = agreed(lambda: store.read_json(home / store.OUTCOME))
+      saved = agreed(lambda: store.read_outcome(home))
     outcome = store.outcome_from_json(job, saved, home)
     if outcome.failure and required:
       raise ValueError(f"{job.name} diverged: {outcome.failure}")
@@ -141,10 +153,14 @@ class Runner:
     self._programs = Programs(self.layout)
     jax.clear_caches()
 
+  def _named(self, job: Job) -> Job:
+    """A job that goes on from another training depends on it."""
+    return job if self._restart is None else self._restart.named(job)
+
   def _on_disk(self, job: Job, until: int | None = None) -> Any:
     """The outcome that makes training up to an epoch needless, or None."""
-    home, _ = store.find_home(self.folder, job)
-    saved = store.read_json(home / store.OUTCOME)
+    home, _ = store.find_home(self.folder, self._named(job))
+    saved = store.read_outcome(home)
     epochs = job.recipe.epochs if until is None else until
     if saved is None or (saved["epochs"] < epochs and not saved["failure"]):
       return None
@@ -162,9 +178,15 @@ class Runner:
     state = self._start(job)
     steps, compile_seconds, failure = epochs * job.steps_per_epoch, 0.0, None
     history: list[Any] = []
-    with training.Checkpointer(home / "checkpoints", identity) as checkpointer:
+    best = best_weights(job, home, self._every["evaluate_every"])
+    defaults = store.before_of(identity)
+    with training.Checkpointer(
+      home / store.CHECKPOINTS, identity, defaults=defaults
+    ) as checkpointer:
       with waiting(f"{job.name}: looking for a checkpoint"):
         restored = checkpointer.restore(state)
+        if restored is None and self._restart is not None and self._restart.is_for(job):
+          restored = self._restart.begin(state, home)
       first, state = restored or (0, state)
       if first:
         epoch = first / job.steps_per_epoch
@@ -178,6 +200,7 @@ class Runner:
           advance = Calls(job, self.layout, self._every, first, self._plan)
           advance.compile(state, self._programs)
           _stop_where_asked(job)
+          measure = self._measure(job, "validation")
           try:
             state, _ = training.fit(
               state,
@@ -185,10 +208,12 @@ class Runner:
               epochs,
               steps_per_epoch=job.steps_per_epoch,
               first_step=first,
-              evaluate=self._measure(job, "validation"),
+              evaluate=None if measure is None else lambda s: measure(job.variables(s)),
               after_epoch=functools.partial(self._after_epoch, job),
               writer=writer,
               checkpointer=checkpointer,
+              best=best,
+              patience=None if job.selection is None else job.selection.patience,
               task_names=job.problem.tasks,
               description=job.name,
               progress=is_main(),
@@ -196,17 +221,21 @@ class Runner:
             )
           except training.TrainingDiverged as error:
             say(f"{job.name} diverged: {error}")
+            checkpointer.wait()
+            say(how_to_go_on(home))
             failure = str(error)
           compile_seconds = advance.compile_seconds
       values: dict[str, Any] = {}
       if failure is None:
         checkpointer.keep_newest()
-        variables = self.layout.fetch(job.variables(state))
+        variables = job.variables(state)
+        if best is not None:
+          variables = self.layout.put(chosen(job, best, variables), RUNS)
         if is_main():
-          training.save_weights(home / WEIGHTS, variables, job=job.name)
+          training.save_weights(home / WEIGHTS, self.layout.fetch(variables), job=job.name)
         test = self._measure(job, "test")
         # The test part is looked at here, once.
-        values = test(state)["test"] if test and epochs == job.recipe.epochs else {}
+        values = test(variables)["test"] if test and epochs == job.recipe.epochs else {}
     if is_main():
       outcome = Outcome(
         job.name, job.problem.tasks, values, history, 0, compile_seconds, 0, failure, home
@@ -256,7 +285,7 @@ class Runner:
     return changed, self.layout.fetch(found)
 
   def _measure(self, job: Job, part: str) -> Callable[[Any], dict[str, Any]] | None:
-    """`state -> {part: {metric: {task: [runs]}}}`, or None where there is nothing to measure."""
+    """`variables -> {part: {metric: {task: [runs]}}}`; None where there is nothing to measure."""
     examples = job.parts.get(part)
     if examples is None or not job.problem.metrics:
       return None
@@ -273,7 +302,7 @@ class Runner:
         compile=self._programs.jit,
       )
     evaluate = self._made[place]
-    return lambda state: {part: evaluate(job.variables(state), examples)}
+    return lambda variables: {part: evaluate(variables, examples)}
 
 
 def _stop_where_asked(job: Job) -> None:

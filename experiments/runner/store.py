@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -15,16 +14,21 @@ import numpy as np
 
 from experiments.runner.job import Job, Outcome
 from experiments.runner.measure import ms_per_step
+from jaxmtl import training
+from jaxmtl.training.differences import differences
 
-OUTCOME, JOB, NETWORK = "outcome.json", "job.json", "network.json"
+OUTCOME, JOB, NETWORK, CHECKPOINTS = "outcome.json", "job.json", "network.json", "checkpoints"
+LATER: dict[str, Any] = {}
+"""Options on which jobs depend that came later than outcomes which are still to be found: what
+these are taken to have, which is what the option's default does. Within groups by nested dicts."""
+_DATA = "data_fingerprint"
+_PARTS = ("epochs", "values", "compile_seconds", "failure", "history")
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Writes a file that appears only when complete; numbers that are not finite become null."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(path.name + ".tmp")
-  draft.write_text(json.dumps(plain(value), indent=2) + "\n")
-  os.replace(draft, path)
+  with training.replacing(path) as draft:
+    draft.write_text(json.dumps(plain(value), indent=2) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -57,7 +61,12 @@ def read_json(path: pathlib.Path) -> Any:
 def identity_of(job: Job) -> dict[str, Any]:
   """What a job's outcome depends on, as JSON has it."""
   epochs = {} if job.recipe.open_ended else {"epochs": job.recipe.epochs}
-  return plain({**job.identity, **epochs, "seeds": list(job.seeds)})
+  return plain({**job.identity, **epochs, "seeds": list(job.seeds), _DATA: job.data_fingerprint})
+
+
+def before_of(identity: Mapping[str, Any]) -> dict[str, Any]:
+  """What outcomes are taken to have that were written before there was such an option."""
+  return {**LATER, _DATA: identity[_DATA]}
 
 
 def find_home(folder: pathlib.Path, job: Job) -> tuple[pathlib.Path, str | None]:
@@ -65,41 +74,61 @@ def find_home(folder: pathlib.Path, job: Job) -> tuple[pathlib.Path, str | None]
 
   The first configuration of a name gets the plain folder, any other one its own beside it.
   """
-  identity, name = identity_of(job), re.sub(r"[^\w.+=-]+", "_", job.name).strip("_")
+  identity, name = identity_of(job), folder_name(job.name)
   mark = json.dumps([identity, job.recipe.epochs], sort_keys=True).encode()
   first, own = folder / name, folder / f"{name}-{hashlib.sha256(mark).hexdigest()[:8]}"
   if (own / JOB).exists():
     return own, None
   if not first.exists():
     return first, None
-  found = read_json(first / JOB)
-  if found is None:
-    return own, f"{first} holds something else"
-  if found["identity"] != identity:
-    return own, f"{first} has {differences(found['identity'], identity)}"
-  outcome = read_json(first / OUTCOME)
-  if outcome is not None and outcome["epochs"] > job.recipe.epochs:
-    return own, f"{first} has epochs={outcome['epochs']} instead of {job.recipe.epochs}"
-  return first, None
+  # One that was written before an option was there has another mark.
+  for home in (first, *sorted(folder.glob(f"{name}-" + "[0-9a-f]" * 8))):
+    why = _why_not(home, identity, job.recipe.epochs, exactly=home != first)
+    if why is None:
+      return home, None
+    if home == first:
+      reason = why
+  return own, reason
 
 
-def differences(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-  """What differs between two configurations, for people."""
-  missing = object()
-  names = [n for n in {**saved, **wanted} if saved.get(n, missing) != wanted.get(n, missing)]
-  found = []
-  for name in names:
-    old, new = saved.get(name), wanted.get(name)
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-      found.append(differences(old, new))
-    else:
-      found.append(f"{name}={_short(old)} instead of {_short(new)}")
-  return ", ".join(found)
+def folder_name(name: str) -> str:
+  """A job's name as a folder has it."""
+  return re.sub(r"[^\w.+=-]+", "_", name).strip("_")
+
+
+def _why_not(
+  home: pathlib.Path, identity: Mapping[str, Any], epochs: int, *, exactly: bool
+) -> str | None:
+  """Why a folder is not that of a job, or None; `exactly` so many epochs, or at most."""
+  found = read_json(home / JOB)
+  if not isinstance(found, Mapping) or not isinstance(found.get("identity"), Mapping):
+    return f"{home} holds something else"
+  if changes := differences(found["identity"], identity, before_of(identity)):
+    told = [f"{n}={_short(old)} instead of {_short(new)}" for n, (old, new) in changes.items()]
+    return f"{home} has {', '.join(told)}"
+  outcome = read_outcome(home)
+  there = 0 if outcome is None else outcome["epochs"]
+  if there > epochs or (exactly and there and there != epochs):
+    return f"{home} has epochs={there} instead of {epochs}"
+  return None
 
 
 def _short(value: Any) -> str:
   text = str(value)
   return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_outcome(home: pathlib.Path) -> Any:
+  """What `outcome.json` holds, or None where there is none.
+
+  Raises:
+    ValueError: naming the file, if it is none of ours.
+  """
+  path = home / OUTCOME
+  saved = read_json(path)
+  if path.exists() and not (isinstance(saved, Mapping) and all(p in saved for p in _PARTS)):
+    raise ValueError(f"{path} holds no outcome of a training; move it away to train anew.")
+  return saved
 
 
 def outcome_to_json(job: Job, outcome: Outcome, epochs: int) -> dict[str, Any]:

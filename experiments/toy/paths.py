@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import time
+import zipfile
+import zlib
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ import jaxmtl
 from experiments.runner.methods import LOSS_BASED as WEIGHTINGS
 from experiments.toy.config import Config
 from experiments.toy.problem import STARTS, losses_fn
+from jaxmtl import training
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 
 
@@ -77,15 +79,14 @@ def read(folder: pathlib.Path, name: str) -> Path | None:
   file = file_of(folder, name)
   if not file.exists():
     return None
-  with np.load(file) as saved:
-    return Path(saved["points"], float(saved["seconds"]), float(saved["compile_seconds"]))
+  try:
+    with np.load(file) as saved:
+      return Path(saved["points"], float(saved["seconds"]), float(saved["compile_seconds"]))
+  except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f"{file} cannot be read ({error}); move it away to train anew.") from error
 
 
 def write(folder: pathlib.Path, name: str, path: Path) -> None:
   """Keeps a path; the file appears only when complete."""
-  file = file_of(folder, name)
-  file.parent.mkdir(parents=True, exist_ok=True)
-  draft = file.with_suffix(".tmp")
-  with draft.open("wb") as opened:
+  with training.replacing(file_of(folder, name)) as draft, draft.open("wb") as opened:
     np.savez(opened, **path._asdict())
-  os.replace(draft, file)

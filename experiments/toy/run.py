@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from typing import Any
 
@@ -39,17 +40,19 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   found = {name: path for name, path in saved.items() if path is not None}
   say(f"{len(names)} method(s), {len(found)} of them on disk already.")
   front = pareto_front(config.scale_first)
-  for name in names:
-    if name in found:
-      continue
-    if training.stop_requested():
-      raise training.Stopped(f"toy was stopped after {len(found)} of {len(names)} methods.")
-    found[name] = paths.train(config, name)
-    paths.write(folder, name, found[name])
-    if len(found) < len(names):
-      so_far = {n: found[n] for n in names if n in found}
-      report.write(config, so_far, left_out, front, folder, f"{len(found)} of {len(names)} methods")
-    say(f"{name}: {found[name].compile_seconds:.1f} s to compile, {found[name].seconds:.1f} s")
+  with training.locked(folder) if len(found) < len(names) else contextlib.nullcontext():
+    for name in names:
+      if name in found:
+        continue
+      if training.stop_requested():
+        raise training.Stopped(f"toy was stopped after {len(found)} of {len(names)} methods.")
+      found[name] = paths.train(config, name)
+      paths.write(folder, name, found[name])
+      if len(found) < len(names):
+        so_far = {n: found[n] for n in names if n in found}
+        part = f"{len(found)} of {len(names)} methods"
+        report.write(config, so_far, left_out, front, folder, part)
+      say(f"{name}: {found[name].compile_seconds:.1f} s to compile, {found[name].seconds:.1f} s")
   summary = report.write(config, {name: found[name] for name in names}, left_out, front, folder)
   say(f"Results and figure are in {folder}.")
   return summary

@@ -29,6 +29,7 @@ from jaxmtl.aggregation.fairgrad import fairgrad as fairgrad
 from jaxmtl.aggregation.gcs import gcs as gcs
 from jaxmtl.aggregation.graddrop import GradDropState as GradDropState
 from jaxmtl.aggregation.graddrop import graddrop as graddrop
+from jaxmtl.aggregation.graddrop_layer import graddrop_layer as graddrop_layer
 from jaxmtl.aggregation.gradvac import GradVacState as GradVacState
 from jaxmtl.aggregation.gradvac import gradvac as gradvac
 from jaxmtl.aggregation.imtl_g import imtl_g as imtl_g
@@ -62,4 +63,4 @@ METHODS = methods_of(globals())
 """By name, for command lines and for the tests that every method passes."""
 
 # An assignment would hide the methods' types: checkers take it for a list without names.
-globals().update(__all__=[*METHODS])
+globals().update(__all__=[*METHODS, "graddrop_layer"])

@@ -36,13 +36,14 @@ def solve_bargaining(gramian: jax.Array, power: jax.Array | float) -> tuple[jax.
     power: p > 0.
 
   Returns:
-    x `[T]`, 0 where the diagonal is, and a `SolverState`; `converged` says that the equation holds
-    to the square root of round-off, relative.
+    x `[T]`, 0 where the diagonal is (to round-off of the largest), and a `SolverState`; `converged`
+    says that the equation holds to the square root of round-off, relative.
   """
   dtype = gramian.dtype
   eps = jnp.finfo(dtype).eps
   squares = jnp.diagonal(gramian)
-  active = squares > jnp.finfo(dtype).tiny
+  # A gradient below round-off of the longest one would get a weight as large as it is short.
+  active = squares > jnp.maximum(jnp.finfo(dtype).tiny, eps**2 * jnp.max(squares))
   squares = jnp.where(active, squares, 1)
   # Rows of zero gradients are those of the identity: y = 1 there, until it is left out at the end.
   cosines = jnp.where(active[:, None] & active[None, :], cosine_matrix(gramian), 0)

@@ -47,13 +47,18 @@ class Aggregator(aggregating.Aggregator):
     update: `(task_gradients, state, params=None, *, losses=None, mask=None) -> (gradient, state)`.
     weigh: of a `GramianAggregator`; None where the aggregate is no weighted sum of the task
       gradients (elementwise methods).
-    two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch.
+    two_batches: whether `update` takes `second_gradients=` and `third_gradients=`, the task
+      gradients of other batches.
+    head_weights: `(state, *, losses, mask, weights) -> [T]`, what the authors multiply each task's
+      gradient of its own parameters with; from the state after `update`, the losses, and a
+      `GramianAggregator`'s weights (None for others). None where they leave it as it is.
     num_tasks: T.
     name: of the method.
   """
 
   weigh: GramianWeigh | None
   two_batches: bool
+  head_weights: Callable[..., jax.Array] | None
   num_tasks: int | None = None
   name: str = ""
 
@@ -64,12 +69,13 @@ class Aggregator(aggregating.Aggregator):
     weigh: GramianWeigh | None = None,
     two_batches: bool = False,
     *,
+    head_weights: Callable[..., jax.Array] | None = None,
     num_tasks: int | None = None,
     name: str = "",
   ) -> Self:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
-    self.weigh, self.two_batches = weigh, two_batches
+    self.weigh, self.two_batches, self.head_weights = weigh, two_batches, head_weights
     self.num_tasks, self.name = num_tasks, name
     return self
 
@@ -169,6 +175,7 @@ def gramian_aggregator(
   *,
   needs_scale: bool = False,
   two_batches: bool = False,
+  weigh_heads: bool = False,
   name: str = "",
 ) -> GramianAggregator:
   """An aggregator whose output is a weighted sum of task gradients, weighted by their Gramian.
@@ -183,8 +190,10 @@ def gramian_aggregator(
       `scale` too, a positive scalar: the Gramian is `scale**2 * gramian`.
     two_batches: whether the method wants the inner products between the task gradients of two
       independent batches, `<g_i, h_j>`. `update` then takes the second batch's as
-      `second_gradients=`, hands that matrix to `weigh`, and combines the mean of both; without
-      them the first batch stands for both.
+      `second_gradients=`, hands that matrix to `weigh`, and combines the mean of both, or the
+      gradients of a third batch where it gets `third_gradients=`; without them the first batch
+      stands for all.
+    weigh_heads: whether the gradients of task-specific parameters are weighted too.
     name: of the method, for printing; that of the function that `weigh` is defined in where empty.
 
   Returns:
@@ -231,11 +240,12 @@ def gramian_aggregator(
     losses: jax.Array | None,
     mask: jax.Array,
     second: PyTree | None = None,
+    third: PyTree | None = None,
   ) -> tuple[PyTree, Any]:
     gramian, scale = scaled_gramian(task_grads, mask, other=second)
     weights, state = checked_weigh(gramian, state, losses=losses, mask=mask, scale=scale)
-    grads = combine(task_grads, weights)
-    if second is not None:
+    grads = combine(task_grads if third is None else third, weights)
+    if second is not None and third is None:
       grads = jax.tree.map(lambda g, h: (g + h) / 2, grads, combine(second, weights))
     return grads, state
 
@@ -245,6 +255,7 @@ def gramian_aggregator(
     plain.update,
     checked_weigh,
     two_batches,
+    head_weights=(lambda state, *, losses, mask, weights: weights) if weigh_heads else None,
     num_tasks=num_tasks,
     name=name or method_name(weigh),
   )
@@ -256,6 +267,7 @@ def elementwise_aggregator(
   init: Callable[[PyTree], Any] = optax.init_empty_state,
   *,
   two_batches: bool = False,
+  head_weights: Callable[..., jax.Array] | None = None,
 ) -> Aggregator:
   """An aggregator that needs the task gradients themselves, not only their Gramian.
 
@@ -265,7 +277,9 @@ def elementwise_aggregator(
       without labels (`mask` False) are zero.
     init: `params -> state`.
     two_batches: whether `update` takes `second_gradients=`, the task gradients of another batch,
-      and `aggregate` gets them as `second` (None where the caller has none).
+      and `third_gradients=`; `aggregate` gets them as `second` and `third` (None where the caller
+      has none).
+    head_weights: as of `Aggregator`.
 
   Returns:
     An `Aggregator` without `weigh`.
@@ -289,6 +303,7 @@ def elementwise_aggregator(
     losses: Any = None,
     mask: Any = None,
     second_gradients: PyTree | None = None,
+    third_gradients: PyTree | None = None,
     **others: Any,
   ) -> tuple[PyTree, Any]:
     guards.check_extra(others)
@@ -297,13 +312,20 @@ def elementwise_aggregator(
     rows, present = guards.drop_missing(real_view(updates), mask, num_tasks)
     more = {}
     if two_batches:
-      more["second"] = second_gradients
-      if second_gradients is not None:
-        guards.check_task_gradients(second_gradients, params, num_tasks)
-        more["second"] = guards.drop_missing(real_view(second_gradients), mask, num_tasks)[0]
+      for name, grads in (("second", second_gradients), ("third", third_gradients)):
+        more[name] = grads
+        if grads is not None:
+          guards.check_task_gradients(grads, params, num_tasks)
+          more[name] = guards.drop_missing(real_view(grads), mask, num_tasks)[0]
     gradient, state = compiled(rows, state, losses=losses, mask=present, **more)
     return restore(gradient, updates), state
 
   return Aggregator(
-    real_init, update, None, two_batches, num_tasks=num_tasks, name=method_name(aggregate)
+    real_init,
+    update,
+    None,
+    two_batches,
+    head_weights=head_weights,
+    num_tasks=num_tasks,
+    name=method_name(aggregate),
   )

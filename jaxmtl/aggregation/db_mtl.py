@@ -27,7 +27,9 @@ class DBMTLState(NamedTuple):
   steps: jax.Array
 
 
-def db_mtl(num_tasks: int, beta: float = 0.9, sigma: float = 0.0) -> Aggregator:
+def db_mtl(
+  num_tasks: int, beta: float = 0.9, sigma: float = 0.0, weigh_heads: bool = True
+) -> Aggregator:
   r"""Moving means of the log-losses' gradients, all brought to the largest one's norm, summed.
 
   .. math:: m_i \leftarrow \beta_k m_i + (1 - \beta_k) \frac{g_i}{L_i + 10^{-8}}, \quad
@@ -43,13 +45,14 @@ def db_mtl(num_tasks: int, beta: float = 0.9, sigma: float = 0.0) -> Aggregator:
 
   A task without labels keeps its m and k and adds nothing. A gradient that is not finite gives NaN,
   and leaves the whole state as it was.
-  Task-specific parameters receive their own task's gradient, unscaled (the paper's is that of the
-  log-loss).
+  Task-specific parameters receive their own task's gradient of the log-loss.
 
   Args:
     num_tasks: T, a static integer.
     beta: forgetting rate, in [0, 1); 0 keeps no history.
     sigma: how fast it fades, at least 0; 0 keeps it constant.
+    weigh_heads: whether task-specific parameters receive the gradient of the log-loss, as in the
+      authors' program, or of the loss.
 
   Returns:
     An elementwise `Aggregator` with a `DBMTLState`.
@@ -77,16 +80,23 @@ def db_mtl(num_tasks: int, beta: float = 0.9, sigma: float = 0.0) -> Aggregator:
   def init(params: Any) -> DBMTLState:
     return DBMTLState(history(num_tasks, params), jnp.zeros(num_tasks, jnp.int32))
 
+  def of_logarithm(losses: Any, mask: jax.Array) -> jax.Array:
+    losses = guards.check_losses(losses, num_tasks)
+    losses = jnp.where(mask, losses.astype(jnp.promote_types(losses.dtype, jnp.float32)), 1)
+    return jnp.where(losses + _EPSILON > 0, 1 / (losses + _EPSILON), jnp.nan)
+
+  def of_heads(state: Any, *, losses: Any, mask: jax.Array, weights: Any) -> jax.Array:
+    del state, weights
+    return jnp.where(mask, of_logarithm(losses, mask), 0)
+
   def aggregate(
     task_grads: Any, state: DBMTLState, *, losses: Any, mask: jax.Array
   ) -> tuple[Any, DBMTLState]:
-    losses = guards.check_losses(losses, num_tasks)
-    losses = jnp.where(mask, losses.astype(jnp.promote_types(losses.dtype, jnp.float32)), 1)
-    inverse = jnp.where(losses + _EPSILON > 0, 1 / (losses + _EPSILON), jnp.nan)
+    inverse = of_logarithm(losses, mask)
     sound = jnp.all(jnp.isfinite(row_norms(task_grads) * inverse))
     learns = mask & sound
     steps = state.steps + learns
-    forget = beta / jnp.maximum(steps, 1).astype(losses.dtype) ** sigma
+    forget = beta / jnp.maximum(steps, 1).astype(inverse.dtype) ** sigma
 
     def track(mean: jax.Array, leaf: jax.Array) -> jax.Array:
       moved = per_row(forget, leaf) * mean + per_row((1 - forget) * inverse, leaf) * leaf
@@ -100,4 +110,6 @@ def db_mtl(num_tasks: int, beta: float = 0.9, sigma: float = 0.0) -> Aggregator:
     update = jax.tree.map(lambda u, g: u.astype(g.dtype), combine(means, factors), task_grads)
     return update, DBMTLState(means, steps)
 
-  return elementwise_aggregator(num_tasks, aggregate, init)
+  return elementwise_aggregator(
+    num_tasks, aggregate, init, head_weights=of_heads if weigh_heads else None
+  )

@@ -14,7 +14,7 @@ from jaxmtl.aggregation.base import (
 )
 
 
-def fairgrad(num_tasks: int, alpha: float = 1.0) -> GramianAggregator:
+def fairgrad(num_tasks: int, alpha: float = 1.0, weigh_heads: bool = True) -> GramianAggregator:
   r"""The update that shares its progress among the tasks alpha-fairly.
 
   .. math:: G x = x^{-1/\alpha}, \quad x > 0, \qquad g = \sum_t x_t g_t
@@ -27,13 +27,17 @@ def fairgrad(num_tasks: int, alpha: float = 1.0) -> GramianAggregator:
 
   At a Pareto-stationary point no x solves the equation; then the update is near zero, though its
   weights are large, and the state's `converged` is False. In float32 that is already so where
-  gradients oppose each other to a thousandth. Zero gradients get weight 0. A task without labels is
+  gradients oppose each other to a thousandth, and with many more tasks than parameters; what is
+  left of the update then is round-off, and changes with the gradients' scale. Gradients of zero, to
+  round-off of the longest one, get weight 0. A task without labels is
   left out of the equation.
-  Task-specific parameters receive their own task's gradient, unscaled.
+  Task-specific parameters receive their own task's gradient, times its x.
 
   Args:
     num_tasks: T, a static integer.
     alpha: > 0; the paper uses 1 and 2.
+    weigh_heads: whether task-specific parameters receive their own task's gradient times its
+      weight, as in the authors' program, or unscaled.
 
   Returns:
     A `GramianAggregator` whose state says whether the last solve converged.
@@ -69,4 +73,6 @@ def fairgrad(num_tasks: int, alpha: float = 1.0) -> GramianAggregator:
     # The Gramian is scale**2 times this one.
     return weights * scale ** (-2 * alpha / (1 + alpha)), solver
 
-  return gramian_aggregator(num_tasks, weigh, init_solver_state, needs_scale=True)
+  return gramian_aggregator(
+    num_tasks, weigh, init_solver_state, needs_scale=True, weigh_heads=weigh_heads
+  )

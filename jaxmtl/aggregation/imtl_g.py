@@ -52,11 +52,11 @@ def imtl_g(num_tasks: int) -> GramianAggregator:
     inverse = reciprocal(norms)
     # Through the cosines, no scale of a gradient costs digits. Where they are singular, though,
     # they have another least-squares solution.
-    cosines = spectrum(cosine_matrix(gramian))
+    cosines = spectrum(cosine_matrix(gramian), slack=16)
     weights = jax.lax.cond(
       cosines.rank == jnp.sum(norms > 0),
       lambda: inverse * cosines.times(jnp.ones(num_tasks, gramian.dtype), -1),
-      lambda: spectrum(gramian).times(norms, -1),
+      lambda: spectrum(gramian, slack=16).times(norms, -1),
     )
     total = weights.sum()
     singular = jnp.abs(total) <= jnp.sqrt(jnp.finfo(gramian.dtype).eps) * jnp.abs(weights).sum()

@@ -74,7 +74,10 @@ def metabalance(
     raise ValueError(f"strategy must be 'A', 'B' or 'C', got {strategy!r}.")
 
   def init(params: Any) -> MetaBalanceState:
-    return MetaBalanceState(by_parameter(lambda _: jnp.zeros(num_tasks, jnp.float32), params))
+    def zeros(param: jax.Array) -> jax.Array:
+      return jnp.zeros(num_tasks, jnp.promote_types(param.dtype, jnp.float32))
+
+    return MetaBalanceState(by_parameter(zeros, params))
 
   def aggregate(
     task_grads: Any, state: MetaBalanceState, *, losses: Any, mask: jax.Array

@@ -21,7 +21,9 @@ _NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
 
 def mgda(
-  num_tasks: int, normalization: Literal["none", "l2", "loss", "loss+"] = "none"
+  num_tasks: int,
+  normalization: Literal["none", "l2", "loss", "loss+"] = "none",
+  combine: Literal["raw", "normalized"] = "raw",
 ) -> GramianAggregator:
   r"""The shortest vector in the convex hull of the task gradients.
 
@@ -29,19 +31,24 @@ def mgda(
 
   It decreases every loss, or is zero at a Pareto-stationary point; one task is the identity. With
   a normalisation, w solves the problem of the gradients divided by n_t, and g combines the
-  gradients as they are: `"l2"` n_t = ‖g_t‖, `"loss"` n_t = L_t, `"loss+"` n_t = L_t ‖g_t‖.
+  gradients as they are, as Sener and Koltun's program does, or, as LibMTL does, the divided ones
+  (`combine="normalized"`): `"l2"` n_t = ‖g_t‖, `"loss"` n_t = L_t, `"loss+"` n_t = L_t ‖g_t‖. With
+  two tasks, raw and `"l2"`, g is half the sum whatever the gradients' angle.
   Tasks without labels are left out of the hull.
   Task-specific parameters receive their own task's gradient, unscaled.
 
   Args:
     num_tasks: T, a static integer.
     normalization: one of `"none"`, `"l2"`, `"loss"`, `"loss+"`; the last two need `losses=`.
+    combine: whether g is made of the gradients as they are or of those divided by n_t. The latter
+      makes steps whose length does not depend on the gradients' (`"l2"`).
 
   Returns:
     A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
-    ValueError: if the normalisation is unknown, or needs losses and got none.
+    ValueError: if the normalisation or what to combine is unknown, or losses are needed and there
+      are none.
 
   Example:
     >>> import jax.numpy as jnp
@@ -59,8 +66,16 @@ def mgda(
   if normalization not in _NORMALIZATIONS:
     raise ValueError(f"normalization must be one of {_NORMALIZATIONS}, got {normalization!r}.")
 
+  if combine not in ("raw", "normalized"):
+    raise ValueError(f"combine must be 'raw' or 'normalized', got {combine!r}.")
+
   def weigh(
-    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
+    gramian: jax.Array,
+    state: SolverState,
+    *,
+    losses: jax.Array | None,
+    mask: jax.Array,
+    scale: jax.Array,
   ) -> tuple[jax.Array, SolverState]:
     del state
     factors = jnp.ones(num_tasks, gramian.dtype)
@@ -73,6 +88,10 @@ def mgda(
     gramian = gramian * factors[:, None] * factors[None, :]
     # Order 1, whatever the gradients' scale; zero gradients leave equal weights.
     gramian = of_order_one(gramian)
-    return minimize_on_simplex(lambda w: (gramian @ w, gramian), mask, gramian.dtype)
+    weights, solver = minimize_on_simplex(lambda w: (gramian @ w, gramian), mask, gramian.dtype)
+    if combine == "normalized":
+      # The Gramian's factors hold norms without their scale.
+      weights *= factors / scale if normalization in ("l2", "loss+") else factors
+    return weights, solver
 
-  return gramian_aggregator(num_tasks, weigh, init_solver_state)
+  return gramian_aggregator(num_tasks, weigh, init_solver_state, needs_scale=True)

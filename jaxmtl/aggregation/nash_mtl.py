@@ -32,7 +32,9 @@ class NashMTLState(NamedTuple):
   solver: SolverState
 
 
-def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> GramianAggregator:
+def nash_mtl(
+  num_tasks: int, update_every: int = 1, max_norm: float = 1.0, weigh_heads: bool = True
+) -> GramianAggregator:
   r"""The update on which the tasks agree in Nash's bargaining.
 
   .. math:: \frac{G}{\|G\|_F} \alpha = \frac{1}{\alpha}, \quad \alpha > 0, \qquad
@@ -43,14 +45,18 @@ def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> Gr
 
   At a Pareto-stationary point no alpha solves the equation; then the update is near zero, though
   its weights are large, and `converged` in the state is False. In float32 that is already so where
-  gradients oppose each other to a thousandth. Zero gradients get weight 0. A task without labels
+  gradients oppose each other to a thousandth, and with many more tasks than parameters; what is
+  left of the update then is round-off, and changes with the gradients' scale. Gradients of zero, to
+  round-off of the longest one, get weight 0. A task without labels
   is left out of the game and keeps its alpha.
-  Task-specific parameters receive their own task's gradient, unscaled.
+  Task-specific parameters receive their own task's gradient, times its alpha (cut alike).
 
   Args:
     num_tasks: T, a static integer.
     update_every: updates between solves, at least 1; the ones between keep alpha.
-    max_norm: length to which a longer update is cut; 0 does not cut.
+    max_norm: length to which a longer update is cut, 1 in the authors' program; 0 does not cut.
+    weigh_heads: whether task-specific parameters receive their own task's gradient times its
+      weight, as in the authors' program, or unscaled.
 
   Returns:
     A `GramianAggregator` with a `NashMTLState`.
@@ -107,4 +113,4 @@ def nash_mtl(num_tasks: int, update_every: int = 1, max_norm: float = 0.0) -> Gr
     alpha = jnp.where(fine, alpha, state.alpha).astype(state.alpha.dtype)
     return weights, NashMTLState(alpha, state.step + 1, solver)
 
-  return gramian_aggregator(num_tasks, weigh, init, needs_scale=True)
+  return gramian_aggregator(num_tasks, weigh, init, needs_scale=True, weigh_heads=weigh_heads)

@@ -130,6 +130,9 @@ def pcd(
     typical = jnp.hypot(norms / jnp.sqrt(start), jnp.sqrt(jnp.asarray(eps, roots.dtype)))
     factors = scale / jnp.where(typical > 0, typical, 1)
 
+    # Only the direction counts: of order 1, no scale of the gradients is lost in the products.
+    largest = jnp.max(factors * roots)
+    factors /= jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     known = roots > 0  # a row of zeros constrains nothing
     matrix = jnp.where(known[:, None] & known[None, :], factors[:, None] * gramian * factors, 0)
     multipliers, solver = _multipliers(matrix, jnp.asarray(tau, roots.dtype), is_primary)

@@ -40,8 +40,11 @@ class Spectrum(NamedTuple):
     return jnp.matmul(self.vectors, factors * inner, precision="highest")
 
 
-def spectrum(gramian: jax.Array) -> Spectrum:
+def spectrum(gramian: jax.Array, slack: float = 1.0) -> Spectrum:
   """Decomposes a Gramian `[T, T]`; eigenvalues up to T eps times the largest count as zero.
+
+  Each inner product carries the round-off of a sum over all parameters: where what is not zero is
+  far above it, as the eigenvalues of cosines are, `slack` times that bound counts as zero.
 
   Zero rows, those of tasks without labels, do not count in that T. NaN gives NaN.
   """
@@ -49,5 +52,5 @@ def spectrum(gramian: jax.Array) -> Spectrum:
   # float64 has digits to spare.
   decompose = jnp.linalg.eigh if gramian.dtype == jnp.float64 else jacobi_eigh
   values, vectors = decompose(of_order_one(gramian))
-  tolerance = jnp.sum(squares > 0) * jnp.finfo(gramian.dtype).eps * values[-1]
+  tolerance = slack * jnp.sum(squares > 0) * jnp.finfo(gramian.dtype).eps * values[-1]
   return Spectrum(values, vectors, ~(values <= tolerance))  # NaN is kept, so that it shows

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# As many as an image has at most; a first axis of so few, and a last one of more, is turned round.
+_CHANNELS = 4
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDataset:
@@ -42,6 +45,11 @@ class ImageDataset:
       raise ValueError(
         "images must be [num_examples, height, width, channels], "
         f"got shape {self.images.shape}; grayscale images need a last axis of 1."
+      )
+    if self.images.shape[1] <= _CHANNELS < self.images.shape[3]:
+      raise ValueError(
+        f"images must have their channels last, got shape {self.images.shape}; move the axis of "
+        f"{self.images.shape[1]} with numpy.moveaxis(images, 1, -1)."
       )
     if self.labels.shape != self.images.shape[:1]:
       raise ValueError(
@@ -138,7 +146,7 @@ def arrays(
       grayscale.
     labels: integers `[num_examples]`, or `[num_examples, 1]`.
     num_classes: number of classes; None takes the length of `class_names`, or else the highest
-      label plus one.
+      label plus one, if every class up to it occurs.
     class_names: A name for every class, or None.
 
   Returns:
@@ -159,11 +167,34 @@ def arrays(
   if labels.ndim == 2 and labels.shape[1] == 1:
     labels = labels[:, 0]
   if num_classes is None:
-    if class_names is not None:
-      num_classes = len(class_names)
-    elif labels.size:
-      num_classes = int(labels.max()) + 1
-    else:
-      raise ValueError("num_classes must be given when there are no examples.")
+    num_classes = count_classes([labels]) if class_names is None else len(class_names)
   names = None if class_names is None else tuple(str(name) for name in class_names)
   return ImageDataset(images, labels, int(num_classes), names)
+
+
+def count_classes(labels: Sequence[np.ndarray]) -> int:
+  """The number of classes that the labels of all parts together tell.
+
+  Raises:
+    ValueError: if there are none, or a class below the highest has no example in any part: it may
+      be that the highest label, such as 255, marks what has no class.
+
+  Example:
+    >>> import numpy as np
+    >>> count_classes([np.array([0, 2]), np.array([1])])
+    3
+  """
+  known = np.unique(np.concatenate([np.ravel(part) for part in labels]))
+  if not known.size:
+    raise ValueError("num_classes must be given when there are no examples.")
+  if not np.issubdtype(known.dtype, np.integer):
+    raise TypeError(f"labels must be integers, got {known.dtype}.")
+  count = int(known[-1]) + 1
+  known = known[known >= 0]  # what is below is refused where labels are looked at
+  if known.size and len(known) < count:
+    absent = int(np.flatnonzero(known != np.arange(len(known)))[0])
+    raise ValueError(
+      f"labels go up to {count - 1}, but none of them is {absent}; leave images out whose label "
+      f"means that there is none, or say num_classes={count}."
+    )
+  return count

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import operator
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -116,7 +117,8 @@ class ImageFiles:
       if images is None:
         images = np.empty((len(self), *found[0].shape), np.uint8)
       images[rows.start : rows.stop] = found
-    assert images is not None
+    if images is None:
+      raise ValueError("there is no image to load; name at least one file.")
     return {"image": images, **self.labels}
 
 
@@ -221,16 +223,25 @@ def _opened(path: pathlib.Path, row: str, look: Callable[[Image.Image], Any]) ->
   """What a function makes of an opened image; errors name where it stands."""
   where = f"{row}: " if row else ""
   try:
-    with Image.open(path) as image:
+    with naming(f"{where}{str(path)!r}"), Image.open(path) as image:
       return look(image)
   except FileNotFoundError:
     raise FileNotFoundError(f"{where}there is no image {str(path)!r}.") from None
+
+
+@contextlib.contextmanager
+def naming(image: str) -> Iterator[None]:
+  """Lets errors of reading an image name it: one among thousands is found by nothing else."""
+  try:
+    yield
+  except FileNotFoundError:
+    raise
   except PIL.UnidentifiedImageError:
-    raise ValueError(f"{where}{str(path)!r} is no image, or of no known format.") from None
+    raise ValueError(f"{image} is no image, or of no known format.") from None
   except (Image.DecompressionBombError, OSError, SyntaxError) as error:
-    raise ValueError(f"{where}{str(path)!r} cannot be read: {error}.") from None
+    raise ValueError(f"{image} cannot be read: {error}.") from None
   except ValueError as error:
-    raise ValueError(f"{where}{str(path)!r} cannot be taken: {error}.") from None
+    raise ValueError(f"{image} cannot be taken: {error}.") from None
 
 
 def _by_threads(function: Callable[[int], Any], indices: Iterable[int]) -> list[Any]:

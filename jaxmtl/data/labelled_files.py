@@ -13,6 +13,7 @@ from jaxmtl.data.splits import stratified_split
 
 PARTS = ("train", "validation", "test")
 MISSING = -1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -140,10 +141,10 @@ def labels_of(
         f"not known, or {mend}."
       )
     if as_number:
-      if bad := [i for i, number in numbers.items() if not np.isfinite(number)]:
+      if bad := [i for i, number in numbers.items() if not abs(number) <= _LARGEST]:
         raise ValueError(
           f"{rows[bad[0]]}: column {task!r} has {values[bad[0]]!r}; leave it empty if it is not "
-          "known."
+          "known, and give others a unit in which 32 bits hold them."
         )
       labels[task] = np.full(len(values), np.nan)
       labels[task][known] = [numbers[i] for i in known]

@@ -1,10 +1,12 @@
 """Data sets in one `.npz` file."""
 
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
 
-from jaxmtl.data.dataset import ImageDataset, arrays
+from jaxmtl.data.dataset import ImageDataset, arrays, count_classes
 from jaxmtl.data.splits import stratified_split
 
 _TEST_SHARE = 0.2
@@ -21,8 +23,12 @@ def read_npz(path: str) -> tuple[ImageDataset, ImageDataset | None, ImageDataset
   file = pathlib.Path(path).expanduser()
   if not file.is_file():
     raise FileNotFoundError(f"there is no file {path!r}. {_LAYOUT}")
-  with np.load(file, allow_pickle=False) as content:
-    stored = {key: content[key] for key in content.files}
+  try:
+    with np.load(file, allow_pickle=False) as content:
+      stored = {key: content[key] for key in content.files}
+  except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # A lone array, as of an .npy file, cannot be opened like this.
+    raise ValueError(f"{path!r} cannot be read as .npz ({error}). {_LAYOUT}") from None
 
   parts = [p for p in ("train", "validation", "test") if f"{p}_images" in stored]
   single = not parts
@@ -38,7 +44,10 @@ def read_npz(path: str) -> tuple[ImageDataset, ImageDataset | None, ImageDataset
   elif names is not None:
     num_classes = len(names)
   else:  # A class may be absent from one part.
-    num_classes = max((int(np.max(part)) for part in labels if np.size(part)), default=0) + 1
+    try:
+      num_classes = count_classes(labels)
+    except (TypeError, ValueError) as error:
+      raise ValueError(f"{path!r}: {error} {_LAYOUT}") from None
 
   sets = {}
   for prefix, part in zip(needed, labels, strict=True):
@@ -47,7 +56,7 @@ def read_npz(path: str) -> tuple[ImageDataset, ImageDataset | None, ImageDataset
         stored[prefix + "images"], part, num_classes=num_classes, class_names=names
       )
     except (TypeError, ValueError) as error:
-      raise type(error)(f"{path!r}, {prefix}images and {prefix}labels: {error} {_LAYOUT}") from None
+      raise ValueError(f"{path!r}, {prefix}images and {prefix}labels: {error} {_LAYOUT}") from None
   if single:
     rest, test = stratified_split(sets[""].labels, _TEST_SHARE, seed=0)
     return sets[""].subset(rest), None, sets[""].subset(test)

@@ -48,11 +48,12 @@ class PropertyImages:
         )
     if not np.issubdtype(self.classes.dtype, np.integer):
       raise TypeError(f"classes must be integers, got {self.classes.dtype}.")
-    bad = np.flatnonzero(~np.isfinite(self.values))
+    with np.errstate(over="ignore"):  # what is too large is infinite in 32 bits
+      bad = np.flatnonzero(~np.isfinite(self.values.astype(np.float32)))
     if len(bad):
       raise ValueError(
-        f"values must be finite, got {self.values[bad[0]]} at image {bad[0]} ({len(bad)} in all); "
-        "leave these images out."
+        f"values must be finite, got {self.values[bad[0]]} at image {bad[0]} ({len(bad)} in all, "
+        "in 32 bits); leave these images out."
       )
     object.__setattr__(self, "classes", self.classes.astype(np.int32, copy=False))
     object.__setattr__(self, "values", self.values.astype(np.float32, copy=False))

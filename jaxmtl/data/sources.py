@@ -49,7 +49,6 @@ def load(
   Raises:
     FileNotFoundError: if the data are not there; the message says how to get them.
     ValueError: if the name or an option is not known, or the content is not as described above.
-    TypeError: if the content has the wrong dtype.
 
   Example:
     >>> splits = load("digits")
@@ -78,6 +77,13 @@ def load(
   if image_size is not None:
     train, test = _resized(train, image_size), _resized(test, image_size)
     held_out = None if held_out is None else _resized(held_out, image_size)
+  shapes = {part: d.images.shape[1:] for part, d in (("validation", held_out), ("test", test)) if d}
+  if other := [part for part, shape in shapes.items() if shape != train.images.shape[1:]]:
+    raise ValueError(
+      f"images of {name!r} must have one size and colours, got {train.images.shape[1:]} for train "
+      f"and {shapes[other[0]]} for {other[0]}; give an image_size, such as --image-size 64, where "
+      "sizes differ."
+    )
   return Splits(train, held_out, test, name)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxmtl._extras import Optional
 from jaxmtl.data.folders import data_folder
+from jaxmtl.data.image_files import Form, read_image
 from jaxmtl.data.properties import PropertyImages, PropertySplits
-from jaxmtl.data.resize import decode
 
 if TYPE_CHECKING:
   import openpyxl
@@ -27,6 +27,8 @@ _COLUMNS = ("Filename", "class label", "regression label")
 _TILE = re.compile(r"_+\d+_\d+$")
 # As published: five parts for training, one for validation, one for test.
 _FOLDS = 7
+# In HV; diamond has about 10,000.
+_HARDEST = 1e4
 _LAYOUT = (
   "it must hold the published folders 'trainset', 'validset' and 'testset', each with one folder a "
   "class, '<class>/<file>', and the tables 'trainset.xlsx', 'validset.xlsx' and 'testset.xlsx'"
@@ -108,10 +110,18 @@ def _read_table(folder: pathlib.Path, part: str, names: list[str]) -> list[_Tile
     where = f"{path.name!r}, row {number}"
     if str(label) not in names:
       raise ValueError(f"{where}: class {label!r} is not known; 'trainset' has {', '.join(names)}.")
-    image = folder / part / str(label) / str(file)
-    if not isinstance(hardness, int | float) or not np.isfinite(hardness):
+    name = pathlib.PurePath(str(file))
+    if len(name.parts) != 1 or name.parts[0] == "..":
       raise ValueError(
-        f"{where}: the hardness of {str(file)!r} must be a finite number, got {hardness!r}."
+        f"{where}: the file name must be one of the class's folder, without a path, got {file!r}."
+      )
+    image = folder / part / str(label) / name
+    # Truth values are integers to Python.
+    number = isinstance(hardness, int | float) and not isinstance(hardness, bool)
+    if not number or not 0 < hardness <= _HARDEST:
+      raise ValueError(
+        f"{where}: the hardness of {str(file)!r} must be above 0 and at most {_HARDEST:g} HV, "
+        f"a finite number, got {hardness!r}."
       )
     if image in tiles:
       raise ValueError(f"{where}: {str(file)!r} of class {label} has a row already.")
@@ -166,7 +176,7 @@ def _by_micrograph(tiles: list[_Tile], seed: int, folder: pathlib.Path) -> list[
 
 
 def _read_images(tiles: list[_Tile], size: int | None) -> PropertyImages:
-  images = [decode(tile.path.read_bytes(), 3, size) for tile in tiles]
+  images = [read_image(tile.path, Form(3, size)) for tile in tiles]
   if shapes := sorted({image.shape for image in images} - {images[0].shape}):
     raise ValueError(
       f"images differ in size, {images[0].shape} and {shapes[0]}; choose an image_size."

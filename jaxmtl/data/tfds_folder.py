@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from jaxmtl._extras import Optional
 from jaxmtl.data.folders import tfds_home
@@ -16,7 +18,11 @@ else:
   tfds = Optional("tensorflow_datasets", "data", __name__)
   epath = Optional("etils.epath", "data", __name__)
 
-_INFO = "dataset_info.json"
+_INFO, _FEATURES = "dataset_info.json", "features.json"
+# What TFDS itself brings, and where its files name a class, in either spelling of a message's
+# fields, or as its first versions did.
+_TRUSTED = "tensorflow_datasets.core.features."
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 
 
 def find_prepared(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
@@ -52,6 +58,44 @@ def find_prepared(name: str, data_dir: str | os.PathLike | None) -> epath.Path:
   if not found:
     raise _not_found(name, folder)
   return max(found, key=_version_key)
+
+
+def check_features(folder: epath.Path) -> None:
+  """Raises unless a prepared folder names feature classes of TFDS alone.
+
+  TFDS imports whatever module `features.json` names, one that lies in the folder too.
+
+  Raises:
+    ValueError: naming the file and the class, or if the file cannot be read.
+  """
+  file = folder / _FEATURES
+  known = tfds.features.FeatureConnector._registered_features
+  try:
+    named = set(_classes(json.loads(file.read_text())))
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f"{os.fspath(file)!r} cannot be read ({error}); prepare the data set again."
+    ) from None
+  if bad := sorted(c for c in named if c not in known or not c.startswith(_TRUSTED)):
+    raise ValueError(
+      f"{os.fspath(file)!r} names the class {bad[0]!r}, whose code would be run; only features of "
+      "TFDS itself are read. Prepare the data set again with these, or pass it as an .npz file."
+    )
+
+
+def _classes(value: Any) -> Iterator[str]:
+  """The classes that JSON names at any depth, JSON within texts included."""
+  if isinstance(value, list):
+    for inner in value:
+      yield from _classes(inner)
+  elif isinstance(value, dict):
+    for key, inner in value.items():
+      if isinstance(inner, str) and key in _CLASS_KEYS:
+        yield inner
+      elif isinstance(inner, str) and key == "json":
+        yield from _classes(json.loads(inner))
+      else:
+        yield from _classes(inner)
 
 
 def how_to_prepare(name: str, folder: str | os.PathLike) -> str:

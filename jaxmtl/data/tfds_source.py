@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxmtl._extras import Optional
 from jaxmtl.data.dataset import ImageDataset
+from jaxmtl.data.image_files import naming
 from jaxmtl.data.resize import decode
-from jaxmtl.data.tfds_folder import find_prepared, how_to_prepare
+from jaxmtl.data.tfds_folder import check_features, find_prepared, how_to_prepare
 
 if TYPE_CHECKING:
   import tensorflow_datasets as tfds
@@ -53,6 +54,7 @@ def read_tfds_labels(
     features of the L labels by their own names.
   """
   folder = find_prepared(name, data_dir)
+  check_features(folder)
   builder = tfds.builder_from_directory(folder)
   features = builder.info.features
   image_key = _image_key(name, features)
@@ -73,7 +75,8 @@ def read_tfds_labels(
     ) from error
 
   def read(split: str) -> tuple[np.ndarray, np.ndarray]:
-    return _read(sources[split], image_key, list(labels), shape, image_size)
+    what = f"split {split!r} of {name!r}"
+    return _read(what, sources[split], image_key, list(labels), shape, image_size)
 
   splits = list(sources)
   if "train" not in splits:
@@ -140,6 +143,7 @@ def _value(example: Any, path: tuple[str, ...]) -> int:
 
 
 def _read(
+  what: str,
   source: Any,
   image_key: str,
   paths: Sequence[tuple[str, ...]],
@@ -155,7 +159,8 @@ def _read(
   def fill(start: int) -> None:
     indices = range(start, min(start + _CHUNK, len(source)))
     for i, example in zip(indices, source.__getitems__(list(indices)), strict=True):
-      images[i] = decode(example[image_key], channels, size)
+      with naming(f"image {i} in {what}"):
+        images[i] = decode(example[image_key], channels, size)
       labels[i] = [_value(example, path) for path in paths]
 
   # PIL lets other threads run while it decodes, which pays for photographs; for tiny images the

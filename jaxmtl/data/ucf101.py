@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmtl.data.dataset import ImageDataset, Splits
 from jaxmtl.data.folders import data_folder
-from jaxmtl.data.resize import decode
+from jaxmtl.data.image_files import Form, ImageFiles
 from jaxmtl.data.splits import stratified_split
 
 _LISTS = "ucfTrainTestlist"
@@ -46,7 +46,7 @@ def load_ucf101(
 
   Raises:
     FileNotFoundError: if a list or the frames of a listed video are not there.
-    ValueError: if an option is out of range.
+    ValueError: if an option is out of range, or an image cannot be read, naming it.
 
   Reference:
     Soomro, Zamir and Shah, "UCF101: A Dataset of 101 Human Actions Classes From Videos in The
@@ -69,12 +69,9 @@ def load_ucf101(
 
   def read(name: str) -> ImageDataset:
     videos = [line.split()[0] for line in _lines(lists / f"{name}list0{split}.txt", folder)]
-    images = np.empty((len(videos), image_size, image_size, 3), np.uint8)
-    labels = np.empty(len(videos), np.int32)
-    for i, video in enumerate(videos):
-      action, file = video.split("/")
-      labels[i] = classes.index(action)
-      images[i] = decode(_middle_frame(frames, pathlib.Path(file).stem, folder), 3, image_size)
+    labels = np.array([classes.index(video.split("/")[0]) for video in videos], np.int32)
+    paths = [_middle_frame(frames, pathlib.PurePosixPath(v).stem, folder) for v in videos]
+    images = ImageFiles(paths, {}, Form(3, image_size)).load()["image"]
     return ImageDataset(images, labels, len(classes), tuple(classes))
 
   train, test = read("train"), read("test")
@@ -84,13 +81,15 @@ def load_ucf101(
   return Splits(train.subset(kept), train.subset(held_out), test, "ucf101")
 
 
-def _middle_frame(frames: dict[str, pathlib.Path], video: str, folder: pathlib.Path) -> bytes:
+def _middle_frame(
+  frames: dict[str, pathlib.Path], video: str, folder: pathlib.Path
+) -> pathlib.Path:
   # The lists write HandStandPushups, the videos HandstandPushups.
   home = frames.get(video) or frames.get(video.replace("HandStand", "Handstand"))
   files = sorted(f for f in home.iterdir() if f.suffix.lower() in _IMAGES) if home else []
   if not files:
     raise FileNotFoundError(f"data_dir {str(folder)!r} has no frames of {video!r}; {_LAYOUT}.")
-  return files[len(files) // 2].read_bytes()
+  return files[len(files) // 2]
 
 
 def _lines(path: pathlib.Path, folder: pathlib.Path) -> list[str]:

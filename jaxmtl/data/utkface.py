@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmtl.data.dataset import TaskImages
 from jaxmtl.data.folders import data_folder
-from jaxmtl.data.resize import decode
+from jaxmtl.data.image_files import Form, ImageFiles, find_images
 from jaxmtl.data.splits import stratified_split
 
 AGES = ("0-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60+")
@@ -17,7 +17,6 @@ UTKFACE_CLASSES = {
   "ethnicity": ("White", "Black", "Asian", "Indian", "other"),
 }
 _OLDEST = 120
-_FILES = ("*.jpg", "*.jpeg", "*.png")
 
 
 class FaceSplits(NamedTuple):
@@ -66,7 +65,8 @@ def load_utkface(
 
   Raises:
     FileNotFoundError: if no file's name there tells the labels.
-    ValueError: if an option is out of range, or shares leave a part without examples.
+    ValueError: if an option is out of range, shares leave a part without examples, or an image
+      cannot be read, naming it.
 
   Reference:
     Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder", 2017;
@@ -80,7 +80,7 @@ def load_utkface(
   if image_size < 1:
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
   folder = data_folder(data_dir, "utkface")
-  paths = sorted(path for pattern in _FILES for path in folder.rglob(pattern))
+  paths = find_images(folder)
   labelled = [(path, told) for path in paths if (told := _labels(path.name)) is not None]
   if not labelled:
     raise FileNotFoundError(
@@ -88,7 +88,7 @@ def load_utkface(
       "the aligned and cropped ones, named <age>_<gender>_<ethnicity>_<date>.jpg.chip.jpg, at any "
       "depth (https://susanqq.github.io/UTKFace)."
     )
-  images = np.stack([decode(path.read_bytes(), 3, image_size) for path, _ in labelled])
+  images = ImageFiles([path for path, _ in labelled], {}, Form(3, image_size)).load()["image"]
   labels = np.array([values for _, values in labelled], np.int32)
 
   def part(rows: np.ndarray) -> TaskImages:

@@ -1,9 +1,11 @@
 """Train step, epochs, loop, evaluation, checkpoints, metrics and tables."""
 
+from jaxmtl._files import replacing
 from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer
 from jaxmtl.training.epoch import scan_epoch, scan_steps
 from jaxmtl.training.evaluation import Metric, batches_of, evaluator, predict
+from jaxmtl.training.lock import locked
 from jaxmtl.training.loop import Fitted, TrainingDiverged, check_finite, fit, in_steps
 from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
@@ -31,7 +33,9 @@ __all__ = [
   "in_steps",
   "load_trained",
   "load_weights",
+  "locked",
   "predict",
+  "replacing",
   "save_weights",
   "scan_epoch",
   "scan_steps",

@@ -74,6 +74,17 @@ class BestWeights:
       self.path, chosen, score=np.where(better, score, before).tolist(), step=step.tolist()
     )
 
+  def waited(self, step: int) -> int:
+    """Steps since the last of the runs had its best evaluation, 0 before there was any."""
+    if not self.path.exists():
+      return 0
+    return step - int(np.max(self.steps))
+
+  @property
+  def steps(self) -> Any:
+    """The step of the best evaluation, or of each run's; there must have been one."""
+    return read_notes(self.path)["step"]
+
 
 def _steps(score: np.ndarray, row: dict[str, Any]) -> Any:
   return np.full(score.shape, row["step"]).tolist()

@@ -21,8 +21,8 @@ def look_ahead_derivatives(
   losses_fn: Callable[..., tuple[Any, Any]],
   optimizer: optax.GradientTransformation,
   state: Any,
-  batches: tuple[Any, Any],
-  keys: tuple[jax.Array, jax.Array],
+  batches: tuple[Any, ...],
+  keys: tuple[jax.Array, ...],
 ) -> jax.Array:
   """Derivatives of the outer losses after one look-ahead step with respect to the weights.
 
@@ -76,21 +76,22 @@ def look_ahead_derivatives(
   return jnp.zeros((len(found), num_tasks), found.dtype).at[:, tasks].set(found)
 
 
-def check_pair(batch: Any) -> tuple[Any, Any]:
-  """The two batches of a step, or a clear error where they do not go together."""
+def check_batches(batch: Any, at_most: int = 2) -> tuple[Any, ...]:
+  """The two batches of a step, or more, or a clear error where they do not go together."""
   mend = (
     "this method learns from two batches a step: pass (batch, second_batch), as "
     "jaxmtl.training.scan_epoch(..., pairs=True) does."
   )
-  if not isinstance(batch, tuple) or len(batch) != 2:
-    raise ValueError(f"batch must be a pair, got {type(batch).__name__}; {mend}")
-  first, second = batch
-  described = [
-    jax.tree.map(lambda x: (jnp.shape(x)[1:], jnp.result_type(x).name), b) for b in (first, second)
-  ]
-  if described[0] != described[1]:
-    raise ValueError(
-      f"the second batch must be like the first but for the number of examples, got (shape without "
-      f"the first axis, dtype) {described[1]}, the first has {described[0]}; {mend}"
-    )
-  return first, second
+  if not isinstance(batch, tuple) or not 2 <= len(batch) <= at_most:
+    size = f" of {len(batch)}" if isinstance(batch, tuple) else ""
+    raise ValueError(f"batch must be a pair, got {type(batch).__name__}{size}; {mend}")
+  first, *others = (
+    jax.tree.map(lambda x: (jnp.shape(x)[1:], jnp.result_type(x).name), b) for b in batch
+  )
+  for other in others:
+    if other != first:
+      raise ValueError(
+        "the second batch must be like the first but for the number of examples, got (shape "
+        f"without the first axis, dtype) {other}, the first has {first}; {mend}"
+      )
+  return batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,17 +12,19 @@ import numpy as np
 
 from jaxmtl.training.best import BestWeights
 from jaxmtl.training.checkpoint import Checkpointer
+from jaxmtl.training.finite import not_finite
 from jaxmtl.training.progress import Progress
 from jaxmtl.training.stop import Stopped, stop_requested
 from jaxmtl.training.writer import MetricsWriter
 
 PyTree = Any
+_MEND = "lower the learning rate, or clip gradients with optax.clip_by_global_norm"
 Every = int | str
 """How often: a number of epochs, or of steps as in `"500 steps"`."""
 
 
 class TrainingDiverged(FloatingPointError):
-  """A loss or the gradient stopped being finite."""
+  """A loss, the gradient or the network stopped being finite."""
 
 
 class Fitted(NamedTuple):
@@ -50,6 +52,7 @@ def fit(
   writer: MetricsWriter | None = None,
   checkpointer: Checkpointer | None = None,
   best: BestWeights | None = None,
+  patience: Every | None = None,
   checkpoint_every: Every = 1,
   evaluate_every: Every = 1,
   log_every: Every = 1,
@@ -75,6 +78,8 @@ def fit(
       and the evaluation.
     checkpointer: saves the state, under the number of its steps, and the last one.
     best: keeps the weights of the best evaluation.
+    patience: epochs, or steps as in `"500 steps"`, after which training ends where no run had an
+      evaluation that is better than its best; None for all epochs. It needs `best`.
     checkpoint_every: epochs, or steps as in `"500 steps"`.
     evaluate_every: the same, for `evaluate`.
     log_every: the same, for rows; an evaluation makes a row in any case.
@@ -85,10 +90,12 @@ def fit(
 
   Returns:
     The last state and the history: rows with `step`, `epoch`, `seconds` (of the steps alone).
+    The best weights are in `best`'s file.
 
   Raises:
-    TrainingDiverged: if a loss or gradient is not finite; names the step and the loss. The last
-      checkpoint, of the last steps that were finite throughout, stays.
+    TrainingDiverged: if a loss or gradient is not finite; names the step and the loss. Or if
+      parameters or the model's state are not, where they are to be evaluated, saved or given back;
+      names them. The last checkpoint, of the last steps that were finite throughout, stays.
     Stopped: if asked to stop within `stop_on_signal`, after a checkpoint.
 
   Example:
@@ -108,10 +115,20 @@ def fit(
   total = None if steps_per_epoch is None else num_epochs * steps_per_epoch
   if total is None and first_step == 0 and num_epochs == 0:
     return Fitted(state, history)
+  if patience is not None and best is None:
+    raise ValueError(f"patience={patience!r} needs best, which says what a better evaluation is.")
+  borne = frozenset(not_finite(state))
   bar: Progress | None = None
   status = ""
+
+  def waited() -> bool:
+    """Whether there was no better evaluation for long; the file tells, after a restart too."""
+    if best is None or patience is None or steps_per_epoch is None:
+      return False
+    return best.waited(step) >= in_steps(patience, steps_per_epoch)
+
   try:
-    while total is None or step < total:
+    while total is None or (step < total and not waited()):
       started = time.perf_counter()
       state, metrics = run_epoch(state)
       metrics = jax.device_get(metrics)
@@ -137,6 +154,8 @@ def fit(
         row |= jax.device_get(found)
       stopping = stop_requested() and step < total
       saves = checkpointer is not None and (due(checkpoint_every) or stopping)
+      if saves or evaluates or step >= total:
+        check_state(state, step, borne)
       # What is saved has its row, so that going on repeats and loses none.
       if row or saves or due(log_every):
         epoch = step / steps_per_epoch
@@ -152,7 +171,7 @@ def fit(
           best.update(state, row)
       status = _status(metrics) or status
       bar.update(step, status)
-      if checkpointer and saves:
+      if checkpointer and (saves or (evaluates and waited())):
         checkpointer.save(step, state)
         saved = step
       if stopping:
@@ -166,6 +185,25 @@ def fit(
   if checkpointer:
     checkpointer.wait()
   return Fitted(state, history)
+
+
+def check_state(state: PyTree, step: int, borne: Collection[str] = ()) -> None:
+  """Raises where parameters or a model's state are not finite.
+
+  Args:
+    state: a `TrainState`, several in any structure, or arrays, all of which are looked at.
+    step: how many steps it has behind it.
+    borne: paths of arrays that need not be finite, such as those that were not at the start.
+
+  Raises:
+    TrainingDiverged: naming the arrays.
+  """
+  if bad := [name for name in not_finite(state) if name not in borne]:
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    raise TrainingDiverged(
+      f"{', '.join(bad[:3])}{more} of the state {'are' if len(bad) > 1 else 'is'} not finite after "
+      f"step {step}; {_MEND}. The last good checkpoint stays."
+    )
 
 
 def _due(every: Every, *, before: int, step: int, total: int, per: int) -> bool:
@@ -255,20 +293,19 @@ def check_finite(
   losses = np.asarray(losses)
   names = list(task_names) if task_names else [str(i) for i in range(losses.shape[-1])]
   axis = losses.ndim - 2
-  mend = "lower the learning rate, or clip gradients with optax.clip_by_global_norm"
   bad = np.argwhere(~np.isfinite(losses))
   if len(bad):
     first = min(bad.tolist(), key=lambda index: index[axis])
     seed = f" of seed {first[0]}" if axis else ""
     raise TrainingDiverged(
       f"the loss of task {names[first[-1]]!r} is {losses[tuple(first)]} at step "
-      f"{first_step + first[axis]}{seed}; {mend}. The last good checkpoint stays."
+      f"{first_step + first[axis]}{seed}; {_MEND}. The last good checkpoint stays."
     )
   if "gradient_norm" in metrics:
     bad = np.argwhere(~np.isfinite(np.asarray(metrics["gradient_norm"])))
     if len(bad):
       step = first_step + min(index[axis] for index in bad.tolist())
       raise TrainingDiverged(
-        f"the gradient is not finite at step {step} while all losses are; {mend}. The last good "
+        f"the gradient is not finite at step {step} while all losses are; {_MEND}. The last good "
         "checkpoint stays."
       )

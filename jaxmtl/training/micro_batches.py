@@ -23,9 +23,9 @@ def micro_batches(
   .. math:: L_t = \frac{\sum_b n_{tb} \, L_{tb}}{\sum_b n_{tb}}
 
   with n the labels of task t in micro-batch b (`Aux.counts`; where that is None, 1 if the task has
-  labels). Activations of one micro-batch are in memory at a time: each is computed again in the
-  backward pass. Its gradients are those of the whole batch, whatever takes them; batch
-  normalization sees micro-batches.
+  labels, which without `Aux.mask` those have whose loss is not exactly 0). Activations of one
+  micro-batch are in memory at a time: each is computed again in the backward pass. Its gradients
+  are those of the whole batch, whatever takes them; batch normalization sees micro-batches.
 
   Args:
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`.
@@ -66,10 +66,11 @@ def micro_batches(
       losses = stack_losses(losses)
       labelled = guards.check_mask(aux.mask, len(losses))
       numbers = 1 if aux.counts is None else guards.check_vector("counts", aux.counts, len(losses))
-      given = jnp.where(labelled, numbers, 0)
-      counts = given.astype(losses.dtype)
+      given = jnp.where(labelled, numbers, 0).astype(losses.dtype)
       # A task without labels may have any loss, which must not reach the sums.
-      return jnp.where(counts > 0, losses, 0) * counts, counts, aux
+      total = jnp.where(given > 0, losses, 0) * given
+      untold = aux.mask is None and aux.counts is None
+      return total, jnp.where(losses != 0, given, 0) if untold else given, aux
 
     def add(carry: Any, inputs: Any) -> tuple[Any, Any]:
       sums, counts, model_state = carry

@@ -1,9 +1,7 @@
-"""Result tables: mean and spread over seeds, on the terminal, as Markdown and as JSON."""
+"""Result tables: mean and spread over seeds, on the terminal and as Markdown."""
 
 from __future__ import annotations
 
-import json
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,23 +73,3 @@ class Table(NamedTuple):
   title: str
   header: Sequence[str]
   rows: Sequence[Sequence[str]]
-
-
-def write_tables(folder: pathlib.Path, written: Sequence[Table], results: Any) -> None:
-  """Writes `results.json` and all tables to `results.md`, and prints them."""
-  (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-  parts = [f"# {t.title}\n\n{markdown_table(t.header, t.rows)}\n" for t in written]
-  (folder / "results.md").write_text("\n".join(parts))
-  for table in written:
-    print_table(*table)
-
-
-def write_results(
-  folder: pathlib.Path,
-  title: str,
-  header: Sequence[str],
-  rows: Sequence[Sequence[str]],
-  results: Any,
-) -> None:
-  """Writes `results.json` and `results.md`, and prints the table."""
-  write_tables(folder, [Table(title, header, rows)], results)

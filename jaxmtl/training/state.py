@@ -22,8 +22,9 @@ class Aux(NamedTuple):
   Attributes:
     model_state: the network's new state, for example `{"batch_stats": ...}`.
     metrics: scalars or arrays by name, passed through to the step's metrics.
-    mask: bool `[T]`, or by name, False for a task without labels in this batch; None where all have
-      some.
+    mask: bool `[T]`, or by name, False for a task without labels in this batch. None: those have
+      labels whose loss is not exactly 0, as that of `jaxmtl.losses` is without any, or whose
+      gradient is not zero where it is known.
     counts: float `[T]`, labels of each task in this batch, by which micro-batches count where a
       batch is split (`train_step(accumulate=)`); None counts each micro-batch with labels once.
   """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +24,13 @@ from jaxmtl.gradients.layerwise import layerwise
 from jaxmtl.gradients.losses import stack_losses
 from jaxmtl.gradients.parts import Parts, parts_of
 from jaxmtl.tasks import by_name, check_names, check_num_tasks
-from jaxmtl.training.bilevel import check_pair, look_ahead_derivatives
+from jaxmtl.training.aggregated import aggregate, labelled_in_other, look_at
+from jaxmtl.training.bilevel import check_batches, look_ahead_derivatives
 from jaxmtl.training.devices import Devices
 from jaxmtl.training.micro_batches import micro_batches
 from jaxmtl.training.state import SECOND_BATCH, STEP_STREAM, Aux, TrainState, TrainStep
 from jaxmtl.weighting import Weighting, equal
+from jaxmtl.weighting.base import rejected_metrics
 
 PyTree = Any
 
@@ -64,13 +65,20 @@ def train_step(
   without an aggregator. One with `revise` (FAMO) costs a second forward pass: of the same batch,
   model state and key with the new parameters, whose batch statistics are dropped. One with
   `bilevel` (Auto-lambda) takes pairs `(batch, second batch)` and looks ahead by the optimiser's
-  step. So does an aggregator with `two_batches` (MoDo, SDMGrad), for task gradients of both: a
-  task takes part that has labels in both, losses and model state are those of the first.
+  step. So does an aggregator with `two_batches` (MoDo, SDMGrad), for task gradients of both, or
+  `(batch, second batch, third batch)`, of which the third then gives the direction: a task takes
+  part that has labels in all, losses and model state are those of the first.
+
+  Which tasks have labels `Aux.mask` says. Where it is None, a task whose loss is exactly 0, as
+  the losses of `jaxmtl.losses` are without labels, and whose gradient, where it is known, is zero,
+  takes no part in that step: its entries in the states of weighting and aggregator stay.
 
   Args:
     losses_fn: `(params, model_state, batch, key) -> (losses, Aux)`, losses `[T]` or a dict of
       scalars (stacked in sorted-key order). Each loss is a mean over the batch.
-    optimizer: an optax transform.
+    optimizer: an optax transform. It gets `value`, `grad` and `value_fn` of the weighted sum of the
+      losses, as L-BFGS, line searches and `reduce_on_plateau` want them; what a weighting learns
+      by gradient (the scales of `uncertainty`, `imtl_l`) is moved by it too unless told otherwise.
     num_tasks: T, a static integer; or `jaxmtl.Tasks`, with which losses must be a dict of these
       names, and metrics of one number a task are dicts by name too.
     weighting: equal weights where None.
@@ -94,7 +102,8 @@ def train_step(
     `magnitude_similarity` and `curvature_bound` `[T, T]` of the shared parameters' task gradients
     before weighting, all from the Gramian; `aggregation_weights` `[T]` of a Gramian-based
     aggregator; `hypergradient` `[S, T]` of a weighting that looks ahead; `solver_converged` and
-    `solver_iterations` of one with a solver; those of `Aux`.
+    `solver_iterations` of one with a solver; `rejected_losses` int32 `[T]` of a weighting of
+    positive losses, steps so far in which a task's was not; those of `Aux`.
 
   Raises:
     ValueError: if losses are not one scalar a task, updates would be broadcast, a pair of batches
@@ -113,7 +122,12 @@ def train_step(
     (0.4, [[1.0, 1.0], [1.0, 1.0]])
   """
   check_num_tasks(num_tasks)
+  check_method("weighting", weighting, "weigh")
+  check_method("aggregator", aggregator, "two_batches")
   weighting = equal(num_tasks) if weighting is None else weighting
+  if weighting.learns_by is not None:
+    weighting = weighting.learns_by(optimizer)
+  optimizer = optax.with_extra_args_support(optimizer)
   twice = aggregator is not None and aggregator.two_batches
   pairs = twice or weighting.bilevel is not None
   if weighting.bilevel is not None and axis_name:
@@ -137,7 +151,7 @@ def train_step(
   else:
     form = "layerwise"
 
-  def labelled_in(aux: Aux) -> Any:
+  def told(aux: Aux) -> Any:
     return None if aux.mask is None else devices.any(guards.check_mask(aux.mask, num_tasks))
 
   def init(params: PyTree, key: jax.Array, model_state: PyTree = ()) -> TrainState:
@@ -155,8 +169,8 @@ def train_step(
   def update(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, Any]]:
     key = jax.random.fold_in(jax.random.fold_in(state.key, STEP_STREAM), state.step)
     key = devices.own_key(key)
-    batches: Any = check_pair(batch) if pairs else (batch,)
-    keys = (key, jax.random.fold_in(key, SECOND_BATCH))
+    batches: Any = check_batches(batch, at_most=3 if twice else 2) if pairs else (batch,)
+    keys = (key, *(jax.random.fold_in(key, SECOND_BATCH + i) for i in range(len(batches) - 1)))
     parts = parts_of(devices.vary(state.params), shared)
 
     def differentiate(which: int = 0) -> Any:
@@ -173,39 +187,54 @@ def train_step(
     derivatives = {}
     if weighting.bilevel is not None:
       derivatives["hypergradient"] = look_ahead_derivatives(
-        weighting.bilevel, losses_fn, optimizer, state, batches, keys
+        weighting.bilevel, losses_fn, optimizer, state, batches[:2], keys[:2]
       )
     found = differentiate()
     aux = found.aux
     losses, model_state, user_metrics = devices.mean((found.losses, aux.model_state, aux.metrics))
-    labelled = labelled_in(aux)
     metrics = {"losses": losses} | derivatives
-    seen = None
+    mask, seen = told(aux), None
     if isinstance(found, TaskGradients):
-      found, seen = _look_at(found, labelled, num_tasks)
-      metrics |= conflict_metrics(*seen)
+      found, seen = look_at(found, mask, losses, num_tasks)
+      labelled = seen.labelled
+      metrics |= conflict_metrics(seen.gramian, seen.scale)
       if weighting.needs_gramian:
         derivatives["gramian"] = seen.gramian
+    else:
+      labelled = losses != 0 if mask is None else guards.check_mask(mask, num_tasks)
     weights, weighting_state = weighting.weigh(losses, state.weighting, labelled, **derivatives)
-    metrics["weights"] = weights
+    metrics |= {"weights": weights} | rejected_metrics(weighting_state)
+    if mask is None:
+      # A loss of 0 without labels has no gradient, which any weight leaves; with labels it may.
+      weights = jnp.where(labelled, weights, 1)
 
     aggregator_state = state.aggregator
     if aggregator is None or seen is None:
       gradients = found.descend(weights)
     else:
-      second = differentiate(which=1) if twice else None
-      masks = [labelled] if second is None else [labelled, labelled_in(second.aux)]
-      gradients, aggregator_state, more = _aggregate(
-        aggregator, state.aggregator, found, seen, weights, losses, masks, second
+      others, present = [], labelled
+      for which in range(1, len(batches) if twice else 1):
+        other = differentiate(which)
+        others.append(other)
+        present &= labelled_in_other(other, told(other.aux), devices.mean(other.losses))
+      gradients, aggregator_state, more = aggregate(
+        aggregator, state.aggregator, found, seen, weights, losses, others, present
       )
       metrics |= more | solver_metrics(aggregator_state)
     grads = parts.merge(*gradients)
 
     metrics["gradient_norm"] = optax.tree.norm(grads)
-    updates, optimizer_state = optimizer.update(grads, state.optimizer, state.params)
+
+    def value_fn(params: PyTree) -> jax.Array:
+      ahead, _ = losses_fn(params, state.model_state, batches[0], key)
+      return devices.mean(stack_losses(ahead)) @ jax.lax.stop_gradient(weights)
+
+    updates, optimizer_state = optimizer.update(
+      grads, state.optimizer, state.params, value=losses @ weights, grad=grads, value_fn=value_fn
+    )
     params = guards.apply_updates(state.params, updates)
     if weighting.revise is not None:
-      ahead, _ = losses_fn(params, state.model_state, batch, key)
+      ahead, _ = losses_fn(params, state.model_state, batches[0], key)
       ahead = devices.mean(stack_losses(ahead))
       weighting_state = weighting.revise(ahead, weighting_state, labelled)
     new_state = TrainState(
@@ -245,54 +274,6 @@ def _differentiate(
   return layerwise(stacked_losses, shared, specific, chunk_size)
 
 
-class _Seen(NamedTuple):
-  """The Gramian `scale**2 * gramian`."""
-
-  gramian: jax.Array
-  scale: jax.Array
-
-
-def _look_at(found: TaskGradients, labelled: Any, num_tasks: int) -> tuple[TaskGradients, _Seen]:
-  """The task gradients of tasks with labels, and their Gramian."""
-  present = guards.check_mask(labelled, num_tasks)
-  found = found if labelled is None else found.masked(present)
-  return found, _Seen(*found.scaled_gramian(present))
-
-
-def _aggregate(
-  aggregator: Aggregator,
-  state: Any,
-  found: TaskGradients,
-  seen: _Seen,
-  weights: jax.Array,
-  losses: jax.Array,
-  masks: list[Any],
-  second: TaskGradients | None,
-) -> tuple[tuple[PyTree, PyTree], Any, dict[str, jax.Array]]:
-  """Gradients of shared and task-specific parameters, the new state, and metrics."""
-  present = functools.reduce(
-    jnp.logical_and, [guards.check_mask(mask, len(weights)) for mask in masks]
-  )
-  if second is None and aggregator.weigh is not None:
-    chosen, state = aggregator.weigh(
-      seen.gramian * weights[:, None] * weights[None, :],
-      state,
-      losses=losses,
-      mask=present,
-      scale=seen.scale,
-    )
-    gradients = found.combine(chosen * weights), found.specific(weights)
-    return gradients, state, {"aggregation_weights": chosen}
-  specific, more = found.specific(weights), {}
-  if second is not None:
-    more["second_gradients"] = second.scaled(weights).factors
-    specific = jax.tree.map(lambda g, h: (g + h) / 2, specific, second.specific(weights))
-  gradient, state = aggregator.update(
-    found.scaled(weights).factors, state, losses=losses, mask=present, **more
-  )
-  return (gradient, specific), state, {}
-
-
 def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
   """Folds the run's key into the keys of a method's state, so that vmapped seeds draw apart."""
 
@@ -302,3 +283,12 @@ def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
     return jax.random.fold_in(leaf, jax.random.bits(key))
 
   return jax.tree.map(fold, state)
+
+
+def check_method(name: str, method: Any, attribute: str) -> None:
+  """Raises for what is no method of jaxmtl, such as one wrapped by optax."""
+  if method is not None and not hasattr(method, attribute):
+    raise TypeError(
+      f"{name} must be one of jaxmtl's methods, got {type(method).__name__}; options that change "
+      "in training go in by jaxmtl.inject_hyperparams instead of optax's."
+    )

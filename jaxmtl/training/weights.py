@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl._extras import Optional
+from jaxmtl._files import replacing
 
 if TYPE_CHECKING:
   import safetensors
@@ -35,6 +35,7 @@ def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> N
 
   Raises:
     ValueError: if a name is no string, or has a slash, with which the levels are joined.
+    OSError: if the file cannot be written.
 
   Example:
     >>> import tempfile, jax.numpy as jnp
@@ -53,11 +54,11 @@ def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> N
         f"{jax.tree_util.keystr(keys)}."
       )
     flat["/".join(map(str, names))] = jnp.asarray(np.asarray(leaf))
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  draft = path.with_name(path.name + ".tmp")
-  tensors.save_file(flat, draft, {"notes": json.dumps(notes)})
-  os.replace(draft, path)
+  with replacing(path) as draft:
+    try:
+      tensors.save_file(flat, draft, {"notes": json.dumps(notes)})
+    except safetensors.SafetensorError as error:
+      raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
@@ -71,18 +72,24 @@ def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is no safetensors file, or not complete.
+    ValueError: if it is no safetensors file, not complete, or has types or names that do not fit.
   """
   try:
     flat = tensors.load_file(path)
   except safetensors.SafetensorError as error:
     raise ValueError(f"{path} is not a complete file of weights: {error}.") from error
+  except (AttributeError, KeyError) as error:  # what it has no NumPy type for, such as float8
+    raise ValueError(
+      f"{path} has arrays of a type that is not read ({error}); save them as bfloat16 or float32."
+    ) from None
   nested: dict[str, Any] = {}
   for name, leaf in flat.items():
     *levels, last = name.split("/")
     place = nested
     for level in levels:
       place = place.setdefault(level, {})
+      if not isinstance(place, dict):
+        raise ValueError(f"{path} has an array {name!r}, and one where {level!r} is a group.")
     place[last] = leaf
   return nested
 

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import logging
 import pathlib
+import shutil
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxmtl._extras import Optional
+from jaxmtl._files import replacing
+from jaxmtl.training.lock import locked
 
 if TYPE_CHECKING:
   import tensorboardX
 else:
   tensorboardX = Optional("tensorboardX", "training", __name__)
 
+LOG = "metrics.jsonl"
+_logger = logging.getLogger(__name__)
+
 
 class MetricsWriter:
   """Appends one row a call to `metrics.jsonl`, and its scalars to TensorBoard.
+
+  Other processes are kept out of the folder.
 
   Example:
     >>> import tempfile
@@ -42,15 +51,19 @@ class MetricsWriter:
         go, the file as it was stays beside it as `metrics.jsonl.before_resume`.
     """
     folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    self._path = folder / "metrics.jsonl"
+    self._stack = contextlib.ExitStack()
+    self._stack.enter_context(locked(folder))
+    self._path = folder / LOG
     self.rows: list[dict[str, Any]] = [
       row for row in read_rows(self._path) if row["step"] <= resume_from
     ]
-    kept = "".join(json.dumps(row) + "\n" for row in self.rows)
-    if self._path.exists() and self._path.read_text() != kept:
-      os.replace(self._path, self._path.with_suffix(".jsonl.before_resume"))
-      self._path.write_text(kept)
+    kept = "".join(json.dumps(row) + "\n" for row in self.rows).encode()
+    if self._path.exists() and self._path.read_bytes() != kept:
+      # Whenever this is cut short, the log is there: as it was, or as it is to be.
+      with replacing(self._path.with_suffix(".jsonl.before_resume")) as draft:
+        shutil.copyfile(self._path, draft)
+      with replacing(self._path) as draft:
+        draft.write_bytes(kept)
     self._board = tensorboardX.SummaryWriter(
       str(folder / "tensorboard"), purge_step=resume_from + 1 if resume_from else None
     )
@@ -67,7 +80,8 @@ class MetricsWriter:
 
   def close(self) -> None:
     """Flushes and closes the files."""
-    self._board.close()
+    with self._stack:
+      self._board.close()
 
   def __enter__(self) -> MetricsWriter:
     return self
@@ -77,13 +91,26 @@ class MetricsWriter:
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The complete rows of a JSON-lines file; a last line that a kill cut short is left out."""
-  rows = []
-  for line in path.read_text().splitlines() if path.exists() else []:
+  """The rows of a JSON-lines file; lines that are damaged are left out, and named in the log.
+
+  A last line that a kill cut short, without its end, is left out without a word.
+  """
+  rows: list[dict[str, Any]] = []
+  damaged: list[int] = []
+  lines = path.read_bytes().split(b"\n") if path.exists() else []
+  for number, line in enumerate(lines, start=1):
     try:
-      rows.append(json.loads(line))
-    except json.JSONDecodeError:
-      break
+      row = json.loads(line)
+      if not isinstance(row["step"], int):
+        raise TypeError("a step is an integer")
+      rows.append(row)
+    except (ValueError, TypeError, KeyError, RecursionError):
+      if line.strip() and number < len(lines):
+        damaged.append(number)
+  if damaged:
+    _logger.warning(
+      "%s: line %s cannot be read, and is left out", path, ", ".join(map(str, damaged))
+    )
   return rows
 
 

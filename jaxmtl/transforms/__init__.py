@@ -4,9 +4,22 @@ from jaxmtl.transforms.accumulate import AccumulateState as AccumulateState
 from jaxmtl.transforms.accumulate import accumulate as accumulate
 from jaxmtl.transforms.chain import chain as chain
 from jaxmtl.transforms.heads_apart import heads_apart as heads_apart
+from jaxmtl.transforms.inject import InjectedState as InjectedState
+from jaxmtl.transforms.inject import inject_hyperparams as inject_hyperparams
 from jaxmtl.transforms.per_task import per_task as per_task
 from jaxmtl.transforms.skip import SkipState as SkipState
 from jaxmtl.transforms.skip import skip_if as skip_if
 from jaxmtl.transforms.skip import skip_nonfinite as skip_nonfinite
+from jaxmtl.transforms.watch import WatchState as WatchState
+from jaxmtl.transforms.watch import watch as watch
 
-__all__ = ["accumulate", "chain", "heads_apart", "per_task", "skip_if", "skip_nonfinite"]
+__all__ = [
+  "accumulate",
+  "chain",
+  "heads_apart",
+  "inject_hyperparams",
+  "per_task",
+  "skip_if",
+  "skip_nonfinite",
+  "watch",
+]

@@ -3,6 +3,7 @@
 from jaxmtl.tasks import methods_of
 from jaxmtl.weighting.base import Weighting as Weighting
 from jaxmtl.weighting.base import loss_weighting as loss_weighting
+from jaxmtl.weighting.cosmos import cosmos as cosmos
 from jaxmtl.weighting.dwa import DWAState as DWAState
 from jaxmtl.weighting.dwa import dwa as dwa
 from jaxmtl.weighting.equal import constant as constant
@@ -15,8 +16,10 @@ from jaxmtl.weighting.gradnorm import GradNormState as GradNormState
 from jaxmtl.weighting.gradnorm import gradnorm as gradnorm
 from jaxmtl.weighting.imtl_l import IMTLLState as IMTLLState
 from jaxmtl.weighting.imtl_l import imtl_l as imtl_l
+from jaxmtl.weighting.pbi import pbi as pbi
 from jaxmtl.weighting.rlw import RLWState as RLWState
 from jaxmtl.weighting.rlw import rlw as rlw
+from jaxmtl.weighting.stch import STCHState as STCHState
 from jaxmtl.weighting.stch import stch as stch
 from jaxmtl.weighting.uncertainty import (
   UncertaintyState as UncertaintyState,

@@ -71,6 +71,8 @@ class Weighting(optax.GradientTransformationExtraArgs):
       gradients, known up to a positive factor.
     revise: `(losses, state, mask=None) -> state`, to be called with the losses of the same batch
       after the parameters' step, where the method learns from their change; None otherwise.
+    learns_by: `optimizer -> Weighting`, where the method learns numbers by gradient that the
+      authors let the network's optimiser move, and nobody chose another; None otherwise.
     bilevel: for methods whose `weigh` also takes `hypergradient=` `[S, T]`, the derivatives of S
       outer losses (and a gap) with respect to the weights; None otherwise.
     num_tasks: T.
@@ -81,6 +83,7 @@ class Weighting(optax.GradientTransformationExtraArgs):
   needs_gramian: bool
   revise: Callable[..., Any] | None
   bilevel: Bilevel | None
+  learns_by: Callable[[optax.GradientTransformation], Weighting] | None = None
   num_tasks: int | None = None
   name: str = ""
 
@@ -93,18 +96,41 @@ class Weighting(optax.GradientTransformationExtraArgs):
     revise: Callable[..., Any] | None = None,
     bilevel: Bilevel | None = None,
     *,
+    learns_by: Callable[[optax.GradientTransformation], Weighting] | None = None,
     num_tasks: int | None = None,
     name: str = "",
   ) -> Weighting:
     """Adds the attributes beside the two functions of optax's named tuple."""
     self = super().__new__(cls, init, update)
     self.weigh, self.needs_gramian, self.revise = weigh, needs_gramian, revise
-    self.bilevel = bilevel
+    self.bilevel, self.learns_by = bilevel, learns_by
     self.num_tasks, self.name = num_tasks, name
     return self
 
   def __repr__(self) -> str:
     return f"{self.name or type(self).__name__}(num_tasks={self.num_tasks!r})"
+
+
+def reject(name: str, losses: jax.Array, mask: jax.Array, why: str) -> jax.Array:
+  """Which tasks with labels have a loss that is not positive, bool `[T]`.
+
+  Raises:
+    ValueError: outside of `jax.jit`, if one has.
+  """
+  rejected = mask & (losses <= 0)  # a NaN is not rejected: it has to show
+  if not guards.is_traced(losses) and rejected.any():
+    task = int(rejected.argmax())
+    raise ValueError(
+      f"losses[{task}] is {losses[task]} but must be positive for {name}: {why}; shift the loss, "
+      "or mask the task where it has no labels."
+    )
+  return rejected
+
+
+def rejected_metrics(state: PyTree) -> dict[str, jax.Array]:
+  """How often each task's loss was not what the method needs, where its state counts that."""
+  rejected = getattr(state, "rejected", None)
+  return {} if rejected is None else {"rejected_losses": rejected}
 
 
 def loss_weighting(
@@ -114,6 +140,7 @@ def loss_weighting(
   *,
   needs_gramian: bool = False,
   revise: Callable[[jax.Array, Any, jax.Array], Any] | None = None,
+  learns_by: Callable[[optax.GradientTransformation], Weighting] | None = None,
 ) -> Weighting:
   """A weighting from one function on the task losses.
 
@@ -126,6 +153,7 @@ def loss_weighting(
       gradients, known up to a positive factor; rows of tasks without labels are zero.
     revise: `(losses, state, mask) -> state`, for methods that learn from the change of the losses
       over the parameters' step; its losses are those after the step.
+    learns_by: `optimizer -> the weighting` with what it learns moved by this optimiser.
 
   Returns:
     A `Weighting`; tasks without labels get weight 0. A loss that is not finite has weight NaN and
@@ -204,6 +232,7 @@ def loss_weighting(
     checked_weigh,
     needs_gramian,
     checked_revise if revise else None,
+    learns_by=learns_by,
     num_tasks=num_tasks,
     name=method_name(weigh),
   )

@@ -29,7 +29,7 @@ class DWAState(NamedTuple):
   before_last: jax.Array
 
 
-def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 1) -> Weighting:
+def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 25) -> Weighting:
   r"""Weighs a task by how slowly its loss fell lately.
 
   .. math:: r_t = \frac{\bar L_t(e - 1)}{\bar L_t(e - 2)},
@@ -42,7 +42,9 @@ def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 1) -> W
   Args:
     num_tasks: T, a static integer.
     temperature: tau > 0; larger is closer to equal weights.
-    steps_per_epoch: updates an epoch; 1 compares single steps.
+    steps_per_epoch: updates an epoch, over which losses are averaged. Where epochs are not known,
+      windows of 25 steps are usual; 1 compares single steps, whose noise then moves the weights
+      more (tenfold, on losses that stay) than what the tasks learn.
 
   Returns:
     A `Weighting` with a `DWAState`.
@@ -53,7 +55,7 @@ def dwa(num_tasks: int, temperature: float = 2.0, steps_per_epoch: int = 1) -> W
   Example:
     >>> import jax.numpy as jnp
     >>> import jaxmtl
-    >>> weighting = jaxmtl.dwa(2)
+    >>> weighting = jaxmtl.dwa(2, steps_per_epoch=1)
     >>> state = weighting.init(None)
     >>> for losses in ([4.0, 4.0], [4.0, 2.0], [4.0, 2.0]):  # the second task falls faster
     ...   weights, state = weighting.weigh(jnp.array(losses), state)

@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxmtl.tasks import by_task, check_num_tasks
+from jaxmtl import guards
+from jaxmtl.tasks import check_num_tasks
 from jaxmtl.weighting.base import Weighting, loss_weighting
 
 
@@ -43,7 +45,9 @@ def equal(num_tasks: int) -> Weighting:
   return weighting
 
 
-def constant(num_tasks: int, weights: Sequence[float] | Mapping[str, float]) -> Weighting:
+def constant(
+  num_tasks: int, weights: Sequence[float] | Mapping[str, float] | jax.Array
+) -> Weighting:
   r"""Fixed task weights.
 
   .. math:: w_t = c_t
@@ -52,7 +56,8 @@ def constant(num_tasks: int, weights: Sequence[float] | Mapping[str, float]) -> 
 
   Args:
     num_tasks: T, a static integer.
-    weights: T finite numbers, not negative; in the order of the tasks, or by name.
+    weights: T finite numbers, not negative; in the order of the tasks, or by name. Under
+      `jax.jit`, `jax.vmap` or `jaxmtl.inject_hyperparams` they may be what is known only then.
 
   Returns:
     A `Weighting` without state.
@@ -72,11 +77,13 @@ def constant(num_tasks: int, weights: Sequence[float] | Mapping[str, float]) -> 
     (.5, .5), (.9, .1) and (.1, .9).
   """
   check_num_tasks(num_tasks)
-  values = [float(w) for w in by_task("weights", weights, num_tasks)]
-  if len(values) != num_tasks or not all(0 <= w < float("inf") for w in values):
-    raise ValueError(
-      f"weights must hold {num_tasks} finite numbers >= 0, one a task, got {values}."
-    )
+  values = guards.check_vector("weights", weights, num_tasks)
+  if not guards.is_traced(values):
+    numbers = np.asarray(values)
+    if not np.all((numbers >= 0) & (numbers < np.inf)):
+      raise ValueError(
+        f"weights must hold {num_tasks} finite numbers >= 0, one a task, got {numbers.tolist()}."
+      )
 
   def weigh(losses: jax.Array, state: Any, mask: jax.Array) -> tuple[jax.Array, Any]:
     del mask

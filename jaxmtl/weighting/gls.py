@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxmtl import guards
-from jaxmtl.weighting.base import Weighting, loss_weighting
+from jaxmtl.weighting.base import Weighting, loss_weighting, reject
 
 
 class GLSState(NamedTuple):
@@ -54,13 +53,7 @@ def gls(num_tasks: int) -> Weighting:
     return GLSState(jnp.zeros(num_tasks, jnp.int32))
 
   def weigh(losses: jax.Array, state: GLSState, mask: jax.Array) -> tuple[jax.Array, GLSState]:
-    rejected = mask & (losses <= 0)  # a NaN is not rejected: it has to show
-    if not guards.is_traced(losses) and rejected.any():
-      task = int(rejected.argmax())
-      raise ValueError(
-        f"losses[{task}] is {losses[task]} but must be positive: the geometric mean is of positive "
-        "losses only; shift the loss, or mask the task where it has no labels."
-      )
+    rejected = reject("gls", losses, mask, "the geometric mean is of positive losses only")
     valid = mask & ~rejected
     logs = jnp.log(jnp.where(valid, losses, 1))
     count = jnp.maximum(valid.sum(), 1)

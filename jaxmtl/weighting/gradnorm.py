@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,16 +22,22 @@ class GradNormState(NamedTuple):
     first: `[T]`, mean loss of the task's first epoch.
     seen: int32 `[T]`, over how many of its steps that mean is so far.
     optimizer_state: of the T Adams that move the logits.
+    step: int32 scalar, updates so far.
   """
 
   logits: jax.Array
   first: jax.Array
   seen: jax.Array
   optimizer_state: Any
+  step: jax.Array
 
 
 def gradnorm(
-  num_tasks: int, alpha: float = 1.5, learning_rate: float = 0.025, steps_per_epoch: int = 1
+  num_tasks: int,
+  alpha: float = 1.5,
+  learning_rate: float | None = 0.025,
+  steps_per_epoch: int = 1,
+  equal_steps: int = 0,
 ) -> Weighting:
   r"""Learns weights that let all tasks train at the same rate, by the norms of their gradients.
 
@@ -49,16 +56,20 @@ def gradnorm(
   Args:
     num_tasks: T, a static integer.
     alpha: how strongly tasks that train slowly are favoured, >= 0; the paper uses 1.5 on NYUv2.
-    learning_rate: of s.
+    learning_rate: of s, which Adam moves; None lets the train step's optimiser move it, as programs
+      do that hold s among the network's parameters (in a chain of one's own, Adam at 1e-3).
     steps_per_epoch: over how many of the task's first steps with labels L(0) is the mean (so far,
       while they last); 1 is the first loss.
+    equal_steps: the first steps, in which all weights are 1 and s does not move: those of the first
+      epoch in LibMTL.
 
   Returns:
     A `Weighting` with `needs_gramian` and a `GradNormState`. Losses must be positive: a task whose
     L(0) is not counts as training at the pace of its start.
 
   Raises:
-    ValueError: if `alpha` is negative, `learning_rate` not positive or `steps_per_epoch` below 1.
+    ValueError: if `alpha` or `equal_steps` is negative, `learning_rate` not positive or
+      `steps_per_epoch` below 1.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -77,17 +88,35 @@ def gradnorm(
   """
   if not guards.is_traced(alpha) and not alpha >= 0:
     raise ValueError(f"alpha must be >= 0, got {alpha}; the paper uses 1.5.")
-  if not guards.is_traced(learning_rate) and not learning_rate > 0:
+  given = learning_rate is not None
+  if given and not guards.is_traced(learning_rate) and not learning_rate > 0:  # type: ignore[operator]
     raise ValueError(f"learning_rate must be positive, got {learning_rate}; 0.025 is usual.")
+  if not guards.is_traced(equal_steps) and equal_steps < 0:
+    raise ValueError(f"equal_steps must be at least 0, got {equal_steps}.")
   if not guards.is_traced(steps_per_epoch) and steps_per_epoch < 1:
     raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
-  adam = optax.adam(learning_rate)
+  options = (num_tasks, alpha, steps_per_epoch, equal_steps)
+  if not given:
+    return _gradnorm(*options, optax.adam(1e-3), lambda chosen: _gradnorm(*options, chosen))
+  return _gradnorm(*options, optax.adam(learning_rate))
+
+
+def _gradnorm(
+  num_tasks: int,
+  alpha: float,
+  steps_per_epoch: int,
+  equal_steps: int,
+  adam: optax.GradientTransformation,
+  learns_by: Callable[[optax.GradientTransformation], Weighting] | None = None,
+) -> Weighting:
+  """With what moves s."""
 
   def init_fn(params: Any) -> GradNormState:
     del params
     zeros = jnp.zeros(num_tasks, jnp.float32)
     none = jnp.zeros(num_tasks, jnp.int32)
-    return GradNormState(zeros, jnp.zeros_like(zeros), none, init_tasks(adam, zeros))
+    step = jnp.zeros((), jnp.int32)
+    return GradNormState(zeros, jnp.zeros_like(zeros), none, init_tasks(adam, zeros), step)
 
   def weigh(
     losses: jax.Array, state: GradNormState, mask: jax.Array, gramian: jax.Array
@@ -113,11 +142,18 @@ def gradnorm(
       return jnp.abs(sizes - jax.lax.stop_gradient(sizes.sum() / count * rates)).sum()
 
     logits, optimizer_state = step_tasks(
-      adam, jax.grad(objective)(state.logits), state.optimizer_state, state.logits, mask
+      adam,
+      jax.grad(objective)(state.logits),
+      state.optimizer_state,
+      state.logits,
+      mask & (state.step >= equal_steps),
     )
-    return weights_of(state.logits), GradNormState(logits, first, seen, optimizer_state)
+    new = GradNormState(logits, first, seen, optimizer_state, state.step + 1)
+    return weights_of(state.logits), new
 
-  return loss_weighting(num_tasks, weigh, init_fn, needs_gramian=True)
+  weighting = loss_weighting(num_tasks, weigh, init_fn, needs_gramian=True, learns_by=learns_by)
+  weighting.name = "gradnorm"
+  return weighting
 
 
 def _first_losses(

@@ -11,8 +11,8 @@ import jaxmtl
 
 jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 OPTIONS = {
-  "modo": {"gamma": 0.4, "rho": 0.2},
-  "sdmgrad": {"lam": 0.6, "lr": 0.3, "momentum": 0.4, "steps": 7},
+  "modo": {"gamma": 0.4, "rho": 0.2, "scale_by": "max"},
+  "sdmgrad": {"lam": 0.6, "lr": 0.3, "momentum": 0.4, "steps": 7, "scale_by": "max"},
 }
 both = pytest.mark.parametrize("method", OPTIONS)
 
@@ -120,7 +120,7 @@ def test_sdmgrad_limits(x64):
   rows = batches(5)[0, 0]
   gramian = jnp.asarray(rows @ rows.T)
   for lam, want in ((0.0, jaxmtl.mgda(3)), (1e9, jaxmtl.mean_tasks(3))):
-    aggregator = jaxmtl.sdmgrad(3, lam=lam, lr=0.3 / (1 + lam), steps=300)
+    aggregator = jaxmtl.sdmgrad(3, lam=lam, lr=0.3 / (1 + lam), steps=300, scale_by="max")
     weights, _ = jit(aggregator.weigh)(gramian, aggregator.init(None))
     expected, _ = jit(want.weigh)(gramian, want.init(None))
     np.testing.assert_allclose(weights, expected, atol=1e-6)
@@ -139,3 +139,24 @@ def test_errors_name_the_argument():
   state, grads = aggregator.init(jnp.zeros(3)), jnp.ones((2, 3))
   with pytest.raises(ValueError, match=r"has shape \(3, 3\) but num_tasks=2"):
     aggregator.update(grads, state, jnp.zeros(3), second_gradients=jnp.ones((3, 3)))
+
+
+def test_the_authors_scales_and_third_batch(x64):
+  """Raw inner products in MoDo, a squared mean length in SDMGrad, directions from a third batch."""
+  third = batches(6)[1, 0]
+  first, second = batches(6)[0]
+  cross = first @ second.T
+  start, extra = np.full(3, 1 / 3), {"second_gradients": second, "third_gradients": third}
+  want = nearest_on_simplex(start - 0.001 * (cross @ start + 0.1 * start))
+  aggregator = jaxmtl.modo(3)
+  out, _ = jit(aggregator.update)(first, aggregator.init(jnp.zeros(10)), **extra)
+  np.testing.assert_allclose(out, want @ third, rtol=1e-7)
+
+  cross /= np.mean(np.sqrt(np.diagonal(cross))) ** 2
+  weights, velocity, share = start, 0, np.array([0.5, 0.3, 0.2])
+  for _ in range(20):
+    velocity = 0.5 * velocity + cross @ (weights + 0.3 * share)
+    weights = nearest_on_simplex(weights - 5 * velocity)
+  aggregator = jaxmtl.sdmgrad(3, preference=share)
+  out, _ = jit(aggregator.update)(first, aggregator.init(jnp.zeros(10)), **extra)
+  np.testing.assert_allclose(out, (weights + 0.3 * share) / 1.3 @ third, rtol=1e-7)

@@ -159,18 +159,30 @@ _project = jit(project_on_simplex)
 
 
 @pytest.mark.parametrize("projection", ["softmax", "simplex"])
-def test_moco_over_six_steps(projection, x64):
+@pytest.mark.parametrize("authors", [True, False])
+def test_moco_over_six_steps(authors, projection, x64):
+  """The authors multiply unit gradients by the loss, and let both steps fall."""
   beta, gamma, rho = 0.3, 2.0, 0.1
-  updates, states = run(gradients(), "moco", beta=beta, gamma=gamma, rho=rho, projection=projection)
+  options = {} if authors else {"times_loss": False, "beta_sigma": 0.0, "gamma_sigma": 0.0}
+  options |= {"beta": beta, "gamma": gamma, "rho": rho, "projection": projection}
+  updates, states = run(gradients(), "moco", **options)
+  steps = np.zeros(3)
   project = {"softmax": softmax, "simplex": simplex}[projection]
   y, weights = np.zeros((3, SIZE)), np.full(3, 1 / 3)
-  for rows, mask, update, state in zip(gradients(), MASKS, updates, states, strict=True):
-    y[mask] -= beta * (y[mask] - rows[mask] / np.linalg.norm(rows[mask], axis=1, keepdims=True))
+  for rows, mask, losses, update, state in zip(
+    gradients(), MASKS, LOSSES, updates, states, strict=True
+  ):
+    steps += mask
+    unit = rows[mask] / np.linalg.norm(rows[mask], axis=1, keepdims=True)
+    unit *= losses[mask, None] if authors else 1
+    fall = steps[mask, None] ** -0.5 if authors else 1
+    y[mask] -= beta * fall * (y[mask] - unit)
     want = np.zeros(SIZE)
     if mask.any():
       share = weights[mask].sum()
       start = weights[mask] / share if share > 0 else np.full(mask.sum(), 1 / mask.sum())
-      now = project(start - gamma * (y[mask] @ y[mask].T + rho * np.eye(len(start))) @ start)
+      step = gamma * max(steps.max(), 1) ** (-0.5 * authors)
+      now = project(start - step * (y[mask] @ y[mask].T + rho * np.eye(len(start))) @ start)
       weights[mask], want = share * now, now @ y[mask]
     np.testing.assert_allclose(update, want, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(joined(state.means), y, rtol=1e-9)
@@ -180,7 +192,9 @@ def test_moco_over_six_steps(projection, x64):
 
 def test_moco_goes_to_the_shortest_combination(x64):
   rows = jnp.asarray(gradients()[0] * np.array([[1.0], [50.0], [1e-3]]))
-  transform = jaxmtl.moco(3, projection="simplex")
+  transform = jaxmtl.moco(
+    3, projection="simplex", times_loss=False, beta_sigma=0.0, gamma_sigma=0.0
+  )
   step = lambda _, carry: transform.update(rows, carry[1])  # noqa: E731
   out, _ = jit(lambda s: jax.lax.fori_loop(0, 2000, step, (rows[0], s)))(transform.init(rows[0]))
   inner = np.asarray(rows) @ np.asarray(out) / np.linalg.norm(rows, axis=1)
@@ -310,6 +324,7 @@ def test_history_of_bfloat16_parameters_is_float32(name):
     ("trimmed_mean", {"trim": -1}, "trim must be a non-negative integer or None, got -1"),
     ("trimmed_mean", {"trim": 1.0}, "trim must be a non-negative integer or None, got 1.0"),
     ("moco", {"beta": 0.0}, r"beta must be in \(0, 1\], got 0.0"),
+    ("moco", {"beta_sigma": -1.0}, "beta_sigma must be at least 0, got -1.0"),
     ("moco", {"gamma": -1.0}, "gamma must be at least 0, got -1.0"),
     ("moco", {"rho": np.nan}, "rho must be at least 0, got nan"),
     ("moco", {"projection": "sphere"}, "projection must be 'softmax' or 'simplex', got 'sphere'"),

@@ -49,7 +49,7 @@ METHODS = {
   "mean_tasks": Method(jaxmtl.mean_tasks),
   "sum_tasks": Method(jaxmtl.sum_tasks),
   "pcgrad": Method(jaxmtl.pcgrad, non_conflict=2, ordered_from=3),
-  "cagrad": Method(jaxmtl.cagrad, single=1.5),
+  "cagrad": Method(jaxmtl.cagrad, single=1.2),
   "mgda": Method(jaxmtl.mgda, non_conflict=1000),
   "mgda_loss+": Method(
     lambda num_tasks: jaxmtl.mgda(num_tasks, "loss+"), full_rank=True, needs_losses=True
@@ -74,9 +74,11 @@ METHODS = {
     lambda num_tasks: jaxmtl.graddrop(num_tasks, leak=[0.4] * int(num_tasks))
   ),
   "trimmed_mean": Method(jaxmtl.trimmed_mean),
-  "moco": Method(jaxmtl.moco, single=None, homogeneous=False, unit=True),
+  "moco": Method(jaxmtl.moco, single=None, homogeneous=False, needs_losses=True, unit=True),
   "moco_simplex": Method(
-    lambda num_tasks: jaxmtl.moco(num_tasks, rho=0.1, projection="simplex"),
+    lambda num_tasks: jaxmtl.moco(
+      num_tasks, rho=0.1, projection="simplex", times_loss=False, beta_sigma=0.0, gamma_sigma=0.0
+    ),
     single=None,
     homogeneous=False,
     unit=True,
@@ -86,15 +88,15 @@ METHODS = {
   # Non-conflict holds up to their regularisation only; test_dual_cone.py says how far.
   "upgrad": Method(jaxmtl.upgrad),
   "dual_proj": Method(jaxmtl.dual_proj),
-  "nash_mtl": Method(jaxmtl.nash_mtl, full_rank=True),
+  "nash_mtl": Method(lambda num_tasks: jaxmtl.nash_mtl(num_tasks, max_norm=0.0), full_rank=True),
   "nash_mtl_max_norm": Method(
-    lambda num_tasks: jaxmtl.nash_mtl(num_tasks, update_every=2, max_norm=1.0),
+    lambda num_tasks: jaxmtl.nash_mtl(num_tasks, update_every=2),
     single=None,
     homogeneous=False,
     full_rank=True,
   ),
   "fairgrad": Method(jaxmtl.fairgrad, single=None, homogeneous=False, full_rank=True, unit=True),
-  "modo": Method(jaxmtl.modo),
+  "modo": Method(lambda num_tasks: jaxmtl.modo(num_tasks, 0.1, scale_by="max")),
   "sdmgrad": Method(jaxmtl.sdmgrad),
 }
 GRAMIAN_BASED = [name for name, m in METHODS.items() if m.make(2).weigh is not None]

@@ -31,7 +31,7 @@ def solve(method, rows, *options):
 
 @functools.cache
 def compiled_weigh(num_tasks):
-  return jax.jit(jaxmtl.cagrad(num_tasks).weigh, compiler_options=FAST_COMPILE)
+  return jax.jit(jaxmtl.cagrad(num_tasks, rescale=0).weigh, compiler_options=FAST_COMPILE)
 
 
 def rows_from(seed, num_tasks, size=10):
@@ -66,7 +66,7 @@ def test_mgda_beats_a_fine_grid(num_tasks, seed):
 def test_cagrad_dual_is_the_best_of_a_fine_grid(num_tasks, seed):
   with jax.enable_x64(True):
     rows = rows_from(seed, num_tasks)
-    update, _ = solve("cagrad", rows)
+    update, _ = solve("cagrad", rows, 0.5, 0)
     mean = rows.mean(0)
     points = grid(num_tasks) @ rows
     radius = 0.5 * np.linalg.norm(mean)
@@ -81,7 +81,7 @@ def test_cagrad_dual_is_the_best_of_a_fine_grid(num_tasks, seed):
 def test_cagrad_is_feasible_and_has_no_duality_gap(seed, scales):
   with jax.enable_x64(True):
     rows = rows_from(seed, 5) * 10 ** np.array(scales)[:, None]
-    update, state = solve("cagrad", rows)
+    update, state = solve("cagrad", rows, 0.5, 0)
     mean = rows.mean(0)
     radius = 0.5 * np.linalg.norm(mean)
     size = np.max(np.sum(rows**2, axis=1))
@@ -158,7 +158,7 @@ def test_cagrad_converges_on_linearly_dependent_gradients(c, x64):
   """2000 at once; a quarter has zero within the triangle, where the dual has a kink."""
   rng = np.random.default_rng(0)
   rows = rng.normal(size=(2000, 3, 2)) @ rng.normal(size=(2000, 2, 10))
-  aggregator = jaxmtl.cagrad(3, c)
+  aggregator = jaxmtl.cagrad(3, c, 0)
   weigh = jax.vmap(lambda gramian: aggregator.weigh(gramian, aggregator.init(None)))
   weights, state = jax.jit(weigh, compiler_options=FAST_COMPILE)(rows @ rows.transpose(0, 2, 1))
   assert np.all(state.converged)
@@ -229,3 +229,43 @@ def test_options_are_checked():
   for options in ({"beta": 1.0}, {"relax": 1.5}, {"strategy": "D"}):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
       jaxmtl.metabalance(2, **options)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [10, 1000])
+def test_opposite_gradients_of_any_length_are_told_from_round_off(size, dtype, x64):
+  rng = np.random.default_rng(0)
+  first = rng.normal(size=(40, 1, size))
+  rows = np.concatenate([first, -rng.uniform(0.1, 10, (40, 1, 1)) * first], axis=1).astype(dtype)
+  exact = rows.astype(np.float64)
+  norms = np.linalg.norm(exact, axis=2)
+  weights = np.einsum(
+    "bij,bj->bi", np.linalg.pinv(exact @ exact.transpose(0, 2, 1), rcond=1e-10), norms
+  )
+  weights /= weights.sum(1, keepdims=True)
+  for name, want in (("imtl_g", np.einsum("bt,btp->bp", weights, exact)), ("conflict_free", 0)):
+    aggregator = getattr(jaxmtl, name)(2)
+    update = jax.jit(
+      jax.vmap(lambda r, a=aggregator: a.update(r, a.init(r[0]))[0]), compiler_options=FAST_COMPILE
+    )
+    error = np.linalg.norm(np.asarray(update(rows)) - want, axis=1)
+    assert np.all(error < 1e-3 * norms.max(1))
+
+
+@pytest.mark.parametrize("name", ["metabalance", "pcd"])
+@pytest.mark.parametrize("scale", [1e150, 1e-30])
+def test_no_scale_of_double_precision_is_lost(name, scale, x64):
+  rows = rows_from(3, 3)
+  options = {"pcd": (0, 0.02, 0.999, 0.0)}.get(name, ())  # eps is an absolute length
+  plain, scaled = (solve(name, factor * rows, *options)[0] for factor in (1, scale))
+  np.testing.assert_allclose(scaled / scale, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cagrad", "nash_mtl", "fairgrad"])
+def test_a_gradient_of_zero_gets_no_large_weight(name):
+  """Its size does not show in the update, but multiplies the task's head."""
+  rows = jnp.array([[1.0, 0, 0], [0, 0, 1e-17], [0, 1.0, 0]])
+  for gramian in (rows @ rows.T, jnp.diag(jnp.array([1.0, 0, 1.0]))):
+    transform = compiled(name, 3)[0]
+    weights, _ = jax.jit(transform.weigh)(gramian, transform.init(jnp.zeros(3)))
+    assert jnp.max(jnp.abs(weights)) < 10

@@ -82,9 +82,16 @@ def test_npz_without_parts_gets_a_fixed_test_set(tmp_path):
   [
     ({"test_labels": None}, ValueError, r"lacks the keys \['test_labels'\]"),
     ({"test_images": None, "test_labels": None}, ValueError, "lacks the keys"),
-    ({"train_images": np.zeros((20, 6, 6, 3))}, TypeError, "must be uint8"),
+    ({"train_images": np.zeros((20, 6, 6, 3))}, ValueError, "must be uint8"),
+    (
+      {"train_images": np.zeros((20, 3, 6, 6), np.uint8)},
+      ValueError,
+      "must have their channels la",
+    ),
+    ({"test_images": np.zeros((4, 8, 8, 3), np.uint8)}, ValueError, r"one size .*image-size 64"),
+    ({"test_labels": np.array([0, 1, 2, 255])}, ValueError, r"go up to 255, but none of them is 4"),
     ({"train_images": np.zeros((20, 6), np.uint8)}, ValueError, "got shape"),
-    ({"train_labels": np.zeros(20)}, TypeError, "labels must be integers"),
+    ({"train_labels": np.zeros(20)}, ValueError, "labels must be integers"),
     ({"train_labels": np.zeros(19, int)}, ValueError, "one integer an image"),
     ({"train_labels": np.full(20, -1)}, ValueError, r"got -1 \.\. -1"),
     ({"num_classes": 2}, ValueError, r"labels must be in 0"),
@@ -105,6 +112,26 @@ def test_npz_of_other_keys_and_no_file(tmp_path, parts):
     load(str(tmp_path / "b.npz"))
 
 
+def test_an_npz_file_that_is_torn_is_named(tmp_path, parts):
+  np.savez_compressed(tmp_path / "a.npz", **parts)
+  whole = (tmp_path / "a.npz").read_bytes()
+  middle = len(whole) // 3
+  flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+  for content in (b"", whole[:-30], flipped, b"PK no archive"):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz' cannot be read as \.npz .*Expected"):
+      load(str(tmp_path / "a.npz"))
+  np.save(tmp_path / "b.npy", np.zeros(3))
+  (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+  with pytest.raises(ValueError, match=r"b\.npz' cannot be read as \.npz"):
+    load(str(tmp_path / "b.npz"))
+
+
+def test_parts_of_unlike_sizes_may_be_brought_to_one(tmp_path, parts):
+  np.savez(tmp_path / "a.npz", **parts | {"test_images": np.zeros((4, 8, 8, 3), np.uint8)})
+  assert load(str(tmp_path / "a.npz"), image_size=6).test.images.shape[1:] == (6, 6, 3)
+
+
 @pytest.mark.parametrize("options", [{"validation": 1.0}, {"validation": -0.1}, {"image_size": 0}])
 def test_bad_options(options):
   with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):
@@ -122,5 +149,8 @@ def test_arrays_and_subset():
   assert data.subset([0]).num_classes == 3
   with pytest.raises(ValueError, match="class_names must name all 3"):
     arrays(np.zeros((1, 2, 2, 1), np.uint8), [0], num_classes=3, class_names=["a"])
+  with pytest.raises(ValueError, match=r"go up to 255, but none of them is 2; .*num_classes=256"):
+    arrays(np.zeros((3, 4, 4), np.uint8), [0, 1, 255])
+  assert arrays(np.zeros((3, 4, 4), np.uint8), [0, 1, 255], num_classes=256).num_classes == 256
   with pytest.raises(ValueError, match="num_classes must be given"):
     arrays(np.zeros((0, 2, 2, 1), np.uint8), np.zeros(0, int))

@@ -1,5 +1,7 @@
 """The steel data set in its published layout, and digits with a mass."""
 
+import pathlib
+
 import numpy as np
 import openpyxl
 import pytest
@@ -58,6 +60,22 @@ def test_the_published_split(folder):
   assert load_steel(folder).test.images.shape[1:3] == (4, 6)
 
 
+def test_micrographs_of_16_bits_are_scaled_and_bad_ones_named(folder):
+  file = sorted((folder / "testset" / "1").iterdir())[0]
+  shades = np.array([[0, 257 * 100, 65535] * 2] * 4, np.uint16)
+  Image.fromarray(shades).save(file)
+  part = load_steel(folder).test
+  image = part.images[np.flatnonzero(part.classes)[0]]
+  assert image[0, :3, 0].tolist() == [0, 100, 255]
+  assert (image == image[..., :1]).all()
+  Image.fromarray(shades.astype(np.float32)).save(file)
+  with pytest.raises(ValueError, match=rf"{file.name}' cannot be taken: it is of mode 'F'"):
+    load_steel(folder)
+  file.write_bytes(b"II*\0 no image")
+  with pytest.raises(ValueError, match=rf"{file.name}' is no image"):
+    load_steel(folder)
+
+
 def test_no_micrograph_is_in_two_parts(folder):
   splits = load_steel(folder, image_size=4, split="grouped")
   groups = [set(part.values.tolist()) for part in splits[:3]]  # here a hardness is a micrograph
@@ -81,6 +99,15 @@ def test_no_micrograph_is_in_two_parts(folder):
     (lambda rows: [[*rows[0][:4], "nan"], *rows[1:]], ValueError, r"finite number, got 'nan'"),
     (lambda rows: [*rows, ["", "x_1_1.png", "", 0, 5]], FileNotFoundError, r"no image .*x_1_1"),
     (lambda rows: [], ValueError, r"'validset.xlsx' has no rows"),
+    *(
+      (lambda rows, v=v: [[*rows[0][:4], v], *rows[1:]], ValueError, f"row 2: the hardness.*{text}")
+      for v, text in ((True, "got True"), (-5, "got -5"), (1e300, r"got 1e\+300"))
+    ),
+    # Names that lead out of the data, to a file that is there.
+    *(
+      (lambda rows, f=f: [["", f, "", 0, 5.0], *rows], ValueError, r"row 2: .* without a path")
+      for f in (str(pathlib.Path(__file__)), "../../validset.xlsx", "..")
+    ),
   ],
 )
 def test_tables_that_do_not_fit_the_images(folder, change, error, message):
@@ -125,6 +152,8 @@ def test_images_need_one_size_and_finite_values(folder):
     load_steel(folder)
   with pytest.raises(ValueError, match="values must be finite, got nan at image 1"):
     PropertyImages(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, int), np.array([1, np.nan]))
+  with pytest.raises(ValueError, match=r"values must be finite, got 1e\+300 at image 0 .* 32 bits"):
+    PropertyImages(np.zeros((1, 4, 4, 1), np.uint8), np.zeros(1, int), np.array([1e300]))
 
 
 def test_the_mass_of_a_digit_is_measured_on_its_image():

@@ -1,8 +1,10 @@
+import json
 import os
 import subprocess
 import sys
 
 import numpy as np
+import PIL
 import pytest
 
 from jaxmtl.data import load
@@ -140,6 +142,46 @@ def test_format_without_random_access_is_explained(write_tfds, examples):
   info.write_text(info.read_text().replace("array_record", "tfrecord"))
   with pytest.raises(ValueError, match=r"(?s)without random access.*file_format='array_record'"):
     load("tiny", data_dir=folder)
+
+
+def named(content, old, new):
+  return json.loads(json.dumps(content).replace(old, new))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_prepared_folder_runs_no_code_of_its_own(write_tfds, examples, monkeypatch, legacy):
+  home = write_tfds({"train": examples(4), "test": examples(4)})
+  folder = home / "tiny" / "1.0.0"
+  # A module that lies beside the data, where the current folder is searched for modules.
+  (folder / "hostile.py").write_text("raise SystemExit('code was run')")
+  monkeypatch.syspath_prepend(str(folder))
+  image = "tensorflow_datasets.core.features.image_feature.Image"
+  file = folder / "features.json"
+  content = named(json.loads(file.read_text()), image, "hostile.Image")
+  if legacy:
+    content = {"type": "hostile.Image", "content": {}}
+  file.write_text(json.dumps(content))
+  with pytest.raises(ValueError, match=r"features\.json' names the class 'hostile\.Image'"):
+    load("tiny", data_dir=home)
+  # Nor in JSON within a text, which some features keep.
+  file.write_text(json.dumps({"pythonClassName": image, "json": {"json": json.dumps(content)}}))
+  with pytest.raises(ValueError, match="hostile"):
+    load("tiny", data_dir=home)
+  for text in ("{", "[" * 100_000):
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"features\.json' cannot be read"):
+      load("tiny", data_dir=home)
+
+
+def test_an_image_that_cannot_be_read_is_named(write_tfds, examples, monkeypatch):
+  home = write_tfds({"train": examples(4), "test": examples(4)})
+
+  def broken(encoded, channels, size):
+    raise PIL.UnidentifiedImageError("cannot identify image file <_io.BytesIO object>")
+
+  monkeypatch.setattr("jaxmtl.data.tfds_source.decode", broken)
+  with pytest.raises(ValueError, match=r"image 0 in split 'train' of 'tiny' is no image"):
+    load("tiny", data_dir=home)
 
 
 @pytest.mark.skipif("JAXMTL_TFDS_DIR" not in os.environ, reason="JAXMTL_TFDS_DIR is not set")

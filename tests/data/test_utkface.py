@@ -59,3 +59,14 @@ def test_what_does_not_fit_is_named(folder, tmp_path):
     load_utkface(folder, validation=0.5, test=0.5)
   with pytest.raises(ValueError, match="image_size must be at least 1 pixel, got 0"):
     load_utkface(folder, image_size=0)
+
+
+def test_suffixes_of_any_case_are_found_and_a_broken_face_is_named(tmp_path):
+  for age, suffix in enumerate(("jpg", "JPG", "JPEG", "Png", "png", "jpg") * 4):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / f"{age}_0_0_1.{suffix}")
+  faces = load_utkface(tmp_path, image_size=4, validation=0)
+  assert len(faces.train.images) + len(faces.test.images) == 24
+  whole = (tmp_path / "7_0_0_1.JPG").read_bytes()
+  (tmp_path / "7_0_0_1.JPG").write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match=r"7_0_0_1\.JPG' (cannot be read|is no image)"):
+    load_utkface(tmp_path, image_size=4)

@@ -8,9 +8,13 @@ import pytest
 
 from experiments.benchmark import figures, report
 from experiments.benchmark.config import PRESETS
+from experiments.benchmark.jobs import plan
+from experiments.benchmark.run import load
+from experiments.problems.images import ImageTasks, Task
+from experiments.problems.task_metrics import validation_score
 from experiments.runner.config import override
 from experiments.runner.job import Outcome
-from experiments.runner.methods import WEIGHTINGS, Method
+from experiments.runner.methods import WITHOUT_OPTIONS, Method
 from experiments.runner.report import together
 from jaxmtl import plots
 from jaxmtl.aggregation import METHODS as AGGREGATORS
@@ -67,7 +71,7 @@ def test_every_preset_names_methods_that_exist():
       weighting, aggregator = method.build(5, 4)
       assert (weighting is None) == (method.weighting is None), name
       assert (aggregator is None) == (method.aggregator is None)
-  assert {*WEIGHTINGS, *AGGREGATORS} <= set(PRESETS["full"].methods)
+  assert {*WITHOUT_OPTIONS, *AGGREGATORS} <= set(PRESETS["full"].methods)
   assert dataclasses.asdict(Method.parse("dwa+pcgrad"))["aggregator"] == "pcgrad"
 
 
@@ -103,3 +107,23 @@ def test_a_baseline_that_diverges_ends_it(outcomes, tmp_path):
   lost = outcome("single_left", ("left",), [np.nan] * 2, "the loss of 'left' is nan", tmp_path)
   with pytest.raises(ValueError, match="the baseline of task left: the loss of 'left' is nan"):
     report.write(SMALL, outcomes | {"single_left": lost}, tmp_path)
+
+
+def test_patience_chooses_epochs_by_the_validation_part():
+  config = override(SMALL, patience=2, methods=("equal",), train_images=60)
+  images = load(config)
+  jobs = {job.name: job for job in plan(config, images)}
+  assert jobs["equal"].selection.patience == jobs["equal"].identity["patience"] == 2
+  accuracy = {"left": np.array([50.0, 100.0]), "noise": np.array([100.0, 0.0])}
+  row = {"validation": {"accuracy": accuracy}}
+  assert jobs["equal"].selection.score(row).tolist() == [0.75, 0.5]
+  assert jobs["single_left"].selection.score(row).tolist() == [0.5, 1.0]
+  # Jobs of before the option are found again without it.
+  plain = plan(dataclasses.replace(config, patience=None), images)
+  assert all(job.selection is None and "patience" not in job.identity for job in plain)
+
+
+def test_errors_of_numbers_count_in_their_deviations():
+  images = ImageTasks({}, {"kind": Task(3), "age": Task(0, (), 40.0, 10.0)}, ((), ()))
+  row = {"validation": {"accuracy": {"kind": [80.0]}, "mae": {"age": [5.0]}}}
+  np.testing.assert_allclose(validation_score(images, ("kind", "age"))(row), [0.65])

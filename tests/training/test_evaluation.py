@@ -126,6 +126,47 @@ def test_fit_keeps_the_best(tmp_path):
   assert [row["accuracy"] for row in fitted.history] == [-4, -1, 0, -1, -4]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_fit_ends_where_nothing_gets_better(tmp_path, killed):
+  def run_epoch(state):
+    if killed and state["w"] == 4:
+      raise KeyboardInterrupt
+    return {"w": state["w"] + 1}, {"losses": np.ones((2, 1))}
+
+  def train(run_epoch, first=0, state=None):
+    return training.fit(
+      state or {"w": jnp.zeros(())},
+      run_epoch,
+      20,
+      steps_per_epoch=2,
+      first_step=first,
+      evaluate=lambda state: {"accuracy": -((float(state["w"]) - 3) ** 2)},
+      best=training.BestWeights(tmp_path / "b", lambda row: row["accuracy"], lambda s: s),
+      patience=2,
+      checkpointer=saver,
+      checkpoint_every=3,
+      progress=False,
+    )
+
+  with training.Checkpointer(tmp_path / "c") as saver:
+    if killed:
+      with pytest.raises(KeyboardInterrupt):
+        train(run_epoch)
+      killed = False
+      first, state = saver.restore({"w": jnp.zeros(())})
+      assert first == 6
+      train(run_epoch, first, state)
+    else:
+      assert float(train(run_epoch).state["w"]) == 5
+    step, state = saver.restore({"w": jnp.zeros(())})
+    assert (step, float(state["w"])) == (10, 5)
+    assert float(training.load_weights(tmp_path / "b")["w"]) == 3
+    # What has ended does not go on.
+    assert train(None, step, state).state is state
+  with pytest.raises(ValueError, match="patience=2 needs best"):
+    training.fit({}, run_epoch, 1, patience=2)
+
+
 def test_cadences():
   for every, message in ((0, "got 0"), ("often", "got 'often'"), ("3 days", "got '3 days'")):
     with pytest.raises(ValueError, match=message):

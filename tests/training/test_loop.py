@@ -20,11 +20,13 @@ from jaxmtl.training import (
   Checkpointer,
   MetricsWriter,
   TrainingDiverged,
+  TrainState,
   check_finite,
   fit,
   scan_epoch,
   train_step,
 )
+from jaxmtl.training.loop import check_state
 from jaxmtl.training.writer import read_rows
 
 
@@ -157,7 +159,7 @@ def test_what_a_killed_process_left_goes_without_a_warning(tmp_path, caplog):
   (tmp_path / "1.orbax-checkpoint-tmp").mkdir()
   with Checkpointer(tmp_path) as saver, caplog.at_level(logging.WARNING):
     saver.save(1, {"w": jnp.ones(2)})
-  assert [path.name for path in tmp_path.iterdir()] == ["1"]
+  assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "1"]
   assert not caplog.text
 
 
@@ -217,3 +219,83 @@ def test_a_cut_line_of_metrics_is_left_out(tmp_path):
   with MetricsWriter(tmp_path, resume_from=1) as writer:
     writer.write({"step": 2, "loss": np.float32(0.5)})
   assert read_rows(tmp_path / "metrics.jsonl") == [{"step": 1}, {"step": 2, "loss": 0.5}]
+
+
+def test_damaged_lines_are_named_and_the_others_stay(tmp_path, caplog):
+  log = tmp_path / "metrics.jsonl"
+  rows = [{"step": i, "loss": i / 2} for i in range(1, 7)]
+  lines = [json.dumps(row).encode() for row in rows]
+  lines[1] = lines[1][:9]  # torn, and written on behind
+  lines[3] = b"\xff\xfe" + lines[3]
+  lines[4] = b"12"
+  log.write_bytes(b"\n".join(lines) + b"\n")
+  before = log.read_bytes()
+  with MetricsWriter(tmp_path, resume_from=6) as writer:
+    assert [row["step"] for row in writer.rows] == [1, 3, 6]
+  assert f"{log}: line 2, 4, 5 cannot be read" in caplog.text
+  assert (tmp_path / "metrics.jsonl.before_resume").read_bytes() == before
+  assert [row["step"] for row in read_rows(log)] == [1, 3, 6]
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_kill_while_the_log_is_rewritten_loses_nothing(tmp_path, monkeypatch, fails):
+  log = tmp_path / "metrics.jsonl"
+  log.write_text("".join(json.dumps({"step": i}) + "\n" for i in range(1, 5)))
+  replace, calls = os.replace, []
+
+  def dies(*paths):
+    calls.append(paths)
+    if len(calls) == fails:
+      raise KeyboardInterrupt
+    replace(*paths)
+
+  monkeypatch.setattr(os, "replace", dies)
+  with pytest.raises(KeyboardInterrupt):
+    MetricsWriter(tmp_path, resume_from=2)
+  monkeypatch.undo()
+  assert len(read_rows(log)) == 4
+  with MetricsWriter(tmp_path, resume_from=2) as writer:
+    assert len(writer.rows) == 2
+
+
+def explodes(part, at=3):
+  """A state whose losses stay finite while a part of it does not; four steps a call."""
+
+  def run_epoch(state):
+    step = state.step + 4
+    bad = jnp.where(step >= 4 * at, jnp.inf, 1.0)
+    changed = jax.tree.map(lambda x: x * bad, getattr(state, part))
+    return state.replace(step=step, **{part: changed}), {"losses": np.ones((4, 1))}
+
+  return run_epoch
+
+
+@pytest.mark.parametrize("part", ["params", "model_state", "optimizer"])
+def test_what_is_not_finite_is_neither_saved_nor_given_back(tmp_path, part):
+  empty = optax.EmptyState()
+  state = TrainState(
+    jnp.int32(0), {"w": jnp.ones(2)}, {"mean": jnp.ones(1)}, empty, empty, jnp.ones(1), None
+  )
+  with Checkpointer(tmp_path) as saver:
+    if part == "optimizer":  # a plateau's best loss is infinite before there is any
+      fit(state, explodes(part), 5, checkpointer=saver, progress=False)
+      return
+    name = {"params": "params/w", "model_state": "model_state/mean"}[part]
+    message = (
+      rf"{name} of the state is not finite after step 12; lower the .* good checkpoint stays"
+    )
+    with pytest.raises(TrainingDiverged, match=message):
+      fit(state, explodes(part), 5, checkpointer=saver, progress=False)
+    kept, good = saver.restore(state)
+    assert (kept, good.params["w"].tolist(), good.model_state["mean"].tolist()) == (8, [1, 1], [1])
+  with pytest.raises(TrainingDiverged, match="not finite after step 12"):
+    fit(state, explodes(part), 3, evaluate_every=100, progress=False)
+
+
+def test_what_was_infinite_at_the_start_may_stay_so():
+  state = {"best": jnp.array(jnp.inf), "w": jnp.ones(2)}
+  run_epoch = lambda state: (state, {"losses": np.ones((1, 1))})  # noqa: E731
+  assert fit(state, run_epoch, 2, progress=False).state is state
+  check_state({"runs": [state["w"]]}, 3)
+  with pytest.raises(TrainingDiverged, match=r"best of the state is not finite after step 3"):
+    check_state(state, 3)

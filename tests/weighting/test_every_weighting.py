@@ -150,7 +150,8 @@ def test_a_task_without_labels_keeps_its_state(name):
     row[1] = np.nan
     state, before = weigh(jnp.asarray(row), state, jnp.asarray(mask))[1], state
     for new, old in zip(jax.tree.leaves(state), jax.tree.leaves(before), strict=True):
-      np.testing.assert_array_equal(new[1], old[1])
+      if new.ndim:  # a scalar counts updates
+        np.testing.assert_array_equal(new[1], old[1])
 
 
 @every_method

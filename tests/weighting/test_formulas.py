@@ -53,7 +53,7 @@ def test_dwa_has_no_ratio_before_a_task_has_two_epochs():
 
 def test_uncertainty_descends_its_objective():
   losses = np.random.default_rng(1).uniform(0.5, 2, (6, 3))
-  got, state = run(jaxmtl.uncertainty(3), losses)
+  got, state = run(jaxmtl.uncertainty(3, optimizer=optax.sgd(0.1, momentum=0.9)), losses)
   s, momentum = np.full(3, -0.7), np.zeros(3)
   for step, row in enumerate(losses):
     np.testing.assert_allclose(got[step], 1 / (2 * np.exp(s)), rtol=1e-5)
@@ -161,7 +161,7 @@ def test_gls_raises_where_it_sees_the_losses():
 
 def test_imtl_l_descends_its_objective():
   losses = np.random.default_rng(3).uniform(0.5, 2, (6, 3))
-  got, state = run(jaxmtl.imtl_l(3), losses)
+  got, state = run(jaxmtl.imtl_l(3, optax.sgd(0.1, momentum=0.9)), losses)
   s, momentum = np.zeros(3), np.zeros(3)
   for step, row in enumerate(losses):
     np.testing.assert_allclose(got[step], np.exp(s), rtol=1e-5)
@@ -322,5 +322,5 @@ def test_options_are_checked():
   with pytest.raises(ValueError, match=r"distribution must be .* got 'uniform'"):
     jaxmtl.rlw(2, distribution="uniform")
   for weights in ((1.0,), (1.0, -1.0), (1.0, float("nan"))):
-    with pytest.raises(ValueError, match="weights must hold 2 finite numbers"):
+    with pytest.raises(ValueError, match=r"weights (must hold 2 finite|has shape \(1,\))"):
       jaxmtl.constant(2, weights)

@@ -20,6 +20,8 @@ else:
 
 # Where training programs keep the state dict beside other things.
 _NESTED = ("state_dict", "model", "model_state_dict", "module")
+_DEPTH = 8
+_TYPES = "save them as float16, bfloat16 or float32"
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
@@ -55,6 +57,10 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
       state = tensors.load_file(path)
     except safetensors.SafetensorError as error:
       raise ValueError(f"{path} is no safetensors file: {error}") from error
+    except (AttributeError, KeyError) as error:  # what it has no NumPy type for
+      raise ValueError(
+        f"{path} has tensors of a type that is not read ({error}); {_TYPES}"
+      ) from None
   else:
     state = _state_dict(read_torch(path), path)
   if state and all(name.startswith("module.") for name in state):
@@ -64,7 +70,9 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
 
 def _state_dict(saved: Any, path: Path) -> dict[str, np.ndarray]:
   """The mapping from names to arrays within what was saved."""
-  while isinstance(saved, Mapping):
+  for _ in range(_DEPTH):  # a dictionary may hold itself
+    if not isinstance(saved, Mapping):
+      raise ValueError(f"{path} holds a {type(saved).__name__}, not a state dict")
     if saved and all(isinstance(value, np.ndarray) for value in saved.values()):
       return {str(name): value for name, value in saved.items()}
     inner = next((saved[key] for key in _NESTED if isinstance(saved.get(key), Mapping)), None)
@@ -72,4 +80,4 @@ def _state_dict(saved: Any, path: Path) -> dict[str, np.ndarray]:
       others = [str(name) for name, v in saved.items() if not isinstance(v, np.ndarray)]
       raise ValueError(f"{path} holds no state dict; {others[:5]} are no tensors")
     saved = inner
-  raise ValueError(f"{path} holds a {type(saved).__name__}, not a state dict")
+  raise ValueError(f"{path} holds no state dict within {_DEPTH} dictionaries")

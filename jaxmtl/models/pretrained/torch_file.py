@@ -6,6 +6,7 @@ functions that make tensors of storages, its own versions of them, and refuses e
 """
 
 import collections
+import io
 import math
 import pickle
 import re
@@ -28,7 +29,29 @@ _DTYPES = {
   "torch.LongStorage": "int64",
   "torch.ShortStorage": "int16",
 }
+_ZIP = b"PK\x03\x04"
 _SAVE = "in PyTorch, save the state dict alone: torch.save(model.state_dict(), path)"
+
+
+class _Files:
+  """The files of an archive, not packed, as PyTorch writes them; together no larger than it is.
+
+  So neither what unpacks to a thousandfold nor parts that lie one upon the other fill the memory.
+  """
+
+  def __init__(self, archive: zipfile.ZipFile, most: int) -> None:
+    self.names = frozenset(archive.namelist())
+    self._archive, self._left = archive, most
+
+  def read(self, name: str) -> bytes:
+    """All of a file."""
+    info = self._archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+      raise ValueError(f"{name} in it is packed, which torch.save never does; {_SAVE}")
+    self._left -= info.file_size
+    if self._left < 0:
+      raise ValueError(f"{name} and others in it are larger than the file together")
+    return self._archive.read(info)
 
 
 class _Storage(NamedTuple):
@@ -44,7 +67,8 @@ def read_torch(path: str | Path) -> Any:
     path: the file, a zip archive as PyTorch writes since version 1.6.
 
   Returns:
-    The saved structure of dictionaries, lists, numbers, strings and arrays.
+    The saved structure of dictionaries, lists, numbers, strings and arrays, which cannot be written
+    to: those that share numbers in the file do so here.
 
   Raises:
     ValueError: if the file is not such an archive, is damaged, or names anything but tensors.
@@ -59,6 +83,12 @@ def read_torch(path: str | Path) -> Any:
   Reference: the PyTorch documentation, "Serialization semantics".
   """
   if not zipfile.is_zipfile(path):
+    with open(path, "rb") as opened:
+      if opened.read(len(_ZIP)) == _ZIP:
+        raise ValueError(
+          f"{path} is cut short: it begins as a zip archive, whose end is missing; get the file"
+          " again"
+        )
     raise ValueError(
       f"{path} is not a zip archive, as torch.save writes since PyTorch 1.6. Older files hold one"
       " pickle; rewrite them in PyTorch: torch.save(torch.load(path, weights_only=True), path)"
@@ -68,8 +98,9 @@ def read_torch(path: str | Path) -> Any:
       names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
       if len(names) != 1:
         raise ValueError(f"it holds {len(names)} files named data.pkl; {_SAVE}")
-      with archive.open(names[0]) as file:
-        return _Unpickler(file, archive, names[0].removesuffix("data.pkl")).load()
+      files = _Files(archive, Path(path).stat().st_size)
+      pickled = io.BytesIO(files.read(names[0]))
+      return _Unpickler(pickled, files, names[0].removesuffix("data.pkl")).load()
   except Exception as error:  # damaged or hostile pickles raise anything
     raise ValueError(f"{path} cannot be read: {error}") from error
 
@@ -77,12 +108,12 @@ def read_torch(path: str | Path) -> Any:
 class _Unpickler(pickle.Unpickler):
   """Unpickles dictionaries of tensors and nothing else."""
 
-  def __init__(self, file: Any, archive: zipfile.ZipFile, root: str) -> None:
+  def __init__(self, file: Any, files: "_Files", root: str) -> None:
     super().__init__(file)
-    self._archive, self._root = archive, root
+    self._files, self._root = files, root
     self._storages: dict[str, _Storage] = {}
     order = f"{root}byteorder"
-    self._big = order in archive.namelist() and archive.read(order) == b"big"
+    self._big = order in files.names and files.read(order) == b"big"
 
   def find_class(self, module: str, name: str) -> Any:
     """Admit names of tensors, as strings and bound methods, which no pickle can change."""
@@ -104,17 +135,17 @@ class _Unpickler(pickle.Unpickler):
       raise ValueError(f"unknown storage {pid!r}")
     if key not in self._storages:
       dtype = np.dtype(jnp.bfloat16) if dtype_name == "bfloat16" else np.dtype(dtype_name)
-      info = self._archive.getinfo(f"{self._root}data/{key}")
-      if info.compress_type != zipfile.ZIP_STORED or info.file_size != length * dtype.itemsize:
+      content = self._files.read(f"{self._root}data/{key}")
+      if len(content) != length * dtype.itemsize:
         raise ValueError(f"storage {key} is not {length} numbers of {dtype_name}")
-      values = np.frombuffer(self._archive.read(info), dtype)
+      values = np.frombuffer(content, dtype)
       self._storages[key] = _Storage(values.byteswap() if self._big else values)
     return self._storages[key]
 
   def _tensor(
     self, storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
   ) -> np.ndarray:
-    """A view of a storage, copied; within it, whatever the file says."""
+    """A view of a storage, which tensors share as they did; within it, whatever the file says."""
     values = storage.values
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
@@ -124,7 +155,7 @@ class _Unpickler(pickle.Unpickler):
     if count > len(values) or (count and end > len(values)):
       raise ValueError(f"tensor of size {size} reaches out of its storage of {len(values)}")
     strides = [s * values.itemsize for s in stride]
-    return np.lib.stride_tricks.as_strided(values[offset:], size, strides).copy()
+    return np.lib.stride_tricks.as_strided(values[offset:], size, strides, writeable=False)
 
   def _parameter(self, data: np.ndarray, *_: Any) -> np.ndarray:
     """A parameter's tensor."""

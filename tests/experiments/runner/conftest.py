@@ -85,3 +85,8 @@ def line_job(name="line", method="equal", epochs=3, batch_size=4, rate=0.05, **o
 @pytest.fixture
 def job():
   return line_job
+
+
+@pytest.fixture
+def points():
+  return line_data

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
 import signal
+import tempfile
+import zipfile
 
+import PIL
 import pytest
 
 from experiments.runner.command_line import command_line
@@ -60,6 +64,43 @@ def test_another_configuration_has_its_tables_beside(tmp_path, capsys):
   assert long.name.startswith("configuration-")
 
 
+def test_a_folder_belongs_to_its_experiment(tmp_path):
+  assert report_folder(Config(), tmp_path) == tmp_path
+  file = tmp_path / "config.json"
+  saved = json.loads(file.read_text())
+  ours = saved["experiment"]
+  file.write_text(json.dumps(saved | {"experiment": "maxl"}))
+  before = file.read_bytes()
+  message = rf"workdir: {tmp_path} is of the experiment maxl, not of {ours}; name another folder"
+  with pytest.raises(ValueError, match=message):
+    report_folder(override(Config(), learning_rate=0.2), tmp_path)
+  assert file.read_bytes() == before
+  file.write_text("[1]")
+  with pytest.raises(ValueError, match=f"is of something else, not of {ours}"):
+    report_folder(Config(), tmp_path)
+  # One of before experiments were named.
+  del saved["experiment"]
+  file.write_text(json.dumps(saved))
+  assert report_folder(Config(), tmp_path) == tmp_path
+  assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_where_nothing_can_be_written_a_run_is_still_reported(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(os, "access", lambda *_: False)
+  with pytest.raises(PermissionError, match="workdir: nothing can be written"):
+    report_folder(Config(), tmp_path)
+  monkeypatch.undo()
+  report_folder(Config(), tmp_path)
+  monkeypatch.setattr(os, "access", lambda *_: False)
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  folder = report_folder(Config(), tmp_path)
+  assert folder.is_dir()
+  assert folder != tmp_path
+  assert (
+    f"Nothing can be written in {tmp_path}; tables and figures go to" in capsys.readouterr().out
+  )
+
+
 def test_the_command_line_takes_options_of_all_parts(capsys):
   seen = []
   command_line(seen.append, PRESETS, "prog", ["--preset", "long", "--seeds", "7", "--width", "4"])
@@ -75,6 +116,11 @@ def test_the_command_line_takes_options_of_all_parts(capsys):
     (FileNotFoundError("there is no data"), "error: there is no data"),
     (OSError(28, "No space left on device"), "error: .*No space left"),
     (training.TrainingDiverged("the loss is nan"), "error: the loss is nan"),
+    (RuntimeError("out of memory\nat 0x7f"), r"error: RuntimeError: out of memory$"),
+    (zipfile.BadZipFile("bad magic number"), "error: BadZipFile: bad magic number"),
+    (EOFError(), "error: EOFError"),
+    (ImportError("needs pyarrow"), "error: ImportError: needs pyarrow"),
+    (PIL.UnidentifiedImageError("'a.png' is no image"), "error: 'a.png' is no image"),
   ],
 )
 def test_what_does_not_fit_ends_with_one_line(error, message):

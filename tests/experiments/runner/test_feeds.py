@@ -12,6 +12,7 @@ from PIL import Image
 from experiments.problems.images import image_problem
 from experiments.problems.own_data import OwnDataOptions, is_own, load_own, train_feed
 from experiments.runner.feeds import Call, DeviceFeed, DomainFeed, Zip
+from experiments.runner.fingerprint import _EXAMPLES
 from experiments.runner.host_feed import HostFeed, Rows
 from experiments.runner.job import Job, Recipe
 from experiments.runner.mesh import Layout
@@ -258,13 +259,15 @@ def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_pat
   # Nothing else is on the device: neither the 36 images nor the chunk before.
   assert {size for _, size in whole.feed.sizes} == {chunk}
   assert {everything - before for everything, _ in whole.feed.sizes} == {chunk}
-  # Each of the 6 is read once, ahead or not; one example tells the size, a chunk is compiled with.
-  assert whole.feed.train.read == 1 + (1 + 6) * passes * 12
+  # Each of the 6 is read once, ahead or not; one example tells the size, some the data from others,
+  # and a chunk is compiled with.
+  assert whole.feed.train.read == 1 + _EXAMPLES + (1 + 6) * passes * 12
   assert outcome.values["accuracy"]["kind"].shape == (2,)
   assert np.isfinite(outcome.values["mae"]["light"]).all()
 
-  # A chunk is read to compile, and one example to know its size; then it ends in the fifth.
-  limit = 1 + 5 * passes * 12 + 3
+  # A chunk is read to compile, one example for its size, some for the data; then it ends in the
+  # fifth.
+  limit = 1 + _EXAMPLES + 5 * passes * 12 + 3
   killed = Runner(tmp_path / "killed", checkpoint_every="3 steps")
   with pytest.raises(Stop):
     killed.run(job(table, method, limit))

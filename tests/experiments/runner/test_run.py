@@ -1,8 +1,13 @@
 """The runner: outcomes found by what they depend on, going on to the bit, cadences, phases."""
 
+import dataclasses
 import json
 import math
+import os
+import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -12,7 +17,11 @@ import pytest
 
 from experiments.runner import store
 from experiments.runner.calls import call_length
-from experiments.runner.job import Phase
+from experiments.runner.feeds import DeviceFeed, DomainFeed, Zip
+from experiments.runner.fingerprint import fingerprint
+from experiments.runner.host_feed import HostFeed, Rows
+from experiments.runner.job import Phase, Selection
+from experiments.runner.measure import accuracy, most_likely
 from experiments.runner.run import Runner
 from jaxmtl import training
 
@@ -187,6 +196,34 @@ def test_phases_take_turns(tmp_path, job):
   assert len(cut.history) == 18
 
 
+def test_the_best_epoch_of_each_run_is_measured_and_kept(tmp_path, job, capsys):
+  """As if a network got worse from some epoch on, the second run's later than the first's."""
+  best = [6, 12]
+
+  def score(row):
+    assert row["validation"]["mse"]["up"].shape == (2,)
+    return -abs(row["step"] - np.array(best))
+
+  every = Runner(tmp_path / "every", checkpoint_every=1).run(job(epochs=6))
+  by_epoch = {}
+  for epochs in (1, 2):
+    one = Runner(tmp_path / f"{epochs}").run(job(epochs=6), until=epochs)
+    by_epoch[epochs] = one.variables["params"]["w"]
+  chosen = Runner(tmp_path / "best").run(job(epochs=6, selection=Selection(score, 2)))
+  assert [row["epoch"] for row in chosen.history] == [1, 2, 3, 4]  # two more than the last's best
+  kept = chosen.variables["params"]["w"]
+  np.testing.assert_array_equal(kept[0], by_epoch[1][0])
+  np.testing.assert_array_equal(kept[1], by_epoch[2][1])
+  assert "line: best on the validation part after step [6, 12]" in capsys.readouterr().out
+  x, up = (np.asarray(job().parts["test"][n]) for n in ("x", "up"))
+  found = np.einsum("nx,rx->rn", x, kept[:, 0])
+  np.testing.assert_allclose(chosen.values["mse"]["up"], ((found - up) ** 2).mean(1), rtol=1e-5)
+  assert not np.allclose(chosen.values["mse"]["up"], every.values["mse"]["up"])
+  for options, parts in (({"evaluate_every": "2"}, job().parts), ({}, {})):
+    with pytest.raises(ValueError, match="line: the best epoch is chosen on a validation part"):
+      Runner(tmp_path / "no", **options).run(job(selection=Selection(score, 2), parts=parts))
+
+
 def test_a_run_that_diverges_is_an_outcome_unless_it_is_required(tmp_path, job, capsys):
   runner = Runner(tmp_path)
   outcome = runner.run(job(rate=1e30))
@@ -256,11 +293,142 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, job):
   assert [p.name for p in (tmp_path / "line").iterdir()] == ["thesis.txt"]
 
 
-def test_a_damaged_outcome_is_named(tmp_path, job):
-  home = Runner(tmp_path).run(job()).folder
-  (home / "outcome.json").write_text('{"name": "li')
-  with pytest.raises(ValueError, match=r"outcome\.json cannot be read"):
-    Runner(tmp_path).run(job())
+@pytest.mark.parametrize("content", ['{"name": "li', '{"name": "line"}', "[]", "null", ""])
+def test_a_damaged_outcome_is_named_and_made_anew_without_it(tmp_path, job, content):
+  runner = Runner(tmp_path)
+  first = runner.run(job())
+  file = first.folder / "outcome.json"
+  file.write_text(content)
+  with pytest.raises(ValueError, match=r"outcome\.json (cannot be read|holds no outcome).*move it"):
+    runner.run(job())
+  file.unlink()
+  same(first, runner.run(job()))
+
+
+def changed(part, points):
+  """Data under one name: as they were, and after a change of their file."""
+  before = points() | {"kind": np.arange(24) % 3}
+  after = {name: values.copy() for name, values in before.items()}
+  if part == "labels":
+    after["kind"][7] = 2
+  else:
+    after["x"][:, 0] += 0.1
+  return before, after
+
+
+@pytest.mark.parametrize("part", ["labels", "numbers"])
+def test_data_that_changed_are_trained_on_anew(tmp_path, job, points, part, capsys):
+  before, after = (DeviceFeed(data, 4) for data in changed(part, points))
+  runner = Runner(tmp_path)
+  first = runner.run(job(feed=before))
+  assert runner.run(job(feed=DeviceFeed(changed(part, points)[0], 4))).folder == first.folder
+  other = runner.run(job(feed=after))
+  assert other.folder != first.folder
+  assert "data_fingerprint=" in capsys.readouterr().out
+  # What is measured counts too.
+  parts = {"test": points(10, 3)}
+  assert runner.run(job(feed=before, parts=parts)).folder not in (first.folder, other.folder)
+
+
+def test_every_feed_says_what_it_is_made_of(points):
+  data = changed("labels", points)[0]
+  domains = {name: values.reshape(8, 3, *values.shape[1:]) for name, values in data.items()}
+  feeds = {
+    "device": lambda d: DeviceFeed(d, 4),
+    "subset": lambda d: DeviceFeed(d, 4, subset=np.arange(8)[None]),
+    "view": lambda d: DeviceFeed(d, 4).only("x", "kind"),
+    "host": lambda d: HostFeed(Rows(d), 4),
+    "zip": lambda d: Zip(a=DeviceFeed(d, 4), b=DeviceFeed(data, 4)),
+  }
+  found = {name: fingerprint(make(data).content) for name, make in feeds.items()}
+  assert len(set(found.values())) == len(found)
+  for name, make in feeds.items():
+    assert fingerprint(make(data).content) == found[name]
+    other = make({**data, "kind": (data["kind"] + 1) % 3})
+    assert fingerprint(other.content) != found[name]
+  assert fingerprint(DomainFeed(domains, 2).content)
+  # A view knows nothing of what it leaves out.
+  view = DeviceFeed({**data, "up": data["up"] + 1}, 4).only("x", "kind")
+  assert fingerprint(view.content) == found["view"]
+
+
+def test_outcomes_of_before_an_option_are_found(tmp_path, job, monkeypatch):
+  runner = Runner(tmp_path)
+  homes = [runner.run(job(rate=rate)).folder for rate in (0.05, 0.1)]
+  for home in homes:  # as if neither the option nor fingerprints had been there
+    saved = json.loads((home / "job.json").read_text())
+    del saved["identity"]["data_fingerprint"]
+    (home / "job.json").write_text(json.dumps(saved))
+  later = {"extra": {"depth": 2}}
+  monkeypatch.setattr(store, "LATER", later)
+  monkeypatch.setattr(training, "fit", None)  # nothing is to be trained
+
+  def of(rate, extra):
+    made = job(rate=rate)
+    return dataclasses.replace(made, identity={**made.identity, "extra": extra})
+
+  for rate, home in zip((0.05, 0.1), homes, strict=True):
+    assert runner.run(of(rate, {"depth": 2})).folder == home
+    new, why = store.find_home(tmp_path, of(rate, {"depth": 3}))
+    assert new not in homes
+    assert "extra.depth=2 instead of 3" in why
+
+
+def test_going_on_after_a_divergence_with_another_rate(tmp_path, job, capsys):
+  """What is kept is finite, and goes on from its step as if the rate had been changed there."""
+
+  def explode(state, measured):
+    bad = jnp.where(state.step[0] >= 12, jnp.inf, 1.0)
+    return jax.tree.map(lambda x: x, state).replace(
+      params=jax.tree.map(lambda w: w * bad, state.params)
+    ), {}
+
+  runner = Runner(tmp_path)
+  broken = runner.run(job(epochs=4, after_epoch=explode))
+  assert "params/w of the state is not finite after step 12" in broken.failure
+  said = capsys.readouterr().out
+  assert (
+    "To go on from step 6 with other options, a lower --learning-rate for example, add " in said
+  )
+  assert f"--restart-from {broken.folder}" in said
+  again = Runner(tmp_path, restart_from=broken.folder)
+  outcome = again.run_all([job(epochs=4, rate=0.01)])["line"]
+  assert f"goes on from step 6 of {broken.folder}" in capsys.readouterr().out
+  assert outcome.failure is None
+  assert outcome.folder != broken.folder
+  assert [row["step"] for row in rows_of(outcome.folder)] == [6, 12, 18, 24]
+  assert json.loads((broken.folder / "outcome.json").read_text())["failure"]  # stays
+  # It is found again, and is no training from the start.
+  assert again.run(job(epochs=4, rate=0.01)).folder == outcome.folder
+  assert runner.run(job(epochs=4, rate=0.01)).folder != outcome.folder
+  again.run_all([job("other", epochs=1)])
+  assert "Note: restart_from is of 'line', which is none of other." in capsys.readouterr().out
+  with pytest.raises(
+    FileNotFoundError, match=r"restart_from: .*nowhere' is no training with a check"
+  ):
+    Runner(tmp_path, restart_from=tmp_path / "nowhere")
+
+
+def test_another_run_in_the_folder_is_kept_out_before_anything_is_written(tmp_path, job):
+  Runner(tmp_path).run(job())
+  code = "import sys, time; from jaxmtl.training.lock import locked"
+  code += "\nwith locked(sys.argv[1]): print('held', flush=True); time.sleep(600)"
+  root = str(pathlib.Path(__file__).parents[3])
+  with subprocess.Popen(
+    [sys.executable, "-c", code, str(tmp_path)],
+    stdout=subprocess.PIPE,
+    text=True,
+    env=os.environ | {"PYTHONPATH": root},
+  ) as process:
+    assert process.stdout.readline() == "held\n"
+    before = sorted(tmp_path.rglob("*"))
+    for run in (lambda j: Runner(tmp_path).run(j), lambda j: Runner(tmp_path).run_all([j])):
+      with pytest.raises(BlockingIOError, match=f"in use by process {process.pid} on "):
+        run(job("other"))
+    assert sorted(tmp_path.rglob("*")) == before
+    Runner(tmp_path).run_all([job()])  # what is on disk is read
+    process.kill()
+  Runner(tmp_path).run(job("other"))
 
 
 @pytest.mark.parametrize(
@@ -282,6 +450,14 @@ def test_an_epoch_of_a_prime_number_of_steps_ends_with_a_shorter_call(tmp_path, 
 def test_numbers_that_are_not_finite_become_null():
   plain = store.plain({"a": np.array([1.0, np.nan]), 2: (np.float32(0.5),), "b": None})
   assert plain == {"a": [1.0, None], "2": [0.5], "b": None}
+
+
+def test_an_answer_that_is_nan_is_wrong():
+  logits = jnp.array([[1.0, 2.0, -jnp.inf], [jnp.nan] * 3, [0.0, jnp.nan, 1.0], [3.0, 0.0, 0.0]])
+  assert most_likely(logits).tolist() == [1, -1, -1, 0]
+  batch = {"kind": jnp.array([1, 0, 2, -1]), "valid": jnp.ones(4, bool)}
+  sums = accuracy(["kind"]).count({"kind": logits}, batch)["kind"]
+  assert {name: int(value) for name, value in sums.items()} == {"right": 1, "count": 3}
 
 
 def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):

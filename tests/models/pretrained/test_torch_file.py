@@ -1,6 +1,8 @@
 """Files of `torch.save`, read without PyTorch and without running what they say."""
 
+import copy
 import io
+import json
 import pathlib
 import pickle
 import zipfile
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 
 from jaxmtl.models.pretrained import read_checkpoint
+from jaxmtl.models.pretrained.torch_file import _Files
+from jaxmtl.training import load_weights
 
 # Written by PyTorch 2.14: {"epoch": 3, "lr": 0.1, "model": OrderedDict of tensors}.
 _GOLDEN = pathlib.Path(__file__).parents[2] / "goldens" / "state_dict.pth"
@@ -63,12 +67,12 @@ class _Pickler(pickle._Pickler):
     )
 
 
-def _write(path, value, data=b"\0" * 16):
+def _write(path, value, data=b"\0" * 16, **packed):
   file = io.BytesIO()
   _Pickler(file, 2).dump(value)
   with zipfile.ZipFile(path, "w") as archive:
-    archive.writestr("net/data.pkl", file.getvalue())
-    archive.writestr("net/data/0", data)
+    archive.writestr("net/data.pkl", file.getvalue(), packed.get("pickle"))
+    archive.writestr("net/data/0", data, packed.get("storage"))
     archive.writestr("net/byteorder", "little")
   return path
 
@@ -127,3 +131,90 @@ def test_other_files_are_named(tmp_path):
   broken.write_bytes(b"nothing")
   with pytest.raises(ValueError, match=r"net\.safetensors is no safetensors file"):
     read_checkpoint(broken)
+
+
+@pytest.mark.parametrize("part", ["pickle", "storage"])
+def test_what_is_packed_is_not_unpacked(part, tmp_path):
+  value = {"w": _tensor((4,), (1,)), "text": "a" * 100_000}
+  path = _write(tmp_path / "net.pth", value, **{part: zipfile.ZIP_DEFLATED})
+  with pytest.raises(ValueError, match=r"net\.pth cannot be read: net/data.* in it is packed"):
+    read_checkpoint(path)
+
+
+def test_parts_are_no_larger_than_the_file(tmp_path):
+  """Many names for the same bytes: each is as large as it says, all are larger than the file."""
+  file, path = io.BytesIO(), tmp_path / "net.pth"
+  storages = [(f"{i}", "cpu", 256) for i in range(8)]
+
+  class Pickler(_Pickler):
+    def persistent_id(self, value):
+      named = isinstance(value, tuple) and value in storages
+      return ("storage", _Call("torch FloatStorage"), *value) if named else None
+
+  Pickler(file, 2).dump(
+    {
+      s[0]: _Call("torch._utils _rebuild_tensor_v2", s, 0, (256,), (1,), False, None)
+      for s in storages
+    }
+  )
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("net/data.pkl", file.getvalue())
+    archive.writestr("net/data/0", b"\0" * 1024)
+    (first,) = (info for info in archive.filelist if info.filename == "net/data/0")
+    for i in range(1, 8):
+      again = copy.copy(first)
+      again.filename = f"net/data/{i}"
+      archive.filelist.append(again)
+      archive.NameToInfo[again.filename] = again
+  # The interpreter's own check of names and overlaps comes first where it has one.
+  with pytest.raises(ValueError, match=r"net\.pth cannot be read: "):
+    read_checkpoint(path)
+  with zipfile.ZipFile(path) as archive:
+    files = _Files(archive, 2500)
+    assert len(files.read("net/data/0")) + len(files.read("net/data/0")) == 2048
+    with pytest.raises(ValueError, match="larger than the file together"):
+      files.read("net/data/0")
+
+
+def test_tensors_share_their_storage(tmp_path):
+  names = [f"w{i}" for i in range(1000)]
+  path = _write(tmp_path / "net.pth", {name: _tensor((2, 2), (2, 1)) for name in names})
+  state = read_checkpoint(path)
+  assert all(np.shares_memory(state[name], state["w0"]) for name in names)
+  assert not state["w0"].flags.writeable
+
+
+def test_a_download_that_broke_off_is_no_other_format(tmp_path):
+  path = _write(tmp_path / "net.pth", {"w": _tensor((4,), (1,))})
+  path.write_bytes(path.read_bytes()[:-40])
+  with pytest.raises(ValueError, match=r"net\.pth is cut short: .*get the file again"):
+    read_checkpoint(path)
+
+
+def test_a_dictionary_that_holds_itself_ends(tmp_path):
+  state = {}
+  state["state_dict"] = state
+  with pytest.raises(ValueError, match="no state dict within 8 dictionaries"):
+    read_checkpoint(_write(tmp_path / "net.pth", state))
+
+
+def test_types_and_names_that_do_not_fit_are_named(tmp_path):
+  def written(name, **arrays):
+    header = json.dumps(arrays).encode()
+    path = tmp_path / name
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    return path
+
+  eighths = written("f8.safetensors", w={"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]})
+  for read in (read_checkpoint, load_weights):
+    with pytest.raises(ValueError, match=r"f8\.safetensors has .*float8.*save them as .*float32"):
+      read(eighths)
+  one = {"dtype": "F32", "shape": [1]}
+  both = written(
+    "both.safetensors",
+    **{"a": one | {"data_offsets": [0, 4]}, "a/b": one | {"data_offsets": [4, 8]}},
+  )
+  with pytest.raises(
+    ValueError, match=r"both\.safetensors has an array 'a/b', and one where 'a' is"
+  ):
+    load_weights(both)
