@@ -65,13 +65,26 @@ class Cell(NamedTuple):
     return f"{self.architecture}, {self.method}, decoder {self.decoder}"
 
   def combine(self) -> Method:
-    """How its tasks are combined."""
+    """How its tasks are combined: by sums, where signs are dropped behind the backbone."""
+    if self.drops_signs:
+      return METHODS["EW"]
     return METHODS[self.method] if self.method in METHODS else Method.parse(self.method)
 
   def identity(self, num_experts: int) -> dict[str, Any]:
     """What its training depends on, of all that tells models apart."""
     given = {"architecture": self.architecture, "decoder": self.decoder}
-    return {**given, **_options(self.architecture, num_experts), **self.combine().identity}
+    return {**given, **self.options(num_experts), **self.combine().identity}
+
+  def options(self, num_experts: int) -> dict[str, Any]:
+    """Of its architecture, but for what depends on how long it is trained."""
+    experts = {"num_experts": num_experts} if self.architecture in _WITH_EXPERTS else {}
+    graddrop = {"graddrop": True} if self.drops_signs else {}
+    return {**experts, **graddrop, **_LIBMTL.get(self.architecture, {})}
+
+  @property
+  def drops_signs(self) -> bool:
+    """Whether it is GradDrop on the representation, which hard parameter sharing has in common."""
+    return (self.architecture, self.method) == ("hps", "GradDrop")
 
   @property
   def looks_at_the_end(self) -> bool:
@@ -80,26 +93,20 @@ class Cell(NamedTuple):
 
 
 def network(
-  architecture: str,
-  decoder: int,
+  cell: Cell,
   backbone: nn.Module,
   sizes: Mapping[str, int],
   num_experts: int,
   epochs: int,
   steps_per_epoch: int,
 ) -> nn.Module:
-  """LibMTL's architecture with decoders of so many outputs by head, for so long a training."""
-  heads: dict[str, nn.Module] = {h: Decoder(size, decoder == 2) for h, size in sizes.items()}
-  options = _options(architecture, num_experts)
-  if architecture == "ltb":
+  """A model's network, decoders of so many outputs by head, for so long a training."""
+  heads: dict[str, nn.Module] = {h: Decoder(size, cell.decoder == 2) for h, size in sizes.items()}
+  options = cell.options(num_experts)
+  if cell.architecture == "ltb":
     options["temperature"] = lambda step: epochs / 20 / jnp.sqrt(step // steps_per_epoch + 1)
     options["warm_up_steps"] = math.ceil(epochs / 100) * steps_per_epoch
-  return models.multi_task(architecture, backbone, heads, on_maps=True, **options)
-
-
-def _options(architecture: str, num_experts: int) -> dict[str, Any]:
-  experts = {"num_experts": num_experts} if architecture in _WITH_EXPERTS else {}
-  return {**experts, **_LIBMTL.get(architecture, {})}
+  return models.multi_task(cell.architecture, backbone, heads, on_maps=True, **options)
 
 
 class Decoder(nn.Module):
