@@ -32,7 +32,8 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
 
   def problem_of(cell: Cell) -> Problem:
     backbone = config.network.build()
-    model = network(cell, backbone, targets.heads, config.num_experts, *duration)
+    options = config.num_experts, *duration, config.network.initializer
+    model = network(cell, backbone, targets.heads, *options)
     return property_problem(parts, targets, model, augment=config.step.augment)
 
   problems = {

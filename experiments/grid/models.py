@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from experiments.runner.methods import Method
 from jaxmtl import models
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.normalization import batch_norm
 
 # The paper's names of its weighting schemes, in the convention of LibMTL, which it ran.
 METHODS = {
@@ -99,9 +99,12 @@ def network(
   num_experts: int,
   epochs: int,
   steps_per_epoch: int,
+  initializer: str | None = None,
 ) -> nn.Module:
   """A model's network, decoders of so many outputs by head, for so long a training."""
-  heads: dict[str, nn.Module] = {h: Decoder(size, cell.decoder == 2) for h, size in sizes.items()}
+  heads: dict[str, nn.Module] = {
+    head: Decoder(size, cell.decoder == 2, initializer=initializer) for head, size in sizes.items()
+  }
   options = cell.options(num_experts)
   if cell.architecture == "ltb":
     options["temperature"] = lambda step: epochs / 20 / jnp.sqrt(step // steps_per_epoch + 1)
@@ -121,6 +124,7 @@ class Decoder(nn.Module):
   reduces: bool = False
   hidden: int = 512
   dropout: float = 0.5
+  initializer: str | None = None
 
   @nn.compact
   def __call__(self, maps: jax.Array, train: bool = False) -> jax.Array:
@@ -134,14 +138,14 @@ class Decoder(nn.Module):
           strides=2,
           padding=1,
           use_bias=False,
-          kernel_init=kernel_init,
+          kernel_init=models.INITIALIZERS[self.initializer or "he_fan_out"],
           name=f"conv{i}",
         )(x)
         x = nn.relu(batch_norm(train, name=f"conv_norm{i}")(x))
     x = models.global_average(x)
     if self.reduces:
-      x = nn.relu(nn.Dense(self.hidden, name="reduced")(x))
-    x = nn.Dense(self.hidden, name="hidden")(x)
+      x = nn.relu(models.dense(self.hidden, self.initializer, "reduced")(x))
+    x = models.dense(self.hidden, self.initializer, "hidden")(x)
     x = nn.relu(batch_norm(train, name="norm")(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return nn.Dense(self.size, name="output")(x)
+    return models.dense(self.size, self.initializer, "output")(x)

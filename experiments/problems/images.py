@@ -107,6 +107,7 @@ def image_problem(
   architecture: str = "hps",
   hidden: int = 0,
   anneal_steps: int = 1,
+  dense: Callable[[int], nn.Module] = nn.Dense,
   augment: Augment | None = None,
   describe: Mapping[str, Any] | None = None,
 ) -> Problem:
@@ -120,13 +121,14 @@ def image_problem(
     architecture: a name of `models.multi_task`.
     hidden: units of the first of two layers of each head; 0 for one linear layer.
     anneal_steps: of learning to branch.
+    dense: makes a linear layer of a head, of so many outputs.
     augment: `(key, uint8 images) -> images`.
     describe: the backbone's name and options, so that the network can be rebuilt from its weights.
   """
   kinds = {t: images.tasks[t] for t in tasks}
   name = architecture if len(tasks) > 1 else "hps"
   options = {"temperature": cooling(anneal_steps)} if name == "ltb" else {}
-  model = models.multi_task(name, backbone, heads_of(images, tasks, hidden), **options)
+  model = models.multi_task(name, backbone, heads_of(images, tasks, hidden, dense), **options)
   missing, shape = images.labels_missing(), images.shape
   statistics = images.statistics
 
@@ -167,9 +169,14 @@ def image_problem(
   )
 
 
-def heads_of(images: ImageTasks, tasks: tuple[str, ...], hidden: int = 0) -> dict[str, nn.Module]:
+def heads_of(
+  images: ImageTasks,
+  tasks: tuple[str, ...],
+  hidden: int = 0,
+  dense: Callable[[int], nn.Module] = nn.Dense,
+) -> dict[str, nn.Module]:
   """One head a task, of one or two layers."""
-  return {t: task_head(images.tasks[t].outputs, hidden) for t in tasks}
+  return {t: task_head(images.tasks[t].outputs, hidden, dense) for t in tasks}
 
 
 def encoder(images: ImageTasks, backbone: nn.Module) -> Callable[[Any, Any], Any]:
