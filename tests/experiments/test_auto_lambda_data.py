@@ -58,10 +58,9 @@ def test_cifar100_by_domain(cifar, tmp_path):
     assert accuracy.shape == (20, 2)  # domains, seeds
     counts = accuracy * 60 / 100  # of sixty test images
     np.testing.assert_allclose(counts, counts.round(), atol=1e-3)
-  # One step an epoch of two: only the sampled tasks' weights moved, each by the learning rate.
+  # All domains take part in a look-ahead step, as in the paper's program.
   weights = np.array(list(rows[MULTI_TASK, "auto_lambda"]["values"]["last_weight"].values()))
-  moved = np.abs(weights - 0.1) > 1e-5
-  assert np.all((moved.sum(0) >= 4) & (moved.sum(0) <= 8))
+  assert (np.abs(weights - 0.1) > 1e-5).all()
   text = (folder / "results.md").read_text()
   assert "| auto_lambda, paper | 57.6 |" in text
   history = (folder / "single_domains" / "metrics.jsonl").read_text().splitlines()
