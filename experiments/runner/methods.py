@@ -38,11 +38,11 @@ class Method:
   aggregator: str | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   """Of the weighting."""
+  swap: bool = True
+  """Whether a method that takes two batches gets two independent ones, or the same one twice."""
   aggregator_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   """Of the aggregator; `times` multiplies the update of the shared parameters, "T" by the number of
   tasks. Here and above, "4 epochs" stands for so many steps."""
-  swap: bool = True
-  """Whether a method that takes two batches gets two independent ones, or the same one twice."""
 
   @classmethod
   def parse(cls, name: str) -> Method:
@@ -59,7 +59,7 @@ class Method:
     first, plus, second = _split(name)
     (one, options), (other, more) = _options(first), _options(second)
     if plus and one in WEIGHTINGS and other in AGGREGATORS:
-      return cls(one, other, options, more)._checked(name)
+      return cls(one, other, options, aggregator_options=more)._checked(name)
     if not plus and one in WEIGHTINGS:
       return cls(weighting=one, options=options)._checked(name)
     if not plus and one in AGGREGATORS:

@@ -25,6 +25,7 @@ from jaxmtl.aggregation.base import (
 REGULARIZATION = 1e-4
 # Exchanges of whole blocks that may fail to lessen the number of violations before single ones.
 _PATIENCE = 3
+_ROWS_AT_ONCE = 48
 # What counts as a violation, in units of round-off.
 _SLACK = 20
 
@@ -73,7 +74,9 @@ def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Ar
   trace = jnp.trace(gramian)
   identity = jnp.eye(len(gramian), dtype=gramian.dtype)
   matrix = gramian / jnp.where(trace > 0, trace, 1) + REGULARIZATION * identity
-  v, state = jax.vmap(lambda bounds: bounded_minimum(matrix, bounds))(lower)
+  # Together, all rows take as many pivots as the slowest; of many, each by itself is cheaper.
+  at_once = min(len(lower), _ROWS_AT_ONCE)
+  v, state = jax.lax.map(lambda bounds: bounded_minimum(matrix, bounds), lower, batch_size=at_once)
   return v, SolverState(state.converged.all(), state.iterations.max())
 
 
@@ -106,14 +109,18 @@ def bounded_minimum(
   identity = jnp.eye(num_tasks, dtype=matrix.dtype)
   places = jnp.arange(num_tasks)
 
+  def violated_at(v: jax.Array, free: jax.Array) -> jax.Array:
+    """Which z and w are negative where these z are free."""
+    round_off = slack * (jnp.abs(matrix) @ jnp.abs(v) + jnp.abs(linear))
+    below, falling = v - lower < -slack * jnp.abs(v), matrix @ v - linear < -round_off
+    return jnp.where(free, below, falling) & ~jnp.asarray(fixed)
+
   def guess(free: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The point with these z free, and which of its z and w are negative."""
     system = jnp.where(free[:, None] & free[None, :], matrix, identity)
     right = jnp.where(free, linear - matrix @ jnp.where(free, 0, lower), lower)
     v = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
-    round_off = slack * (jnp.abs(matrix) @ jnp.abs(v) + jnp.abs(linear))
-    below, falling = v - lower < -slack * jnp.abs(v), matrix @ v - linear < -round_off
-    return v, jnp.where(free, below, falling) & ~jnp.asarray(fixed)
+    return v, violated_at(v, free)
 
   def pivot(carry: tuple) -> tuple:
     free, _, violated, fewest, patience, pivots = carry
@@ -128,7 +135,8 @@ def bounded_minimum(
 
   free = jnp.zeros(num_tasks, bool)
   integer = jnp.zeros((), jnp.int32)
-  start = (free, *guess(free), integer + num_tasks + 1, integer + _PATIENCE, integer)
+  at_bounds = (lower, violated_at(lower, free))  # nothing is solved where no task conflicts
+  start = (free, *at_bounds, integer + num_tasks + 1, integer + _PATIENCE, integer)
   _, v, violated, _, _, pivots = jax.lax.while_loop(unfinished, pivot, start)
   converged = ~violated.any() & jnp.all(jnp.isfinite(matrix @ v))
   return jnp.maximum(v, lower), SolverState(converged, pivots)

@@ -20,6 +20,7 @@ _MAX_ITERATIONS = 60
 _STOP, _CONVERGED = 4, 100
 # A step may go this share of the way to the boundary, so that iterates stay inside.
 _TO_BOUNDARY = 0.99
+_SMALLEST_SCALE = 1e-6
 
 
 def minimize_on_simplex(
@@ -94,12 +95,19 @@ def barrier_step(
   ones = mask.astype(w.dtype)
   # Masked tasks keep w = 0: their rows are those of the identity, with right-hand side 0.
   inside = jnp.where(mask, w, 1)
-  system = jnp.where(mask[:, None] & mask[None, :], hessian, 0)
-  system += jnp.diag(jnp.where(mask, z / inside, 1))
-  # Bordered by the sum's row and column: it stays regular where the Hessian alone is singular.
-  bordered = jnp.block([[system, -ones[:, None]], [ones[None, :], jnp.zeros((1, 1), w.dtype)]])
-  right = jnp.append(jnp.where(mask, mu / inside - gradient, 0), 0)
-  dw = ones * jnp.linalg.solve(bordered, right)[:-1]
+  diagonal = jnp.where(mask, z / inside, 1)
+  system = jnp.where(mask[:, None] & mask[None, :], hessian, 0) + jnp.diag(diagonal)
+  # With a diagonal of ones, whatever the multipliers; a multiple of round-off keeps it positive
+  # where the Hessian is singular, which changes the way, not the end.
+  # Subnormal entries would slow the factorisation tenfold.
+  scale = jnp.maximum(jax.lax.rsqrt(jnp.diagonal(system)), _SMALLEST_SCALE)
+  ridge = len(w) * jnp.finfo(w.dtype).eps * jnp.eye(len(w), dtype=w.dtype)
+  factor = jax.scipy.linalg.cho_factor(system * scale[:, None] * scale[None, :] + ridge)
+  right = jnp.where(mask, mu / inside - gradient, 0)
+  both = jnp.stack([right, ones], axis=1) * scale[:, None]
+  solved = jax.scipy.linalg.cho_solve(factor, both) * scale[:, None]
+  # The sum's multiplier makes the step keep the sum.
+  dw = solved[:, 0] - solved[:, 0].sum() / solved[:, 1].sum() * solved[:, 1]
   return dw, ones * (mu / inside - z - z / inside * dw)
 
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jaxmtl.aggregation.jacobi import jacobi_eigh
 from jaxmtl.gradients.inner_products import of_order_one
 
+_LARGEST_BY_ROTATIONS = 48
+
 
 class Spectrum(NamedTuple):
   """Eigenvalues and eigenvectors of a Gramian divided by its largest diagonal entry.
@@ -50,7 +52,9 @@ def spectrum(gramian: jax.Array, slack: float = 1.0) -> Spectrum:
   """
   squares = jnp.diagonal(gramian)
   # float64 has digits to spare.
-  decompose = jnp.linalg.eigh if gramian.dtype == jnp.float64 else jacobi_eigh
+  # So large a one is LAPACK's: a thousand rotations at a time would take a hundred times as long.
+  exact = gramian.dtype == jnp.float64 or len(gramian) > _LARGEST_BY_ROTATIONS
+  decompose = jnp.linalg.eigh if exact else jacobi_eigh
   values, vectors = decompose(of_order_one(gramian))
   tolerance = slack * jnp.sum(squares > 0) * jnp.finfo(gramian.dtype).eps * values[-1]
   return Spectrum(values, vectors, ~(values <= tolerance))  # NaN is kept, so that it shows

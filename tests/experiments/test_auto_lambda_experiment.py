@@ -65,7 +65,7 @@ def test_what_each_run_is_told():
   assert main.options["learning_rate"] == 0.004  # 4 over the steps
   assert told["left", "auto_lambda+pcgrad"].options == main.options
   assert told["left", "forum"].options == {"primary": [0], "learning_rate": 0.004}
-  assert told["left", "gcs"].options == {"primary": (0,)}
+  assert told["left", "gcs"].aggregator_options == {"primary": (0,)}
   assert told[MULTI_TASK, "dwa"].options == {}
   near = told[MULTI_TASK, "auto_lambda, finite difference"]
   assert near.options == main.options | {"estimator": "finite_difference"}

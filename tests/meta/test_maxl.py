@@ -278,7 +278,7 @@ def test_entropy_of_an_unused_class_has_a_finite_gradient():
 def test_bad_losses():
   with pytest.raises(ValueError, match=r"gamma must be 0 or at least 1, got 0\.5"):
     losses.focal(jnp.zeros(2), jnp.zeros(2), gamma=0.5)
-  with pytest.raises(ValueError, match="targets must have the shape of logits"):
+  with pytest.raises(ValueError, match="soft_labels must have the shape of logits"):
     losses.focal(jnp.zeros((2, 3)), jnp.zeros(2))
   with pytest.raises(ValueError, match=r"labels must have shape \[batch, num_classes\]"):
     losses.label_entropy(jnp.zeros(3))
