@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from flax.linen import fp8_ops
 from flax.training import train_state
@@ -75,3 +76,20 @@ def test_what_is_overwritten_stays_flax_business():
   new = state.apply_gradients(grads={"params": GRADS, name: {"scale": jnp.full(1, 3.0)}})
   assert new.params[name]["scale"].tolist() == [3.0]
   assert new.params["params"]["w"].tolist() == [0.0, 0.0]
+
+
+def test_orbax_takes_a_state_without_keys(tmp_path):
+  tx = optax.chain(jaxmtl.rlw(2, key=3), jaxmtl.pcgrad(2), optax.adam(0.1))
+  params, grads = {"w": jnp.ones(3)}, {"w": jnp.arange(6.0).reshape(2, 3)}
+  losses = jnp.array([1.0, 2.0])
+  update = jax.jit(lambda state: tx.update(grads, state, params, losses=losses))
+  _, state = update(tx.init(params))
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(tmp_path / "state", jaxmtl.unwrap_keys(state))
+    checkpointer.wait_until_finished()
+    read = checkpointer.restore(tmp_path / "state", jaxmtl.unwrap_keys(tx.init(params)))
+  restored = jaxmtl.wrap_keys(read, tx.init(params))
+  for got, want in zip(
+    *map(jax.tree.leaves, jaxmtl.unwrap_keys((update(restored), update(state)))), strict=True
+  ):
+    np.testing.assert_array_equal(got, want)

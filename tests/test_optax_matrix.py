@@ -254,3 +254,18 @@ def test_methods_without_losses_work_in_lookahead_and_others_say_what_is_missing
         jax.eval_shape(step)
     else:
       jax.eval_shape(step)
+
+
+@pytest.mark.parametrize("name", ["sum_tasks", "mgda", "upgrad"])
+def test_methods_without_losses_work_in_opaque_sam(name):
+  """Which asks for gradients at moved parameters, here those of the tasks."""
+  inner = optax.chain(*METHODS[name], optax.sgd(0.1))
+  adversary = optax.chain(jaxmtl.mean_tasks(TASKS), optax.contrib.normalize(), optax.sgd(0.05))
+  tx = optax.contrib.sam(inner, adversary, sync_period=2, opaque_mode=True)
+
+  def step(params):
+    grad_fn = lambda params, _: jax.jacrev(task_losses)(params)  # noqa: E731
+    return tx.update(grad_fn(params, 0), tx.init(params), params, grad_fn=grad_fn)
+
+  updates, _ = jax.eval_shape(step, PARAMS)
+  assert jax.tree.map(jnp.shape, updates) == jax.tree.map(jnp.shape, PARAMS)

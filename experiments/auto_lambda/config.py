@@ -190,6 +190,7 @@ PRESETS = {
     validation=0.0,
     backbone="vgg16",
     width=1,
+    initializer="torch",
     epochs=200,
     batch_size=32,
     learning_rate=0.1,

@@ -139,7 +139,8 @@ def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
   backbone = config.network.build(**options)
   given = {**_given(config), **config.network.identity, "tasks": config.tasks}
 
-  alone, batch_size = domains.one_domain(source, backbone), config.training.batch_size
+  dense, batch_size = config.network.dense, config.training.batch_size
+  alone = domains.one_domain(source, backbone, dense)
   run_seeds, settings = domains.runs_of_one(source, seeds)
   feed_one = domains.feed_one(source, batch_size, settings)
   single = Job(
@@ -154,7 +155,7 @@ def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
     settings=settings,
     start=domains.start_one(source),
   )
-  together = domains.all_domains(source, backbone)
+  together = domains.all_domains(source, backbone, dense)
   feed = domains.feed_all(source, batch_size)
   methods = methods_of(config, recipe.epochs * feed.steps)
   return {(SINGLE, ", ".join(config.tasks)): single} | {

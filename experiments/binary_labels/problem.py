@@ -141,6 +141,7 @@ def class_problem(config: Config, images: ImageTasks) -> Problem:
     images,
     (MAIN,),
     network.build(),
+    dense=network.dense,
     augment=augment,
     describe={"backbone": network.backbone, "width": network.width},
   )
@@ -155,18 +156,19 @@ def with_codes(problem: Problem, config: Config, images: ImageTasks, kind: Label
   head = models.DenseLabelDecoder(
     config.labels.dim, side=config.labels.decoder_side, width=config.labels.decoder_width
   )
-  heads: dict[str, nn.Module] = {MAIN: nn.Dense(images.tasks[MAIN].classes), AUX: head}
-  model = models.MultiHead(config.network.build(), heads)
+  network = config.network
+  heads: dict[str, nn.Module] = {MAIN: network.dense(images.tasks[MAIN].classes), AUX: head}
+  model = models.MultiHead(network.build(), heads)
   code_loss = losses.binary_cross_entropy if kind == "binary" else losses.smooth_l1
 
   def init(key: jax.Array, codes: jax.Array) -> Any:
     return {**model.init(key, jnp.zeros((2, *images.shape))), CODES: codes}
 
   def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-    network = {name: v for name, v in model_state.items() if name != CODES}
+    own = {name: v for name, v in model_state.items() if name != CODES}
     outputs: Any
     outputs, updated = model.apply(
-      {"params": params, **network},
+      {"params": params, **own},
       batch["image"],
       train=True,
       mutable=["batch_stats"],
@@ -178,7 +180,7 @@ def with_codes(problem: Problem, config: Config, images: ImageTasks, kind: Label
       code_loss(outputs[AUX], model_state[CODES][target]),
     ]
     right = jnp.mean(most_likely(outputs[MAIN]) == target)
-    kept = {name: v for name, v in updated.items() if name in network}
+    kept = {name: v for name, v in updated.items() if name in own}
     # One number, of the task that counts.
     aux = training.Aux({**model_state, **kept}, {"train_accuracy": right[None]})
     return jnp.stack(found), aux

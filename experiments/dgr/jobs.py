@@ -49,7 +49,7 @@ class Plan:
     encode = encoder(images, config.network.build())
     some = {"image": jnp.zeros((2, *images.shape), jnp.uint8)}
     heads = regularize.Heads(
-      heads_of(images, config.tasks, config.hidden),
+      heads_of(images, config.tasks, config.hidden, config.network.dense),
       lambda variables: encode(variables, some),
       images.labels_missing(),
     )
@@ -115,6 +115,7 @@ class Plan:
       tasks,
       network.build(),
       hidden=config.hidden,
+      dense=network.dense,
       augment=data.random_flip if config.flip else None,
       describe={"backbone": network.backbone, "width": network.width},
     )

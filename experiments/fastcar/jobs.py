@@ -58,7 +58,7 @@ def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
   alike: dict[tuple[str, ...], tuple[Problem, Gradient]] = {}
 
   def make(name: str, targets: Targets, identity: Mapping[str, Any]) -> Job:
-    heads: dict[str, nn.Module] = {h: nn.Dense(size) for h, size in targets.heads.items()}
+    heads: dict[str, nn.Module] = {h: network.dense(size) for h, size in targets.heads.items()}
     model = models.MultiHead(network.build(), heads)
     own = property_problem(parts, targets, model, augment=config.step.augment)
     feed = DeviceFeed(

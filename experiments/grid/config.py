@@ -54,7 +54,8 @@ class Config:
     # These raise for unknown names and backbones without stages.
     backbone = self.network.build()
     for architecture in self.architectures:
-      network(architecture, 1, backbone, {CLASS: 2, VALUE: 1}, self.num_experts, 1)
+      cell = Cell(architecture, "EW", 1)
+      network(cell, backbone, {CLASS: 2, VALUE: 1}, self.num_experts, 1, 1)
     for method in self.methods:
       Cell("hps", method, 1).combine().build(2, 1)
 

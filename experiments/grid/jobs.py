@@ -27,18 +27,23 @@ def plan(config: Config, parts: data.PropertySplits, layout: Layout) -> dict[Cel
     "test": measured_of(parts.test, targets),
   }
   observe = property_options.observer(config.step, layout)
-  steps = recipe.epochs * feed.steps
+  duration = recipe.epochs, feed.steps
   weights = first_weights(config.network, parts.train.images.shape[1:])
 
-  def problem_of(architecture: str, decoder: int) -> Problem:
+  def problem_of(cell: Cell) -> Problem:
     backbone = config.network.build()
-    model = network(architecture, decoder, backbone, targets.heads, config.num_experts, steps)
+    options = config.num_experts, *duration, config.network.initializer
+    model = network(cell, backbone, targets.heads, *options)
     return property_problem(parts, targets, model, augment=config.step.augment)
 
-  problems = {(a, d): problem_of(a, d) for d in config.decoders for a in config.architectures}
+  problems = {
+    (a, d): problem_of(Cell(a, "EW", d)) for d in config.decoders for a in config.architectures
+  }
 
   def job_of(cell: Cell) -> Job:
     problem = problems[cell.architecture, cell.decoder]
+    if cell.drops_signs:  # the same network but for the way back
+      problem = problem._replace(losses_fn=problem_of(cell).losses_fn)
     return Job(
       name=str(cell),
       problem=problem,

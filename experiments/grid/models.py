@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from experiments.runner.methods import Method
 from jaxmtl import models
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.normalization import batch_norm
 
 # The paper's names of its weighting schemes, in the convention of LibMTL, which it ran.
 METHODS = {
@@ -33,6 +35,12 @@ METHODS = {
   "Aligned-MTL": Method(aggregator="aligned_mtl"),
 }
 _WITH_EXPERTS = ("mmoe", "dselect_k")
+# What LibMTL, with which the paper's models were trained, does otherwise than ours by default.
+_LIBMTL: dict[str, dict[str, Any]] = {
+  "cross_stitch": {"own_weight": 1.0, "other_weight": 1.0},
+  **{name: {"gates_see_all": True} for name in ("mmoe", "cgc", "ple", "dselect_k")},
+  "ltb": {"joins_stems": True, "draws_always": True},
+}
 
 
 class Cell(NamedTuple):
@@ -57,14 +65,26 @@ class Cell(NamedTuple):
     return f"{self.architecture}, {self.method}, decoder {self.decoder}"
 
   def combine(self) -> Method:
-    """How its tasks are combined."""
+    """How its tasks are combined: by sums, where signs are dropped behind the backbone."""
+    if self.drops_signs:
+      return METHODS["EW"]
     return METHODS[self.method] if self.method in METHODS else Method.parse(self.method)
 
   def identity(self, num_experts: int) -> dict[str, Any]:
     """What its training depends on, of all that tells models apart."""
-    experts = {"num_experts": num_experts} if self.architecture in _WITH_EXPERTS else {}
     given = {"architecture": self.architecture, "decoder": self.decoder}
-    return {**given, **experts, **self.combine().identity}
+    return {**given, **self.options(num_experts), **self.combine().identity}
+
+  def options(self, num_experts: int) -> dict[str, Any]:
+    """Of its architecture, but for what depends on how long it is trained."""
+    experts = {"num_experts": num_experts} if self.architecture in _WITH_EXPERTS else {}
+    graddrop = {"graddrop": True} if self.drops_signs else {}
+    return {**experts, **graddrop, **_LIBMTL.get(self.architecture, {})}
+
+  @property
+  def drops_signs(self) -> bool:
+    """Whether it is GradDrop on the representation, which hard parameter sharing has in common."""
+    return (self.architecture, self.method) == ("hps", "GradDrop")
 
   @property
   def looks_at_the_end(self) -> bool:
@@ -73,21 +93,23 @@ class Cell(NamedTuple):
 
 
 def network(
-  architecture: str,
-  decoder: int,
+  cell: Cell,
   backbone: nn.Module,
   sizes: Mapping[str, int],
   num_experts: int,
-  steps: int,
+  epochs: int,
+  steps_per_epoch: int,
+  initializer: str | None = None,
 ) -> nn.Module:
-  """An architecture with decoders of so many outputs by head, for so many training steps."""
-  heads: dict[str, nn.Module] = {h: Decoder(size, decoder == 2) for h, size in sizes.items()}
-  options: dict[str, Any] = {}
-  if architecture in _WITH_EXPERTS:
-    options["num_experts"] = num_experts
-  if architecture == "ltb":
-    options["anneal_steps"] = steps
-  return models.multi_task(architecture, backbone, heads, on_maps=True, **options)
+  """A model's network, decoders of so many outputs by head, for so long a training."""
+  heads: dict[str, nn.Module] = {
+    head: Decoder(size, cell.decoder == 2, initializer=initializer) for head, size in sizes.items()
+  }
+  options = cell.options(num_experts)
+  if cell.architecture == "ltb":
+    options["temperature"] = lambda step: epochs / 20 / jnp.sqrt(step // steps_per_epoch + 1)
+    options["warm_up_steps"] = math.ceil(epochs / 100) * steps_per_epoch
+  return models.multi_task(cell.architecture, backbone, heads, on_maps=True, **options)
 
 
 class Decoder(nn.Module):
@@ -102,6 +124,7 @@ class Decoder(nn.Module):
   reduces: bool = False
   hidden: int = 512
   dropout: float = 0.5
+  initializer: str | None = None
 
   @nn.compact
   def __call__(self, maps: jax.Array, train: bool = False) -> jax.Array:
@@ -115,14 +138,14 @@ class Decoder(nn.Module):
           strides=2,
           padding=1,
           use_bias=False,
-          kernel_init=kernel_init,
+          kernel_init=models.INITIALIZERS[self.initializer or "he_fan_out"],
           name=f"conv{i}",
         )(x)
         x = nn.relu(batch_norm(train, name=f"conv_norm{i}")(x))
     x = models.global_average(x)
     if self.reduces:
-      x = nn.relu(nn.Dense(self.hidden, name="reduced")(x))
-    x = nn.Dense(self.hidden, name="hidden")(x)
+      x = nn.relu(models.dense(self.hidden, self.initializer, "reduced")(x))
+    x = models.dense(self.hidden, self.initializer, "hidden")(x)
     x = nn.relu(batch_norm(train, name="norm")(x))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return nn.Dense(self.size, name="output")(x)
+    return models.dense(self.size, self.initializer, "output")(x)

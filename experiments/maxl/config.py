@@ -50,12 +50,15 @@ class HeadsOptions:
   pretrained: str | None = None
   """Weights that the backbones of both networks start from: a .pth or .safetensors file of
   torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
+  initializer: Literal["torch", "xavier"] | None = None
+  """How first weights of convolutions and linear layers are drawn: torch, PyTorch's default;
+  xavier, uniform, the thesis's. None: N(0, 2 / (k^2 c_out)) in convolutions, LeCun's in heads."""
 
   def of(self, dataset: str) -> NetworkOptions:
     """The backbone of both networks, for a data set."""
     small = dataset in ("digits", "mnist", "svhn_cropped")
     usual = "convnet4" if small else "resnet32" if dataset == "ucf101" else "vgg16"
-    return NetworkOptions(self.backbone or usual, self.width, self.pretrained)
+    return NetworkOptions(self.backbone or usual, self.width, self.pretrained, self.initializer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,11 +176,18 @@ PRESETS = {
     halve_every=10,
     latent=16,
   ),
-  "paper": override(Config(), preset="paper", dataset="cifar100", workdir="runs/maxl_paper"),
+  "paper": override(
+    Config(),
+    preset="paper",
+    dataset="cifar100",
+    initializer="xavier",
+    workdir="runs/maxl_paper",
+  ),
   "complexity": override(
     Config(),
     preset="complexity",
     dataset="cifar100",
+    initializer="xavier",
     combinations=(
       *("3", "3:10", "3:20", "3:100", "3:10+20", "3:20+100", "3:10+20+100"),
       *("10", "10:100", "20", "20:100"),

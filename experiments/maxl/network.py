@@ -20,6 +20,7 @@ from experiments.problems.images import ImageTasks
 from experiments.runner.job import Problem
 from experiments.runner.measure import accuracy, most_likely
 from jaxmtl import data, labels, losses, models, training
+from jaxmtl.training.trained import task_head
 
 AUXILIARY = "auxiliary"
 # Folded into a run's key for the label network's.
@@ -202,11 +203,8 @@ class Networks:
     return {a: spec.width for a, spec in self.auxiliary.items()}
 
   def _heads(self, widths: Mapping[str, int]) -> dict[str, nn.Module]:
-    hidden = self._config.networks.head_width
-    return {
-      task: nn.Sequential([nn.Dense(hidden), nn.relu, nn.Dense(width)])
-      for task, width in widths.items()
-    }
+    hidden, dense = self._config.networks.head_width, self._config.network.dense
+    return {task: task_head(width, hidden, dense) for task, width in widths.items()}
 
   def _schedule(self, rate: float) -> optax.Schedule:
     transition = self._config.multi_task.halve_every * self._steps

@@ -87,10 +87,12 @@ def load(data_dir: str | None, image_size: int | None, validation: float, seed: 
   return of_images(found, NAMES)
 
 
-def all_domains(domains: Domains, backbone: nn.Module) -> Problem:
+def all_domains(
+  domains: Domains, backbone: nn.Module, dense: Callable[[int], nn.Module] = nn.Dense
+) -> Problem:
   """One network for all domains, each of them a task."""
   names = domains.names
-  net = models.multi_domain(backbone, len(names), domains.classes)
+  net = models.multi_domain(backbone, len(names), domains.classes, dense)
 
   def predict(variables: Any, batch: Any) -> dict[str, jax.Array]:
     images = data.normalize(jnp.moveaxis(batch["image"], 1, 0), *domains.statistics)
@@ -107,9 +109,11 @@ def all_domains(domains: Domains, backbone: nn.Module) -> Problem:
   )
 
 
-def one_domain(domains: Domains, backbone: nn.Module) -> Problem:
+def one_domain(
+  domains: Domains, backbone: nn.Module, dense: Callable[[int], nn.Module] = nn.Dense
+) -> Problem:
   """A network for one domain, whose number is the run's setting."""
-  net = models.multi_domain(backbone, 1, domains.classes)
+  net = models.multi_domain(backbone, 1, domains.classes, dense)
 
   def init(key: jax.Array, setting: jax.Array) -> Any:
     own = jax.random.split(key, len(domains.names))[setting]

@@ -13,6 +13,7 @@ import numpy as np
 from experiments.runner.job import Problem
 from experiments.runner.measure import accuracy, mean_absolute_error, most_likely
 from jaxmtl import data, losses, models, training
+from jaxmtl.models.architectures.ltb import cooling
 from jaxmtl.training.trained import task_head
 
 Augment = Callable[[Any, jax.Array], jax.Array]
@@ -106,6 +107,7 @@ def image_problem(
   architecture: str = "hps",
   hidden: int = 0,
   anneal_steps: int = 1,
+  dense: Callable[[int], nn.Module] = nn.Dense,
   augment: Augment | None = None,
   describe: Mapping[str, Any] | None = None,
 ) -> Problem:
@@ -119,13 +121,14 @@ def image_problem(
     architecture: a name of `models.multi_task`.
     hidden: units of the first of two layers of each head; 0 for one linear layer.
     anneal_steps: of learning to branch.
+    dense: makes a linear layer of a head, of so many outputs.
     augment: `(key, uint8 images) -> images`.
     describe: the backbone's name and options, so that the network can be rebuilt from its weights.
   """
   kinds = {t: images.tasks[t] for t in tasks}
   name = architecture if len(tasks) > 1 else "hps"
-  options = {"anneal_steps": anneal_steps} if name == "ltb" else {}
-  model = models.multi_task(name, backbone, heads_of(images, tasks, hidden), **options)
+  options = {"temperature": cooling(anneal_steps)} if name == "ltb" else {}
+  model = models.multi_task(name, backbone, heads_of(images, tasks, hidden, dense), **options)
   missing, shape = images.labels_missing(), images.shape
   statistics = images.statistics
 
@@ -166,9 +169,14 @@ def image_problem(
   )
 
 
-def heads_of(images: ImageTasks, tasks: tuple[str, ...], hidden: int = 0) -> dict[str, nn.Module]:
+def heads_of(
+  images: ImageTasks,
+  tasks: tuple[str, ...],
+  hidden: int = 0,
+  dense: Callable[[int], nn.Module] = nn.Dense,
+) -> dict[str, nn.Module]:
   """One head a task, of one or two layers."""
-  return {t: task_head(images.tasks[t].outputs, hidden) for t in tasks}
+  return {t: task_head(images.tasks[t].outputs, hidden, dense) for t in tasks}
 
 
 def encoder(images: ImageTasks, backbone: nn.Module) -> Callable[[Any, Any], Any]:

@@ -50,6 +50,7 @@ def method_jobs(
     network.build(),
     architecture=architecture,
     anneal_steps=recipe.epochs * feed.steps,
+    dense=network.dense,
     describe={"backbone": network.backbone, "width": network.width},
   )
   weights = first_weights(network, images.shape)

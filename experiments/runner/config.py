@@ -9,7 +9,7 @@ import pathlib
 import re
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 
@@ -113,12 +113,23 @@ class NetworkOptions:
   pretrained: str | None = None
   """Weights that the backbone, or each of its copies, starts from: a .pth or .safetensors file of
   torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
+  initializer: Literal["torch", "xavier"] | None = None
+  """How first weights of convolutions and linear heads are drawn: torch, PyTorch's default; xavier,
+  uniform. None: N(0, 2 / (k^2 c_out)) in convolutions, transformers' own, LeCun's in heads."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     if self.width is not None and not self.width > 0:
       raise ValueError(f"width must be positive, got {self.width}.")
     models.create(self.backbone)  # raises for an unknown name
+    if self.initializer is not None:
+      try:
+        self.build()
+      except ValueError:
+        raise ValueError(
+          f"initializer must be None for {self.backbone}, which draws its first weights in its own "
+          f"way, got {self.initializer!r}."
+        ) from None
     if self.pretrained is not None:
       _check_weights(pathlib.Path(self.pretrained))
 
@@ -128,7 +139,13 @@ class NetworkOptions:
       # Without decimals it is a number of channels.
       whole = self.width == int(self.width)
       options["width"] = int(self.width) if whole else self.width
+    if self.initializer is not None:
+      options["kernel_init"] = self.initializer
     return models.create(self.backbone, **options)
+
+  def dense(self, features: int) -> nn.Module:
+    """A linear layer of a head."""
+    return models.dense(features, self.initializer)
 
   @property
   def identity(self) -> dict[str, Any]:
@@ -136,13 +153,16 @@ class NetworkOptions:
     found = {"backbone": self.backbone, "width": self.width}
     if self.pretrained is not None:
       found["pretrained"] = fingerprint_of_file(self.pretrained)
+    if self.initializer is not None:
+      found["initializer"] = self.initializer
     return found
 
   def describe(self) -> str:
     """For the title of a table."""
     width = "" if self.width is None else f" of width {self.width:g}"
     start = "" if self.pretrained is None else ", pre-trained"
-    return f"{self.backbone}{width}{start}"
+    drawn = "" if self.initializer is None else f", initialised as by {self.initializer}"
+    return f"{self.backbone}{width}{drawn}{start}"
 
 
 def _check_weights(path: pathlib.Path) -> None:

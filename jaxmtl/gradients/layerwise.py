@@ -28,6 +28,9 @@ PyTree = Any
 # 1.9 plain steps where turns cost 2.3 in a vision transformer (at most 1.6 million inputs a layer),
 # 2.9 against 2.1 in a CNN (4.7 million).
 _CACHED = 2**21
+# So many tasks take turns on CPU, some at once: all activations' cotangents of a thousand leave the
+# caches, and take twice as long. (Half of a symmetric Gramian, in strips, was no faster.)
+_MANY_TASKS, _AT_ONCE = 128, 32
 
 
 def layerwise(
@@ -59,7 +62,8 @@ def layerwise(
     tapped, [leaves[i] for i in plan.explicit], zeros, specific_leaves, has_aux=True
   )
   if chunk_size is None and not plan.is_large:
-    chunk_size = len(losses)
+    many = len(losses) > _MANY_TASKS and jax.default_backend() == "cpu"
+    chunk_size = _AT_ONCE if many else len(losses)
   factors = pull_back_tasks(lambda c: pullback(c)[:2], losses, chunk_size)
 
   def products(factors: PyTree) -> jax.Array:

@@ -37,6 +37,7 @@ from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
 from jaxmtl.models.domains import MultiDomain, multi_domain
+from jaxmtl.models.initializers import INITIALIZERS, dense, initializer
 from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead
 from jaxmtl.models.pool import global_average, max_pool
@@ -49,6 +50,7 @@ from jaxmtl.models.vit import BEiT, ViT
 __all__ = [
   "ARCHITECTURES",
   "CGC",
+  "INITIALIZERS",
   "LTB",
   "MTAN",
   "PENALTIES",
@@ -76,6 +78,7 @@ __all__ = [
   "conv2d",
   "conv_transpose2d",
   "create",
+  "dense",
   "drop_heads",
   "global_average",
   "load_pretrained",
@@ -109,7 +112,11 @@ def create(name: str, **options: Any) -> nn.Module:
 
   Every backbone is called as `backbone(images, train=False)`, offers its stem, stages and readout
   one by one (`Backbone`), and takes the options `width` and `dtype` (compute dtype); those with
-  batch normalization take `axis_name` (mapped axis for batch statistics over devices).
+  batch normalization take `axis_name` (mapped axis for batch statistics over devices) and
+  `kernel_init`, an initialiser of the convolutions' kernels or a name in `models.INITIALIZERS`.
+  Behind batch normalization the length of a kernel does not change what is computed, but how far a
+  step turns it, which goes as the learning rate over the squared length: kernels half as long take
+  a quarter of the rate, or learn, and diverge, as with four times as much.
 
   Args:
     name: one of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
@@ -123,16 +130,18 @@ def create(name: str, **options: Any) -> nn.Module:
     The Linen module.
 
   Raises:
-    ValueError: if the name or an option is unknown.
+    ValueError: if the name, an option, or an initialiser's name is unknown.
 
   Example:
     >>> from jaxmtl import models
-    >>> models.create("vgg16", width=0.5).width
+    >>> models.create("vgg16", width=0.5, kernel_init="torch").width
     0.5
   """
   if name not in _BACKBONES:
     raise ValueError(f"unknown backbone {name!r}; known: {', '.join(_BACKBONES)}")
   module, defaults = _BACKBONES[name]
+  if "kernel_init" in options:
+    options["kernel_init"] = initializer(options["kernel_init"])
   known = [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]
   if unknown := sorted(set(options) - set(known)):
     raise ValueError(

@@ -7,7 +7,8 @@ import jax
 
 from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.initializers import Initializer, he_fan_out
+from jaxmtl.models.normalization import batch_norm
 from jaxmtl.models.pool import global_average, max_pool
 
 
@@ -21,6 +22,7 @@ class ConvNet4(Backbone):
     width: number of channels of every block, and of the features.
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
+    kernel_init: initialiser of the convolutions' kernels, see `models.create`.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, width]`.
@@ -38,6 +40,7 @@ class ConvNet4(Backbone):
   width: int = 64
   dtype: Any = None
   axis_name: str | None = None
+  kernel_init: Initializer = he_fan_out
 
   def setup(self) -> None:
     """Make the blocks' layers."""
@@ -46,7 +49,7 @@ class ConvNet4(Backbone):
         self.width,
         (3, 3),
         use_bias=False,
-        kernel_init=kernel_init,
+        kernel_init=self.kernel_init,
         dtype=self.dtype,
         name=f"conv{i}",
       )

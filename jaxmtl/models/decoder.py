@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.conv_transpose import ConvTranspose
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.initializers import he_fan_out
+from jaxmtl.models.normalization import batch_norm
 
 SIDES = (4, 8, 16, 32, 64)
 
@@ -85,7 +86,7 @@ class DenseLabelDecoder(nn.Module):
         stride=1 if i == 0 else 2,
         padding=0 if i == 0 else 1,
         use_bias=last,  # elsewhere batch normalization's shift does its work
-        kernel_init=kernel_init,
+        kernel_init=he_fan_out,
         dtype=self.dtype,
         name=f"deconv{i}",
       )(x)

@@ -25,7 +25,12 @@ class MultiDomain(NamedTuple):
   apply: Callable[..., tuple[jax.Array, Any]]
 
 
-def multi_domain(backbone: nn.Module, num_domains: int, num_classes: int) -> MultiDomain:
+def multi_domain(
+  backbone: nn.Module,
+  num_domains: int,
+  num_classes: int,
+  dense: Callable[[int], nn.Module] = nn.Dense,
+) -> MultiDomain:
   """Shares a backbone's layers between domains, but for batch normalization.
 
   Each domain has statistics, scales and shifts of its own in every layer, and a linear head. Images
@@ -35,6 +40,7 @@ def multi_domain(backbone: nn.Module, num_domains: int, num_classes: int) -> Mul
     backbone: module called as `backbone(images, train=...)`, giving features `[B, D]`.
     num_domains: K, a static integer.
     num_classes: classes of each domain.
+    dense: makes a linear layer of so many outputs, the head; it draws its first weights.
 
   Returns:
     A `MultiDomain`; `jaxmtl.models.shared_mask` tells its shared parameters.
@@ -59,7 +65,7 @@ def multi_domain(backbone: nn.Module, num_domains: int, num_classes: int) -> Mul
       f"num_domains must be at least 1 and num_classes at least 2, got {num_domains} and "
       f"{num_classes}."
     )
-  head = nn.Dense(num_classes)
+  head = dense(num_classes)
 
   def init(key: jax.Array, image: jax.Array) -> dict[str, Any]:
     backbone_key, head_key = jax.random.split(key)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 
+from jaxmtl.aggregation import graddrop_layer
 from jaxmtl.models.architecture import Architecture
 
 BACKBONE = "backbone"
@@ -19,9 +20,18 @@ class MultiHead(Architecture):
     backbone: module called as `backbone(images, train=...)`, giving features.
     heads: head modules by task name; their outputs may have any shape.
     on_maps: as in `Architecture`, which also says how it is called.
+    graddrop: whether gradients lose signs on their way back from the heads to the backbone, as
+      GradDrop's authors have it (`jaxmtl.graddrop_layer`): in each feature only the positive or
+      only the negative parts of the tasks' gradients go on, so that tasks that disagree about a
+      feature do not cancel, and the backbone learns from fewer of them. Add the losses up then,
+      without an aggregator. Calls with `train=True` take the random stream `dropout`; it needs the
+      same images for all tasks, and `encode` and `decode` leave it out.
 
   Returns:
     When called with `(images, train=False)`, a dict from task name to the head's output.
+
+  Raises:
+    ValueError: when called, if images are given by task and `graddrop` is True.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn
@@ -36,14 +46,26 @@ class MultiHead(Architecture):
     >>> model.apply(variables, features, method="decode")["digit"].shape
     (2, 10)
 
-  Reference: Caruana, "Multitask Learning", 1997, section 2.
+  References: Caruana, "Multitask Learning", 1997, section 2; for `graddrop` Chen et al., "Just Pick
+  a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", 2020.
   """
+
+  graddrop: bool = False
 
   def features(
     self, images: jax.Array, tasks: Sequence[str], train: bool = False
   ) -> dict[str, jax.Array]:
     """Compute the features once, for all tasks."""
-    return dict.fromkeys(tasks, self.encode(images, train))
+    features = self.encode(images, train)
+    if not (self.graddrop and train):
+      return dict.fromkeys(tasks, features)
+    if len(tasks) < len(self.heads):
+      raise ValueError(
+        "graddrop=True needs the same images for all tasks, whose gradients meet in their features,"
+        f" got images of {', '.join(tasks)} alone; without it, take jaxmtl.graddrop"
+      )
+    copies = graddrop_layer(features, len(tasks), self.make_rng("dropout"))
+    return dict(zip(tasks, copies, strict=True))
 
   def encode(self, images: jax.Array, train: bool = False) -> Any:
     """Compute the features of images: `[B, D]` for the bundled backbones."""

@@ -1,13 +1,9 @@
-"""Batch normalization with PyTorch's defaults, and the papers' convolution initialiser."""
+"""Batch normalization with PyTorch's defaults."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-
-# Normal with variance 2 / (k^2 c_out), as the papers' programs initialise every convolution.
-# Linen's fan_out of an HWIO kernel is k^2 c_out.
-kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def batch_norm(

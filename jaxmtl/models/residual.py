@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.conv import Conv
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.initializers import Initializer, he_fan_out
+from jaxmtl.models.normalization import batch_norm
 
 
 class _Residual(nn.Module):
@@ -17,6 +18,7 @@ class _Residual(nn.Module):
   dtype: Any = None
   axis_name: str | None = None
   first_dilation: int = 1
+  kernel_init: Initializer = he_fan_out
 
   def conv_norm(
     self,
@@ -39,7 +41,7 @@ class _Residual(nn.Module):
       kernel_dilation=dilation,
       feature_group_count=groups,
       use_bias=False,
-      kernel_init=kernel_init,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
       name=f"conv_{name}",
     )(x)
@@ -64,6 +66,7 @@ class BasicBlock(_Residual):
     dtype: compute dtype.
     axis_name: mapped axis over which batch statistics are averaged while training.
     first_dilation: distance between kernel taps of the first convolution.
+    kernel_init: initialiser of the kernels.
     dilation: distance between kernel taps of the second.
 
   Returns:
@@ -98,6 +101,7 @@ class Bottleneck(_Residual):
     dtype: compute dtype.
     axis_name: mapped axis over which batch statistics are averaged while training.
     first_dilation: distance between kernel taps of the 3x3 convolution, the first and only one.
+    kernel_init: initialiser of the kernels.
     width: number of channels of the 3x3 convolution.
     groups: number of its groups.
 

@@ -8,7 +8,8 @@ import jax
 
 from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.initializers import Initializer, he_fan_out
+from jaxmtl.models.normalization import batch_norm
 from jaxmtl.models.pool import global_average, max_pool
 from jaxmtl.models.residual import BasicBlock, Bottleneck
 
@@ -24,6 +25,7 @@ class CifarResNet(Backbone):
     width: multiplier of all channel counts.
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
+    kernel_init: initialiser of the convolutions' kernels, see `models.create`.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 64 * width]`.
@@ -45,12 +47,13 @@ class CifarResNet(Backbone):
   width: float = 1.0
   dtype: Any = None
   axis_name: str | None = None
+  kernel_init: Initializer = he_fan_out
 
   def setup(self) -> None:
     """Make the stem and the blocks."""
     widths = [max(1, round(channels * self.width)) for channels in (16, 32, 64)]
     self.stem_conv = Conv(
-      widths[0], (3, 3), use_bias=False, kernel_init=kernel_init, dtype=self.dtype
+      widths[0], (3, 3), use_bias=False, kernel_init=self.kernel_init, dtype=self.dtype
     )
     self.stem_norm = batch_norm(None, self.dtype, self.axis_name)
     self.blocks = [
@@ -60,6 +63,7 @@ class CifarResNet(Backbone):
           2 if stage and i == 0 else 1,
           self.dtype,
           self.axis_name,
+          kernel_init=self.kernel_init,
           name=f"stage{stage}_block{i}",
         )
         for i in range(size)
@@ -105,6 +109,7 @@ class ResNet(Backbone):
     width: multiplier of all channel counts.
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
+    kernel_init: initialiser of the convolutions' kernels, see `models.create`.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 512 * width]`, with bottlenecks
@@ -133,6 +138,7 @@ class ResNet(Backbone):
   width: float = 1.0
   dtype: Any = None
   axis_name: str | None = None
+  kernel_init: Initializer = he_fan_out
 
   def setup(self) -> None:
     """Make the stem and the blocks."""
@@ -145,7 +151,7 @@ class ResNet(Backbone):
       strides=2,
       padding=3,
       use_bias=False,
-      kernel_init=kernel_init,
+      kernel_init=self.kernel_init,
       dtype=self.dtype,
     )
     self.stem_norm = batch_norm(None, self.dtype, self.axis_name)
@@ -176,6 +182,7 @@ class ResNet(Backbone):
       "dtype": self.dtype,
       "axis_name": self.axis_name,
       "first_dilation": first,
+      "kernel_init": self.kernel_init,
       "name": f"stage{stage}_block{index}",
     }
     if not self.bottleneck:

@@ -8,7 +8,8 @@ import jax
 
 from jaxmtl.models.backbone import Backbone
 from jaxmtl.models.conv import Conv
-from jaxmtl.models.normalization import batch_norm, kernel_init
+from jaxmtl.models.initializers import Initializer, he_fan_out
+from jaxmtl.models.normalization import batch_norm
 from jaxmtl.models.pool import global_average, max_pool
 
 # Convolutions in each of the five stages, by depth (the papers' depth counts dense layers too).
@@ -20,8 +21,8 @@ class VGG(Backbone):
   """VGG with batch normalization for 32x32 images, without its dense layers.
 
   Stages have 64, 128, 256, 512 and 512 channels and each ends in a 2x2 max-pool. 32x32 images end
-  on a 1x1 map; of larger images the last map is averaged. Kernels are drawn from
-  N(0, 2 / (k^2 c_out)). Convolutions have no bias: batch normalization's shift does its work.
+  on a 1x1 map; of larger images the last map is averaged. Convolutions have no bias: batch
+  normalization's shift does its work.
 
   Args:
     stages: number of convolutions of each stage.
@@ -29,6 +30,7 @@ class VGG(Backbone):
     final_pool: whether the last stage pools (multi-domain VGG-16 leaves it out).
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
+    kernel_init: initialiser of the convolutions' kernels, see `models.create`.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 512 * width]`.
@@ -49,6 +51,7 @@ class VGG(Backbone):
   final_pool: bool = True
   dtype: Any = None
   axis_name: str | None = None
+  kernel_init: Initializer = he_fan_out
 
   def setup(self) -> None:
     """Make the stages' layers."""
@@ -58,7 +61,7 @@ class VGG(Backbone):
           max(1, round(_WIDTHS[stage] * self.width)),
           (3, 3),
           use_bias=False,
-          kernel_init=kernel_init,
+          kernel_init=self.kernel_init,
           dtype=self.dtype,
           name=f"conv{stage}_{i}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -133,11 +133,14 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
   return Trained(tasks, shape, runs, model, variables, description)
 
 
-def task_head(outputs: int, hidden: int = 0) -> nn.Module:
-  """A head of one linear layer, or of two with so many units between."""
+def task_head(
+  outputs: int, hidden: int = 0, dense: Callable[[int], nn.Module] | None = None
+) -> nn.Module:
+  """A head of one linear layer, or of two with so many units between, each made by `dense`."""
+  layer = dense or nn.Dense
   if not hidden:
-    return nn.Dense(outputs)
-  return nn.Sequential([nn.Dense(hidden), nn.relu, nn.Dense(outputs)])
+    return layer(outputs)
+  return nn.Sequential([layer(hidden), nn.relu, layer(outputs)])
 
 
 def _names(kind: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""First weights from a file or another run: what starts from them, what does not, bad files."""
+"""First weights from a file, another run or an initialiser: what starts from them, bad files."""
 
 import shutil
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from experiments.auto_lambda import jobs as auto_lambda
@@ -192,45 +193,45 @@ def test_a_network_without_a_backbone_says_so(file, images):
     first_weights(NetworkOptions("vit_b16", width=0.1), (20, 40, 3))
 
 
-def of_auto_lambda(pretrained):
-  config = override(AUTO_LAMBDA["quick"], **SIZE, tasks=("left", "sum"), pretrained=pretrained)
+def of_auto_lambda(**options):
+  config = override(AUTO_LAMBDA["quick"], **SIZE, tasks=("left", "sum"), **options)
   source = load_auto_lambda(config.data, config.own_data, 0)
   return list(auto_lambda.plan(config, source).values())
 
 
-def of_dgr(pretrained):
-  config = override(DGR["quick"], **SIZE, tasks=("left", "parity"), pretrained=pretrained)
+def of_dgr(**options):
+  config = override(DGR["quick"], **SIZE, tasks=("left", "parity"), **options)
   plan = Plan(config, config.data.load(0).images, config.check())
   return [*plan.before(), *plan.with_dgr(0.1)]
 
 
-def of_binary_labels(pretrained):
+def of_binary_labels(**options):
   small = {"width": 2, "dim": 24, "decoder_side": 8, "decoder_width": 4}
-  config = override(BINARY["quick"], **small, pretrained=pretrained)
+  config = override(BINARY["quick"], **small, **options)
   found, variants = binary_problem.load(config), config.check()
   codes = {v.kind: binary_problem.draw_codes(config, v.kind, 10) for v in variants}
   rows = binary_problem.labelled(config, found)
   return binary_labels.plan(config, variants, found, rows, codes)
 
 
-def of_maxl(pretrained):
+def of_maxl(**options):
   config = override(
     MAXL["quick"], width=2, head_width=4, fraction=0.1, methods=("single", "maxl"), seeds=1
   )
-  config = override(config, pretrained=pretrained)
+  config = override(config, **options)
   found = maxl_data.load(config)
   return maxl.plan(config, found, compared(config, found), None)
 
 
-def of_fastcar(pretrained):
-  config = override(FASTCAR["quick"], width=2, pretrained=pretrained)
+def of_fastcar(**options):
+  config = override(FASTCAR["quick"], width=2, **options)
   parts = config.images.load()
   make = fastcar.maker(config, parts, Layout())
   return list(fastcar.pair_jobs(config, parts, make).values())
 
 
-def of_grid(pretrained):
-  config = override(GRID["quick"], width=2, decoders=(1,), methods=("EW",), pretrained=pretrained)
+def of_grid(**options):
+  config = override(GRID["quick"], width=2, decoders=(1,), methods=("EW",), **options)
   return list(grid.plan(config, config.images.load(), Layout()).values())
 
 
@@ -246,9 +247,35 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_experiment_that_builds_a_backbone_takes_them(name, file):
-  jobs = OTHERS[name](file)
+  jobs = OTHERS[name](pretrained=file)
   assert jobs
   for job in jobs:
     assert "net.safetensors" in job.identity["pretrained"]
     check(job)
-  assert all(job.weights is None for job in OTHERS[name](None))
+  assert all(job.weights is None for job in OTHERS[name]())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_experiment_draws_first_weights_as_told(name, monkeypatch):
+  """All kernels of backbones and heads; not those of gates, nor of the decoder of codes."""
+  drawn = []
+
+  def note(key, shape, dtype, out_sharding=None):
+    drawn.append(shape)
+    return jnp.zeros(shape, dtype)
+
+  monkeypatch.setitem(models.INITIALIZERS, "torch", note)
+  decoder = f"heads_{binary_problem.AUX}" if name == "binary_labels" else "gates_"
+  jobs = OTHERS[name](initializer="torch")
+  assert all(job.identity["initializer"] == "torch" for job in jobs)
+  for job in {job.problem.init: job for job in jobs}.values():
+    setting = jax.tree.map(lambda values: values[0], job.settings)
+    drawn.clear()
+    shapes = jax.eval_shape(job.problem.init, jax.random.key(0), setting)
+    kernels = {
+      leaf.shape[leaf.ndim == 3 :]  # heads that are stacked are drawn one by one
+      for path, leaf in flatten_dict(shapes).items()
+      if path[-1] == "kernel" and not any(part.startswith(("gates_", decoder)) for part in path)
+    }
+    assert set(drawn) == kernels, job.name
+  assert all("initializer" not in job.identity for job in OTHERS[name]())

@@ -14,10 +14,15 @@ from flax.traverse_util import flatten_dict
 import jaxmtl
 from jaxmtl import data, losses, models, training
 from jaxmtl.aggregation import Aggregator
+from jaxmtl.models.architectures.ltb import cooling
 from jaxmtl.models.layers import PatchEmbed
 
 TASKS = ("left", "parity")
-OPTIONS = {"dselect_k": {"num_experts": 2}, "mmoe": {"num_experts": 2}, "ltb": {"anneal_steps": 20}}
+OPTIONS = {
+  "dselect_k": {"num_experts": 2},
+  "mmoe": {"num_experts": 2},
+  "ltb": {"temperature": cooling(20)},
+}
 
 
 class Tiny(models.Backbone):

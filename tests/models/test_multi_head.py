@@ -73,3 +73,46 @@ def test_dropping_a_head_leaves_predictions_bit_for_bit(trained):
   )
   with pytest.raises(ValueError, match=r"\['axu'\].*main"):
     models.drop_heads(variables, "axu")
+
+
+class _Plain(nn.Module):
+  """A backbone that adds a number to each feature."""
+
+  @nn.compact
+  def __call__(self, x, train=False):
+    return x + self.param("shift", nn.initializers.ones_init(), (2,))
+
+
+def test_graddrop_keeps_one_sign_of_what_tasks_disagree_about():
+  heads = {task: nn.Dense(1) for task in ("one", "other")}
+  images = jnp.ones((3, 2))
+  params = {
+    "backbone": {"shift": jnp.zeros(2)},
+    "heads_one": {"kernel": jnp.array([[1.0], [1]]), "bias": jnp.zeros(1)},
+    "heads_other": {"kernel": jnp.array([[-2.0], [1]]), "bias": jnp.zeros(1)},
+  }
+
+  @jax.jit
+  @jax.vmap
+  def gradients(key):
+    def total(params, graddrop):
+      model = models.MultiHead(_Plain(), heads, graddrop=graddrop)
+      outputs = model.apply({"params": params}, images, train=True, rngs={"dropout": key})
+      return outputs["one"].sum() + outputs["other"].sum()
+
+    return [jax.grad(total)(params, graddrop) for graddrop in (False, True)]
+
+  plain, dropped = gradients(jax.random.split(jax.random.key(0), 20))
+  np.testing.assert_allclose(plain["backbone"]["shift"][0], [3 - 6, 3 + 3])
+  shifts = dropped["backbone"]["shift"]
+  assert set(shifts[:, 0].tolist()) == {3, -6}  # now the one sign, now the other
+  np.testing.assert_allclose(shifts[:, 1], 6)  # no dispute
+  for head in ("heads_one", "heads_other"):
+    np.testing.assert_allclose(dropped[head]["kernel"], plain[head]["kernel"])
+
+  model = models.MultiHead(_Plain(), heads, graddrop=True)
+  by_task = dict.fromkeys(heads, images)
+  outputs = model.apply({"params": params}, by_task)  # without a random stream outside of training
+  np.testing.assert_allclose(outputs["other"], jnp.full((3, 1), -1))
+  with pytest.raises(ValueError, match=r"same images for all tasks.* got images of one alone"):
+    model.apply({"params": params}, by_task, train=True, rngs={"dropout": jax.random.key(0)})

@@ -53,8 +53,9 @@ def multi_task(
     name: one of hps, cross_stitch, mmoe, cgc, ple, dselect_k, mtan, ltb.
     backbone: the pattern of its networks; all but hps, mmoe, cgc and dselect_k need a `Backbone`.
     heads: head modules by task name.
-    **options: fields of the module, among them `on_maps`, `num_experts` (mmoe, cgc, ple,
-      dselect_k), `num_own` (cgc, ple), `num_selected` (dselect_k), `anneal_steps` (ltb).
+    **options: fields of the module, among them `on_maps`, `graddrop` (hps), `num_experts` (mmoe,
+      cgc, ple, dselect_k), `gates_see_all` (the same), `num_own` (cgc, ple), `num_selected`
+      (dselect_k), `own_weight` (cross_stitch), `temperature` (ltb).
 
   Returns:
     The Linen module.

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.architecture import Architecture
-from jaxmtl.models.architectures.gates import coarse, gate, mix
+from jaxmtl.models.architectures.gates import gate, mix, view
 
 
 class CGC(Architecture):
@@ -21,7 +21,8 @@ class CGC(Architecture):
 
   Args:
     num_experts: number of shared experts.
-    num_own: number of each task's own experts. The others are those of `Architecture`.
+    num_own: number of each task's own experts.
+    gates_see_all: as in `MMoE`. The others are those of `Architecture`.
 
   Raises:
     ValueError: when made, if there is no shared expert or the number of own ones is negative.
@@ -41,6 +42,7 @@ class CGC(Architecture):
 
   num_experts: int = 1
   num_own: int = 1
+  gates_see_all: bool = False
 
   def __post_init__(self) -> None:
     """Check the numbers of experts."""
@@ -64,7 +66,7 @@ class CGC(Architecture):
   ) -> dict[str, jax.Array]:
     """Run the shared experts once and every task's own, and weigh them for every task."""
     shared = [self.encode_with(expert, images, train) for expert in self.experts]
-    seen = coarse(images)
+    seen = view(images, self.gates_see_all)
     features = {}
     for task in tasks:
       own = [self.encode_with(expert, images, train) for expert in self.own[task]]

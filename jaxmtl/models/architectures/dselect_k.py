@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.models.architecture import PENALTIES
-from jaxmtl.models.architectures.gates import coarse, mix
+from jaxmtl.models.architectures.gates import mix, view
 from jaxmtl.models.architectures.mmoe import MMoE
 
 
@@ -33,8 +33,8 @@ class DSelectK(MMoE):
     num_experts: E, a power of two.
     num_selected: k.
     gamma: width of the smooth step.
-    entropy_weight: weight of the mean entropy over images, summed over selectors. The others are
-      those of `Architecture`.
+    entropy_weight: weight of the mean entropy over images, summed over selectors.
+    gates_see_all: as in `MMoE`. The others are those of `Architecture`.
 
   Raises:
     ValueError: when made, if E is not a power of two from 2 on, k not from 1 to E, or gamma not
@@ -82,7 +82,7 @@ class DSelectK(MMoE):
   ) -> dict[str, jax.Array]:
     """Run the experts once, select for every task, and sow the penalties."""
     values = [self.encode_with(expert, images, train) for expert in self.experts]
-    seen = coarse(images)
+    seen = view(images, self.gates_see_all)
     features = {}
     for task in tasks:
       weights, entropy = self.gates[task](seen)

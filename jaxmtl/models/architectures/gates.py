@@ -26,27 +26,32 @@ def gate(num_experts: int) -> nn.Module:
   return nn.Dense(num_experts, kernel_init=nn.initializers.zeros_init())
 
 
-def coarse(images: jax.Array) -> jax.Array:
-  """What a gate sees of images: their pixels, averaged to a grid of 8x8.
+def view(images: jax.Array, all_pixels: bool = False) -> jax.Array:
+  """What a gate sees of images: their pixels, averaged to a grid of 8x8, or all of them.
 
-  So a gate has the same parameters for images of all sizes, and not as many as there are pixels.
-  Images of 8x8 pixels are seen as they are.
+  By the grid a gate has the same parameters for images of all sizes, and few of them. Images of 8x8
+  pixels are seen as they are.
 
   Args:
     images: float `[B, H, W, C]`.
+    all_pixels: whether a gate sees every pixel: finer differences between images then choose
+      experts, at `E H W C` weights a gate, which overfit sooner and take images of one size.
 
   Returns:
-    Float32 `[B, 64 C]`.
+    Float32 `[B, 64 C]`, or `[B, H W C]`.
 
   Example:
     >>> import jax.numpy as jnp
-    >>> from jaxmtl.models.architectures.gates import coarse
-    >>> coarse(jnp.ones((2, 32, 48, 3))).shape
-    (2, 192)
+    >>> from jaxmtl.models.architectures.gates import view
+    >>> images = jnp.ones((2, 32, 48, 3))
+    >>> view(images).shape, view(images, all_pixels=True).shape
+    ((2, 192), (2, 4608))
   """
   batch, *_, channels = images.shape
   x = images.astype(jnp.float32)
-  return jax.image.resize(x, (batch, _GRID, _GRID, channels), "linear").reshape(batch, -1)
+  if not all_pixels:
+    x = jax.image.resize(x, (batch, _GRID, _GRID, channels), "linear")
+  return x.reshape(batch, -1)
 
 
 def mix(weights: jax.Array, values: Sequence[jax.Array]) -> jax.Array:

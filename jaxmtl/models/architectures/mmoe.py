@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.architecture import Architecture
-from jaxmtl.models.architectures.gates import coarse, gate, mix
+from jaxmtl.models.architectures.gates import gate, mix, view
 
 
 class MMoE(Architecture):
@@ -18,7 +18,9 @@ class MMoE(Architecture):
   `heads_<t>` are their task's own.
 
   Args:
-    num_experts: E. The others are those of `Architecture`.
+    num_experts: E.
+    gates_see_all: whether gates see every pixel, as in LibMTL: `view` in `gates.py` says what that
+      does. The others are those of `Architecture`.
 
   Raises:
     ValueError: when made, if there is no expert.
@@ -38,6 +40,7 @@ class MMoE(Architecture):
   """
 
   num_experts: int = 3
+  gates_see_all: bool = False
 
   def __post_init__(self) -> None:
     """Check the number of experts."""
@@ -55,5 +58,5 @@ class MMoE(Architecture):
   ) -> dict[str, jax.Array]:
     """Run the experts once, and weigh them for every task."""
     values = [self.encode_with(expert, images, train) for expert in self.experts]
-    seen = coarse(images)
+    seen = view(images, self.gates_see_all)
     return {task: mix(nn.softmax(self.gates[task](seen)), values) for task in tasks}

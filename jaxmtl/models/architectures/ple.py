@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from jaxmtl.models.architectures.cgc import CGC
-from jaxmtl.models.architectures.gates import coarse, gate, mix
+from jaxmtl.models.architectures.gates import gate, mix, view
 from jaxmtl.models.pool import global_average
 
 
@@ -27,7 +27,8 @@ class PLE(CGC):
   Args:
     num_experts: number of shared experts.
     num_own: number of each task's own experts, at least 1: the first one's readout serves the task.
-      The others are those of `Architecture`.
+    gates_see_all: whether gates see every pixel of the images and every element of later mixtures,
+      as in LibMTL; see `MMoE`. The others are those of `Architecture`.
 
   Raises:
     ValueError: when made, if there is no shared or no own expert, or the backbone has no stages.
@@ -66,7 +67,7 @@ class PLE(CGC):
     """Run stage by stage, and weigh for every task after each."""
     shared = [expert.stem(images, train) for expert in self.experts]
     own = {task: [expert.stem(images, train) for expert in self.own[task]] for task in tasks}
-    seen = dict.fromkeys(tasks, coarse(images))
+    seen = dict.fromkeys(tasks, view(images, self.gates_see_all))
     mixed: dict[str, jax.Array] = {}
     for stage in range(self.num_stages):
       shared = [e.stage(stage, x, train) for e, x in zip(self.experts, shared, strict=True)]
@@ -75,5 +76,11 @@ class PLE(CGC):
         weights = nn.softmax(self.gates[task][stage](seen[task]))
         mixed[task] = mix(weights, [*shared, *values])
         own[task] = [mixed[task]] * self.num_own
-        seen[task] = global_average(mixed[task]).astype(weights.dtype)
+        seen[task] = self._view(mixed[task]).astype(weights.dtype)
     return {task: self.read_out(self.own[task][0], mixed[task], images, train) for task in tasks}
+
+  def _view(self, mixture: jax.Array) -> jax.Array:
+    """What a gate after the first sees."""
+    if self.gates_see_all:
+      return mixture.reshape(len(mixture), -1)
+    return global_average(mixture)

@@ -9,20 +9,25 @@ from jaxmtl.models.architectures.gates import mix
 
 
 class Trunks(Architecture):
-  """One backbone a task; from the second stage on each reads a weighted sum of all trunks' values.
+  """One backbone a task; from some stage on each reads a weighted sum of all trunks' values.
 
-  A subclass says by which weights. The stem counts to the first stage. Tasks are numbered in the
-  order of their sorted names.
+  A subclass says by which weights, and from which stage on: from the second, so that the stem
+  counts to the first, or from the first. Tasks are numbered in the order of their sorted names.
   """
 
   by_stages = True
+
+  @property
+  def first_joined(self) -> int:
+    """The first stage that reads other trunks' values."""
+    return 1
 
   def setup(self) -> None:
     """Make the trunks."""
     self.trunks = dict(zip(sorted(self.heads), self.copies(len(self.heads)), strict=True))
 
   def weights(self, stage: int, train: bool) -> jax.Array:
-    """`[T, T]`: how much of each trunk (column) every trunk (row) reads before a stage >= 1."""
+    """`[T, T]`: how much of each trunk (column) every trunk (row) reads before a stage."""
     raise NotImplementedError
 
   def features(
@@ -33,7 +38,7 @@ class Trunks(Architecture):
     values = {name: trunk.stem(images, train) for name, trunk in self.trunks.items()}
     last = self.num_stages - 1
     for stage in range(self.num_stages):
-      if stage:
+      if stage >= self.first_joined:
         weights, parents = self.weights(stage, train), [values[name] for name in names]
         values = {name: mix(row, parents) for name, row in zip(names, weights, strict=True)}
       values = {

@@ -21,7 +21,7 @@ from experiments.runner.config import (
   report_folder,
 )
 from experiments.runner.report import compared
-from jaxmtl import training
+from jaxmtl import models, training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,20 @@ def test_an_option_is_found_in_whichever_part_it_is():
     override(Config(), epoch=5)
   assert "workdir" not in identity_of(config.run, config.training)
   assert "epochs" not in identity_of(config.training, without=("epochs",))
+
+
+def test_an_initialiser_is_of_what_a_network_is():
+  plain = NetworkOptions("vgg16", 0.5)
+  drawn = NetworkOptions("vgg16", 0.5, initializer="xavier")
+  assert drawn.identity == {**plain.identity, "initializer": "xavier"}
+  assert drawn.describe() == "vgg16 of width 0.5, initialised as by xavier"
+  assert drawn.build().kernel_init is models.INITIALIZERS["xavier"]
+  assert drawn.dense(3).kernel_init is models.INITIALIZERS["xavier"]
+  plain.check()
+  drawn.check()
+  NetworkOptions("vit_b16", None).check()
+  with pytest.raises(ValueError, match=r"initializer must be None for vit_b16, .* got 'torch'"):
+    NetworkOptions("vit_b16", None, initializer="torch").check()
 
 
 def test_another_configuration_has_its_tables_beside(tmp_path, capsys):
