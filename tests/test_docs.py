@@ -112,6 +112,21 @@ def test_links_elsewhere_are_well_formed(page):
     )
 
 
+def test_names_of_the_library_are_there():
+  """`jaxmtl.f` anywhere, and the short forms of its packages on the pages."""
+  packages = "data|losses|models|regularization|training"
+  for page in DOCUMENTS:
+    if page == "CHANGELOG.md":
+      continue  # it may name what is gone
+    for name in re.findall(rf"`((?:jaxmtl|{packages})(?:\.\w+)+)", prose(page)):
+      if name.endswith((".py", ".toml", ".json", ".safetensors", ".csv")):
+        continue
+      found = jaxmtl
+      for part in name.removeprefix("jaxmtl.").split("."):
+        assert hasattr(found, part), f"{page}: {name}"
+        found = getattr(found, part)
+
+
 def test_every_page_is_in_an_index():
   for index in ("docs/README.md", "docs/results/README.md"):
     folder = (blocks.ROOT / index).parent
