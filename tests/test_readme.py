@@ -1,5 +1,7 @@
 """The README is short, complete, and in step with the methods there are."""
 
+import re
+
 import blocks
 
 import jaxmtl
@@ -19,6 +21,7 @@ def test_the_table_names_every_method_once():
   assert sorted(listed) == sorted(jaxmtl.METHODS)
   for name, row in zip(listed, ROWS, strict=True):
     assert row[1].split(",")[0] == KINDS[name], name
+    assert re.fullmatch(r"\[\d+\](, \[\d+\])*", row[-1]), name
 
 
 def test_the_table_tells_what_methods_are():
