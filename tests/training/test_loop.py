@@ -24,6 +24,7 @@ from jaxmtl.training import (
   TrainState,
   check_finite,
   fit,
+  locked,
   replacing,
   scan_epoch,
   train_step,
@@ -271,26 +272,26 @@ def small_files():
 
 
 def test_a_full_disk_ends_with_the_files_name_instead_of_waiting_forever(tmp_path, small_files):
+  def fill(write):
+    for step in range(100):
+      write(step)
+
   board = Board(tmp_path / "tensorboard")
   with pytest.raises(OSError, match=r"File too large: .*tensorboard"):
-    for step in range(100):
-      board.write(step, {"loss": 0.5})
-  with (
-    MetricsWriter(tmp_path) as writer,
-    pytest.raises(OSError, match=r"too large: .*(json|tensor)"),
-  ):
-    for step in range(100):
-      writer.write({"step": step, "loss": 0.5})
-  before = (tmp_path / "metrics.jsonl").read_bytes()
-  with (
-    pytest.raises(OSError, match=r"too large: .*metrics\.jsonl"),
-    replacing(tmp_path / "metrics.jsonl") as draft,
-  ):
+    fill(lambda step: board.write(step, {"loss": 0.5}))
+  writer = MetricsWriter(tmp_path)
+  with pytest.raises(OSError, match=r"File too large: .*(metrics\.jsonl|tensorboard)"):
+    fill(lambda step: writer.write({"step": step, "loss": 0.5}))
+  with pytest.raises(OSError, match="File too large"):
+    writer.close()
+  log = tmp_path / "metrics.jsonl"
+  before = log.read_bytes()
+  with pytest.raises(OSError, match=r"File too large: .*metrics\.jsonl"), replacing(log) as draft:
     draft.write_bytes(b"0" * 1000)
-  assert (tmp_path / "metrics.jsonl").read_bytes() == before
-  assert sorted(path.name for path in tmp_path.iterdir()) == [
-    *(".lock", "metrics.jsonl", "tensorboard")
-  ]
+  assert log.read_bytes() == before
+  with locked(tmp_path):  # nothing is left behind, nor kept
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".lock", "metrics.jsonl", "tensorboard"]
 
 
 def explodes(part, at=3):
