@@ -152,7 +152,8 @@ def test_more_models_in_another_order_are_no_other_runs(workdir, tmp_path, monke
   home = folder / "decoder1_hps_EW"
   before = workdir[1]["results"][0]["values"]
   (home / "outcome.json").unlink()
-  last = max((home / "checkpoints").iterdir(), key=lambda path: int(path.name))
+  places = (home / "checkpoints").iterdir()
+  last = max((p for p in places if p.name.isdigit()), key=lambda path: int(path.name))
   shutil.rmtree(last)
   one = override(SMALL, architectures=("hps",), methods=("EW",))
   assert run(one, folder)["results"][0]["values"] == before
