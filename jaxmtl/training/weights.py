@@ -22,7 +22,7 @@ else:
   tensors = Optional("safetensors.flax", "training", __name__)
 
 PyTree = Any
-_NOTES, _SUMS = "notes", "checksums"
+_ABOUT, _NOTES, _SUMS = "about", "notes", "checksums"
 
 
 def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> None:
@@ -59,7 +59,9 @@ def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> N
   with replacing(path) as draft:
     try:
       sums = {name: checksum(leaf) for name, leaf in flat.items()}
-      tensors.save_file(flat, draft, {_NOTES: json.dumps(notes), _SUMS: json.dumps(sums)})
+      # One entry: several have no order, and the same weights would be another file.
+      about = json.dumps({_NOTES: notes, _SUMS: sums})
+      tensors.save_file(flat, draft, {_ABOUT: about})
     except safetensors.SafetensorError as error:
       raise OSError(f"{path} cannot be written: {error}") from error
 
@@ -110,6 +112,9 @@ def read_notes(path: str | pathlib.Path) -> dict[str, Any]:
 def _metadata(path: str | pathlib.Path, name: str) -> dict[str, Any]:
   try:
     with safetensors.safe_open(path, "numpy") as file:
-      return json.loads((file.metadata() or {}).get(name, "{}"))
+      entries = file.metadata() or {}
+    # Files of before have notes alone.
+    about = json.loads(entries.get(_ABOUT, f'{{"{_NOTES}": {entries.get(_NOTES, "{}")}}}'))
+    return about.get(name, {})
   except (safetensors.SafetensorError, json.JSONDecodeError) as error:
     raise ValueError(f"{path} is not a complete file of weights: {error}.") from error

@@ -99,6 +99,19 @@ def test_weights_that_cannot_be_saved_or_loaded_are_named(tmp_path):
     training.load_weights(tmp_path / "none")
 
 
+def test_the_same_weights_are_the_same_file(tmp_path):
+  found = set()
+  for i in range(8):
+    training.save_weights(tmp_path / f"{i}", {"a": jnp.ones(3)}, job="equal", step=[1, 2])
+    found.add((tmp_path / f"{i}").read_bytes())
+  assert len(found) == 1
+  assert read_notes(tmp_path / "0") == {"job": "equal", "step": [1, 2]}
+  notes = {"notes": '{"job": "old"}'}  # as it was written before there were checksums
+  safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "old", notes)
+  assert read_notes(tmp_path / "old") == {"job": "old"}
+  assert training.load_weights(tmp_path / "old")["a"].tolist() == [1, 1]
+
+
 def test_weights_that_changed_on_disk_are_refused(tmp_path):
   path, rng = tmp_path / "w", np.random.default_rng(0)
   training.save_weights(path, {"a": {"b": jnp.ones(100), "c": jnp.arange(5)}}, job="equal")
