@@ -48,7 +48,7 @@ def multi_domain(backbone: nn.Module, num_domains: int, num_classes: int) -> Mul
     >>> network = models.multi_domain(models.create("convnet4", width=4), 3, num_classes=5)
     >>> images = jnp.ones((3, 2, 8, 8, 1))
     >>> variables = jax.jit(network.init)(jax.random.key(0), images[0, 0])
-    >>> network.apply(variables, images)[0].shape
+    >>> jax.jit(network.apply)(variables, images)[0].shape
     (3, 2, 5)
 
   Reference: Rosenbaum, Klinger and Riemer, "Routing Networks", 2018 (the 20 domains of CIFAR-100);

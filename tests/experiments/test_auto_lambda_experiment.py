@@ -192,7 +192,7 @@ def test_without_swapping_both_batches_are_the_same():
   assert not plain.pairs  # one batch a step is taken from the feed
 
   def after(step, batch):
-    state, metrics = step.update(step.init(jnp.ones(()), jax.random.key(0)), batch)
+    state, metrics = jax.jit(step.update)(step.init(jnp.ones(()), jax.random.key(0)), batch)
     return state.params, metrics["hypergradient"]
 
   one, other = jnp.arange(3.0), jnp.arange(3.0) - 5

@@ -198,19 +198,27 @@ def test_bad_input():
     build(-1)
 
 
+@functools.cache
+def masked(psi):
+  """`(logits, primary) -> probabilities` and the gradient of their squares."""
+
+  def found(logits, primary):
+    fn = lambda z: labels.mask_softmax(z, primary, psi)  # noqa: E731
+    return fn(logits), jax.grad(lambda z: (fn(z) ** 2).sum())(logits)
+
+  return jax.jit(found)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from([(1,), (2, 3), (1, 4, 2, 1)]), st.floats(-1e4, 1e4), st.integers(0, 1000))
 def test_mask_softmax_is_a_distribution_over_the_block(psi, scale, seed):
   rng = np.random.default_rng(seed)
   primary = rng.integers(len(psi), size=7)
-  logits = jnp.asarray(rng.normal(size=(7, sum(psi))) * scale, jnp.float32)
-  probabilities = np.asarray(labels.mask_softmax(logits, jnp.asarray(primary), psi))
+  logits = (rng.normal(size=(7, sum(psi))) * scale).astype(np.float32)
+  probabilities, gradient = map(np.asarray, masked(psi)(logits, primary))
   block = np.repeat(np.arange(len(psi)), psi)
   assert np.all(probabilities[primary[:, None] != block] == 0)
   np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
-  gradient = jax.grad(lambda z: (labels.mask_softmax(z, jnp.asarray(primary), psi) ** 2).sum())(
-    logits
-  )
   assert np.all(np.isfinite(gradient))
 
 
@@ -264,9 +272,8 @@ def test_focal_is_its_formula(gamma):
 def test_focal_has_finite_derivatives_everywhere(size):
   logits, soft = jnp.array([[size, 0.0, -size]]), jnp.array([[0.5, 0.0, 0.5]])
   fn = lambda z: losses.focal(z, soft).sum()  # noqa: E731
-  assert np.isfinite(fn(logits))
-  assert np.all(np.isfinite(jax.grad(fn)(logits)))
-  assert np.all(np.isfinite(jax.hessian(fn)(logits)))
+  for found in jax.jit(lambda z: (fn(z), jax.grad(fn)(z), jax.hessian(fn)(z)))(logits):
+    assert np.all(np.isfinite(found))
 
 
 def test_entropy_of_an_unused_class_has_a_finite_gradient():
