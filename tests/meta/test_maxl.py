@@ -90,9 +90,9 @@ def test_update_follows_the_paper():
     return value, optax.apply_updates(theta2, updates), opt_state, made(theta2)
 
   theta2, opt_state = label_state.params, label_state.optimizer
-  update = jit(network.update)
+  update, add_labels = jit(network.update), jit(network.add_labels)
   for i in range(2):
-    made = network.add_labels(label_state, batch)["auxiliary"]
+    made = add_labels(label_state, batch)["auxiliary"]
     label_state, metrics = update(label_state, state, batch)
     value, theta2, opt_state, want = by_hand(state.params, theta2, opt_state)
     np.testing.assert_allclose(made, want, rtol=1e-5)
@@ -193,7 +193,7 @@ def test_bad_input():
   with pytest.raises(ValueError, match="batch must be a dict that the labels are added to"):
     plain.add_labels(label_state, (data()["x"],))
   with pytest.raises(ValueError, match=r"primary must name losses by index, 0 to 1, got \(2,\)"):
-    build(primary=(2,))[1].update(label_state, state, data())
+    jax.eval_shape(build(primary=(2,))[1].update, label_state, state, data())
   with pytest.raises(ValueError, match="entropy_weight must be >= 0, got -1"):
     build(-1)
 

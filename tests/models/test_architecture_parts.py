@@ -74,7 +74,7 @@ def test_stitches_of_the_identity_leave_trunks_alone():
 def test_branches_are_drawn_hard_and_cool_down():
   logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
   keys = jax.random.split(jax.random.key(0), 4000)
-  drawn = jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None))(keys, logits, 2.0)
+  drawn = jax.jit(jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None)))(keys, logits, 2.0)
   assert set(np.unique(drawn)) == {0, 1}
   assert (drawn.sum(-1) == 1).all()
   np.testing.assert_allclose(drawn.mean(0), [0.2, 0.5, 0.3], atol=0.025)  # 3 deviations
