@@ -3,10 +3,11 @@
 import pathlib
 import re
 
+import flax.linen as nn
 import pytest
 
 import jaxmtl
-from jaxmtl import data
+from jaxmtl import data, models
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,15 +28,29 @@ def rows_of(title):
   return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
+class Small(nn.Module):
+  """In place of convnet4: a backbone that compiles soon."""
+
+  @nn.compact
+  def __call__(self, images, train=False):
+    x = nn.Dense(8)(images.reshape(len(images), -1))
+    return nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+
+
 def test_code_blocks_run(monkeypatch):
-  """On the images of two steps an epoch: how long it learns is no part of what holds."""
-  load = data.load
+  """On the images of two steps an epoch: how long, and what, it learns is no part of what holds."""
+  load, create = data.load, models.create
+
+  def create_small(name, **options):
+    network = create(name, **options)
+    return Small() if name == "convnet4" else network
 
   def load_few(name):
     parts = load(name)
     return parts._replace(train=parts.train.subset(range(128)))
 
   monkeypatch.setattr(data, "load", load_few)
+  monkeypatch.setattr(models, "create", create_small)
   assert len(BLOCKS) >= 2
   names = {"__name__": "readme"}
   for block in BLOCKS:  # in order: a later one may go on from an earlier one
