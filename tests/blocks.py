@@ -11,15 +11,39 @@ def blocks_of(text):
   return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def documents():
+  """All pages: those at the root, of the experiments, and under docs/."""
+  found = [*ROOT.glob("*.md"), *ROOT.glob("experiments/*.md"), *ROOT.glob("docs/**/*.md")]
+  return [str(path.relative_to(ROOT)) for path in sorted(found)]
+
+
+def pages():
+  """Page -> (the page that it says it goes on from, its own code), of those that have code.
+
+  The recipes are told apart by their sections.
+  """
+  found = {}
+  for page in documents():
+    text = (ROOT / page).read_text(encoding="utf-8")
+    code = _join(text)
+    if code and page not in ("docs/recipes.md", "CONTRIBUTING.md"):
+      before = re.search(r"go on from \[[^\]]*\]\(([\w./]+\.md)\)", text)
+      folder = page.rpartition("/")[0]
+      found[page] = (f"{folder}/{before[1]}" if before else None, code)
+  return found
+
+
+def rows_of(text, title):
+  """The table rows under a heading, as lists of cells."""
+  section = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+  rows = [line for line in section.splitlines() if line.startswith("|")]
+  return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
 def readme():
-  """The programs in the README, each with what goes on from it."""
-  programs = []
-  for block in blocks_of((ROOT / "README.md").read_text(encoding="utf-8")):
-    if block.startswith(("import ", "from ")):
-      programs.append(block)
-    else:
-      programs[-1] += "\n\n" + block
-  return programs
+  """The programs in the README and on the pages, each with what it goes on from."""
+  own = pages()
+  return [(own[before][1] + "\n\n" if before else "") + code for before, code in own.values()]
 
 
 def recipes():

@@ -1,102 +1,51 @@
-"""What the README says holds: its code runs, its table is complete, its files exist."""
+"""The README is short, complete, and in step with the methods there are."""
 
-import pathlib
-import re
-
-import flax.linen as nn
-import pytest
+import blocks
 
 import jaxmtl
-from jaxmtl import data, models
 
-ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-WEIGHTINGS = [
-  name
-  for name in jaxmtl.__all__
-  if getattr(getattr(jaxmtl, name), "__module__", "").startswith(
-    ("jaxmtl.weighting.", "jaxmtl.meta.")
-  )
-]
+README = (blocks.ROOT / "README.md").read_text(encoding="utf-8")
+KINDS = dict.fromkeys(jaxmtl.aggregation.METHODS, "aggregator")
+KINDS |= dict.fromkeys([*jaxmtl.weighting.METHODS, *jaxmtl.meta.METHODS], "weighting")
+ROWS = blocks.rows_of(README, "Methods")
 
 
-def rows_of(title):
-  """The table rows under a heading, as lists of cells."""
-  section = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
-  rows = [line for line in section.splitlines() if line.startswith("|")]
-  return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
-
-
-class Small(nn.Module):
-  """In place of convnet4: a backbone that compiles soon."""
-
-  @nn.compact
-  def __call__(self, images, train=False):
-    x = nn.Dense(8)(images.reshape(len(images), -1))
-    return nn.relu(nn.BatchNorm(use_running_average=not train)(x))
-
-
-def test_code_blocks_run(monkeypatch):
-  """On the images of two steps an epoch: how long, and what, it learns is no part of what holds."""
-  load, create = data.load, models.create
-
-  def create_small(name, **options):
-    network = create(name, **options)
-    return Small() if name == "convnet4" else network
-
-  def load_few(name):
-    parts = load(name)
-    return parts._replace(train=parts.train.subset(range(128)))
-
-  monkeypatch.setattr(data, "load", load_few)
-  monkeypatch.setattr(models, "create", create_small)
-  assert len(BLOCKS) >= 2
-  names = {"__name__": "readme"}
-  for block in BLOCKS:  # in order: a later one may go on from an earlier one
-    exec(compile(block, "README.md", "exec"), names)
-  assert names["state"].step > 0
+def test_it_is_short():
+  assert len(README.splitlines()) <= 250
 
 
 def test_the_table_names_every_method_once():
-  rows = rows_of("Methods")
-  listed = [row[0].strip("`") for row in rows]
-  assert sorted(listed) == sorted([*WEIGHTINGS, *jaxmtl.aggregation.METHODS])
-  kinds = {row[0].strip("`"): row[1].split(",")[0] for row in rows}
-  assert all(kinds[name] == "weighting" for name in WEIGHTINGS)
-  assert all(kinds[name] == "aggregator" for name in jaxmtl.aggregation.METHODS)
+  listed = [row[0].strip("`") for row in ROWS]
+  assert sorted(listed) == sorted(jaxmtl.METHODS)
+  for name, row in zip(listed, ROWS, strict=True):
+    assert row[1].split(",")[0] == KINDS[name], name
 
 
-def test_every_method_has_a_paper_and_every_paper_is_cited():
-  text, papers = re.sub(r"```.*?```", "", README, flags=re.DOTALL).split("\n## Papers\n")
-  for row in rows_of("Methods"):
-    assert re.findall(r"\[(\d+)\]", row[-1]), row[0]
-  assert set(re.findall(r"\[(\d+)\]", text)) == set(re.findall(r"^(\d+)\. ", papers, re.MULTILINE))
+def test_the_table_tells_what_methods_are():
+  """From the methods themselves, as far as they know it."""
+  needed = {"constant": {"weights": [1.0, 1.0]}, "stch": {"mu": 0.5}}
+  for name, kind, _, heads, _ in ((row[0].strip("`"), *row[1:]) for row in ROWS):
+    method = jaxmtl.METHODS[name](2, **needed.get(name, {}))
+    if KINDS[name] == "weighting":
+      assert ("Gramian" in kind) == method.needs_gramian, name
+      assert ("two batches" in kind) == (method.bilevel is not None), name
+      assert ("second forward pass" in kind) == (method.revise is not None), name
+      assert heads == ("g_t" if name == "equal" else "w_t g_t")
+    else:
+      looks = method.weigh is not None and name not in ("mean_tasks", "sum_tasks")
+      assert ("Gramian" in kind) == looks, name
+      assert (heads != "g_t") == (method.head_weights is not None), name
 
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")
+def test_every_experiment_has_a_row():
+  commands = [row[0].strip("`") for row in blocks.rows_of(README, "Experiments")]
+  programs = [path.parent.name for path in blocks.ROOT.glob("experiments/*/__main__.py")]
+  assert sorted(commands) == sorted(f"python -m experiments.{n}" for n in [*programs, "predict"])
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "docs/own_data.md", "docs/recipes.md"])
-def test_local_files_and_links_exist(document):
-  text = (ROOT / document).read_text(encoding="utf-8")
-  links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
-  named = re.findall(r"`([\w.-]+/(?:[\w.-]+/)*(?:[\w.-]+\.\w+)?)`", text)
-  if document == "README.md":
-    assert links
-    assert len(named) > 10
-  # Links are relative to the page, names of files to the project (or to the page's folder).
-  folder = (ROOT / document).parent
-  for target in links:
-    path, _, anchor = target.partition("#")
-    page = folder / path if path else ROOT / document
-    assert page.exists(), target
-    assert not anchor or anchor in headings_of(page), target
-  for path in named:
-    assert (ROOT / path).exists() or (folder / path).exists(), path
-
-
-def headings_of(page):
-  """As links to a page name them."""
-  titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-  return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+def test_the_commands_are_there_word_for_word():
+  """Continuous integration takes the first line with the tests' command."""
+  install = "python3 -m venv .venv && .venv/bin/pip install -q -e '.[{}]' && .venv/bin/python -m {}"
+  lines = README.splitlines()
+  assert install.format("experiments", "experiments.auto_lambda --preset glance") in lines
+  assert next(x for x in lines if "-m pytest" in x) == install.format("dev", "pytest -n 2")

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 import types
 
 import blocks
@@ -184,6 +185,84 @@ def test_shared_parameters_are_found_by_their_paths(title):
   mask = run("Heads apart")["is_shared"](pure(title)[1])
   assert sum(jax.tree.leaves(mask)) == 2  # kernel and bias
   assert len(jax.tree.leaves(mask)) >= 6
+
+
+def test_terms_at_points_of_their_own_are_learned():
+  names = run("A set of points a loss (PINN)")
+  update, state = jax.jit(names["polish"].update), names["pinn_state"]
+  found = []
+  for _ in range(15):
+    state, metrics = update(state, names["points"])
+    found.append(10 * metrics["losses"]["boundary"] + metrics["losses"]["residual"])
+  assert all(after <= before for before, after in itertools.pairwise(found))  # a line search
+  assert found[-1] < 0.5 * found[0]
+
+
+def test_what_is_frozen_behind_the_aggregator_counts_in_its_weights():
+  names = run("Frozen layers")
+  frozen, trained, batch = (names[n] for n in ("frozen", "trained", "batch"))
+  aggregator = jaxmtl.mgda(2)
+
+  def of_all(both, batch):
+    return names["trained_losses_fn"](both, both, batch)
+
+  @jax.jit
+  def weights():
+    found = []
+    for losses_fn, arguments in (
+      (of_all, (frozen | trained, batch)),
+      (names["trained_losses_fn"], (trained, frozen, batch)),
+    ):
+      _, (gramian, _) = jaxmtl.task_gramian(losses_fn)(*arguments)
+      found.append(aggregator.weigh(gramian, aggregator.init(trained))[0][0])
+    return found
+
+  behind, before = weights()
+  assert 0.01 < abs(behind / before - 1) < 0.1
+
+
+def test_a_grown_state_keeps_what_the_optimiser_knew():
+  names = run("A task added later")
+  old, grown = names["state"], names["grown_state"]
+  assert optax.tree.get(grown, "count") == optax.tree.get(old, "count") + 1
+  gradient = (optax.tree.get(grown, "mu")["trunk"] - 0.9 * optax.tree.get(old, "mu")["trunk"]) / 0.1
+  assert float(jnp.abs(optax.tree.get(old, "mu")["trunk"]).max()) > 0
+  second = 0.999 * optax.tree.get(old, "nu")["trunk"] + 0.001 * gradient**2
+  np.testing.assert_allclose(optax.tree.get(grown, "nu")["trunk"], second, rtol=1e-3, atol=1e-9)
+  assert grown[0].last.shape == (3,)  # DWA's
+
+
+def test_a_sweep_is_each_value_by_itself():
+  title = "A schedule or a sweep of an option"
+  names, plain = run(title), dict(begun(RECIPES[title][0]))
+  assert optax.tree.get(names["states"], "c").tolist() == pytest.approx([0.1, 0.4, 0.8])
+  tx = jaxmtl.chain(jaxmtl.cagrad(plain["tasks"], c=0.8), optax.adam(1e-2))
+  params = names["params"]
+  alone, _, losses = plain["make_step"](tx)(params, tx.init(params), plain["batch"])
+  np.testing.assert_allclose(names["losses"][2], losses, rtol=1e-5)
+  for name, value in alone.items():
+    np.testing.assert_allclose(names["swept"][name][2], value, rtol=1e-4, atol=1e-6)
+  assert not np.allclose(names["swept"]["trunk"][0], names["swept"]["trunk"][2], atol=1e-5)
+
+
+def test_halves_are_near_float32():
+  names = run("bfloat16 and float16")
+  plain = dict(begun(RECIPES["bfloat16 and float16"][0]))
+  first, batch = plain["params"], plain["batch"]
+
+  def float16(params, batch):
+    return {name: loss / names["scale"] for name, loss in names["scaled"](params, batch).items()}
+
+  @jax.jit
+  def gradients(params, batch):
+    every = (plain["losses_fn"], names["half_losses_fn"], float16)
+    return [jaxmtl.task_value_and_grad(f)(params, batch)[1]["trunk"].reshape(2, -1) for f in every]
+
+  want, *found = (np.asarray(g, np.float64) for g in gradients(first, batch))
+  for got in found:
+    lengths = np.linalg.norm(got, axis=1), np.linalg.norm(want, axis=1)
+    np.testing.assert_allclose(lengths[0], lengths[1], rtol=0.02)
+    assert np.all(np.sum(got * want, axis=1) > 0.995 * lengths[0] * lengths[1])
 
 
 def test_heads_apart_takes_masks_and_second_batches():
