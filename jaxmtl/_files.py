@@ -32,19 +32,22 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   draft = path.with_name(path.name + ".tmp")
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yield draft
-    os.replace(draft, path)
+    with naming(path):
+      path.parent.mkdir(parents=True, exist_ok=True)
+      yield draft
+      os.replace(draft, path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      draft.unlink()
+    raise
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+  """Lets errors of a file system name the path, which those of a full disk do not."""
+  try:
+    yield
   except OSError as error:
-    _remove(draft)
     if error.filename is None and error.errno is not None:
       raise type(error)(error.errno, error.strerror, str(path)) from error
     raise
-  except BaseException:
-    _remove(draft)
-    raise
-
-
-def _remove(draft: pathlib.Path) -> None:
-  with contextlib.suppress(OSError):
-    draft.unlink()

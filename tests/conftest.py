@@ -21,12 +21,13 @@ if _OLD:  # later ones do not know the flag
   flags.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
-# What several tests compile, and the processes that they start, is compiled once in a session. Not
-# with a later jaxlib, which once aborted while it wrote a program.
+# What several tests compile, and the processes that they start, is compiled once in a session, but
+# for small programs: to write and find them again takes longer. Not with a later jaxlib, which once
+# aborted while it wrote a program.
 _CACHE = None
 if _OLD and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   _CACHE = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxmtl_tests_")
-  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+  os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
   os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # Files lie in memory where there is room: each checkpoint waits for a disk, and none of these is to

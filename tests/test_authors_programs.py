@@ -187,6 +187,14 @@ def test_heads_get_what_the_authors_give_them(name, x64):
     np.testing.assert_allclose(
       PARAMS[head] - state.params[head], factors[t] * gradients[head], rtol=1e-4
     )
+  # And so in a chain of one's own.
+  tx = jaxmtl.heads_apart(make(3), shared)
+  task_grads = jax.jacrev(lambda p: losses_fn(p, (), BATCH, None)[0])(PARAMS)
+  own_loop, _ = jax.jit(lambda g, s: tx.update(g, s, PARAMS, losses=metrics["losses"]))(
+    task_grads, tx.init(PARAMS)
+  )
+  for param in PARAMS:
+    np.testing.assert_allclose(PARAMS[param] - state.params[param], own_loop[param], rtol=1e-4)
   if name != "cagrad":
     plain, _ = train(1, aggregator=make(3, weigh_heads=False))
     np.testing.assert_allclose(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -140,7 +142,10 @@ def _read_table(folder: pathlib.Path, part: str, names: list[str]) -> list[_Tile
 
 def _rows(path: pathlib.Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
   """Number and cells of every row that is not empty; the published table ends in empty ones."""
-  book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+  try:
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f"{path.name!r} is no table of Excel's that can be read: {error}.") from None
   try:
     rows: Iterator[tuple[Any, ...]] = book.active.values
     header = [str(cell) for cell in next(rows, ())]

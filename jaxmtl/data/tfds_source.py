@@ -76,7 +76,13 @@ def read_tfds_labels(
 
   def read(split: str) -> tuple[np.ndarray, np.ndarray]:
     what = f"split {split!r} of {name!r}"
-    return _read(what, sources[split], image_key, list(labels), shape, image_size)
+    try:
+      return _read(what, sources[split], image_key, list(labels), shape, image_size)
+    except RuntimeError as error:  # records have checksums
+      cause = str(error).partition(",")[0]
+      raise ValueError(
+        f"{what} in {os.fspath(folder)!r} cannot be read ({cause}); prepare the data set again."
+      ) from None
 
   splits = list(sources)
   if "train" not in splits:

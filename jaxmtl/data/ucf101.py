@@ -60,7 +60,8 @@ def load_ucf101(
     raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
   folder = data_folder(data_dir, "ucf101")
   lists = folder / _LISTS
-  classes = [line.split()[1] for line in _lines(lists / "classInd.txt", folder)]
+  classes = [words[1] for words in _lines(lists / "classInd.txt", folder, 2)]
+  known = {name: number for number, name in enumerate(classes)}
   frames = {
     path.name: path
     for path in folder.rglob("v_*_g*_c*")
@@ -68,8 +69,11 @@ def load_ucf101(
   }
 
   def read(name: str) -> ImageDataset:
-    videos = [line.split()[0] for line in _lines(lists / f"{name}list0{split}.txt", folder)]
-    labels = np.array([classes.index(video.split("/")[0]) for video in videos], np.int32)
+    path = lists / f"{name}list0{split}.txt"
+    videos = [words[0] for words in _lines(path, folder, 1)]
+    if strange := [video for video in videos if video.split("/")[0] not in known]:
+      raise ValueError(f"{path.name!r} has {strange[0]!r}, whose class is not in 'classInd.txt'.")
+    labels = np.array([known[video.split("/")[0]] for video in videos], np.int32)
     paths = [_middle_frame(frames, pathlib.PurePosixPath(v).stem, folder) for v in videos]
     images = ImageFiles(paths, {}, Form(3, image_size)).load()["image"]
     return ImageDataset(images, labels, len(classes), tuple(classes))
@@ -92,7 +96,14 @@ def _middle_frame(
   return files[len(files) // 2]
 
 
-def _lines(path: pathlib.Path, folder: pathlib.Path) -> list[str]:
+def _lines(path: pathlib.Path, folder: pathlib.Path, least: int) -> list[list[str]]:
+  """The words of each line that is not empty, so many at least."""
   if not path.exists():
     raise FileNotFoundError(f"data_dir {str(folder)!r} has no {path.name!r}; {_LAYOUT}.")
-  return [line for line in path.read_text().splitlines() if line.strip()]
+  try:
+    found = [line.split() for line in path.read_text().splitlines() if line.strip()]
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{path.name!r} is no text: {error}.") from None
+  if short := [words for words in found if len(words) < least]:
+    raise ValueError(f"{path.name!r} has a line {short[0][0]!r}, which lacks a word; {_LAYOUT}.")
+  return found

@@ -38,6 +38,13 @@ class WeightedSum(NamedTuple):
     """Gradients of the weighted sum, of shared and of task-specific parameters."""
     return self.pullback(weights)
 
+  def unscaled(self, scale: float) -> WeightedSum:
+    """Of losses that were multiplied by a number: without it."""
+    pullback = self.pullback
+    return WeightedSum(
+      self.losses / scale, self.aux, lambda weights: _divided(pullback(weights), scale)
+    )
+
 
 class TaskGradients(NamedTuple):
   """What is known of the task gradients of shared parameters.
@@ -78,6 +85,25 @@ class TaskGradients(NamedTuple):
   def scaled(self, weights: jax.Array) -> TaskGradients:
     """Task gradient i times `weights[i]`."""
     return self._replace(factors=scale_tasks(self.factors, weights))
+
+  def unscaled(self, scale: float) -> TaskGradients:
+    """Of losses that were multiplied by a number: without it.
+
+    Factors that are cotangents keep it: those in half precision would vanish.
+    """
+    products, sums, specific = self.products, self.sums, self.specific
+    if products is gramian:  # the factors are the gradients
+      return self._replace(
+        losses=self.losses / scale,
+        factors=_divided(self.factors, scale),
+        specific=lambda weights: _divided(specific(weights), scale),
+      )
+    return self._replace(
+      losses=self.losses / scale,
+      products=lambda factors: products(factors) / scale / scale,
+      sums=lambda factors, weights: _divided(sums(factors, weights), scale),
+      specific=lambda weights: _divided(specific(weights), scale),
+    )
 
   def masked(self, present: jax.Array) -> TaskGradients:
     """Zero task gradients where `present` `[T]` is False."""
@@ -157,6 +183,10 @@ def own_batches_of(
       chunk_size,
     )
   return TaskGradients(values, aux, rows, gramian, combine, lambda weights: combine(own, weights))
+
+
+def _divided(tree: PyTree, scale: float) -> PyTree:
+  return jax.tree.map(lambda leaf: leaf / scale, tree)
 
 
 def check_takes_tasks(losses_fn: Callable[..., Any]) -> None:

@@ -54,7 +54,7 @@ def multi_domain(
     >>> network = models.multi_domain(models.create("convnet4", width=4), 3, num_classes=5)
     >>> images = jnp.ones((3, 2, 8, 8, 1))
     >>> variables = jax.jit(network.init)(jax.random.key(0), images[0, 0])
-    >>> network.apply(variables, images)[0].shape
+    >>> jax.jit(network.apply)(variables, images)[0].shape
     (3, 2, 5)
 
   Reference: Rosenbaum, Klinger and Riemer, "Routing Networks", 2018 (the 20 domains of CIFAR-100);

@@ -40,10 +40,11 @@ class MultiHead(Architecture):
     >>> model = models.MultiHead(backbone, {"digit": nn.Dense(10), "parity": nn.Dense(2)})
     >>> images = jnp.ones((2, 8, 8, 1))
     >>> variables = jax.jit(model.init)(jax.random.key(0), images)
-    >>> {name: output.shape for name, output in model.apply(variables, images).items()}
+    >>> apply = jax.jit(model.apply, static_argnames="method")
+    >>> {name: output.shape for name, output in apply(variables, images).items()}
     {'digit': (2, 10), 'parity': (2, 2)}
-    >>> features = model.apply(variables, images, method="encode")
-    >>> model.apply(variables, features, method="decode")["digit"].shape
+    >>> features = apply(variables, images, method="encode")
+    >>> apply(variables, features, method="decode")["digit"].shape
     (2, 10)
 
   References: Caruana, "Multitask Learning", 1997, section 2; for `graddrop` Chen et al., "Just Pick

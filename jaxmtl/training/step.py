@@ -47,6 +47,7 @@ def train_step(
   axis_name: str | None = None,
   own_batches: bool = False,
   accumulate: int = 1,
+  loss_scale: float = 1.0,
 ) -> TrainStep:
   r"""Builds the train step in the cheapest form that is exact for the method.
 
@@ -95,6 +96,9 @@ def train_step(
     accumulate: micro-batches that the batch is split into, so that the activations of one are in
       memory at a time; a divisor of the batch size. Task gradients and losses are those of the
       whole batch, at one more forward pass; aggregators hold T times the shared parameters.
+    loss_scale: losses are multiplied by it before backward passes, and gradients divided after
+      them, so that in float16 small cotangents do not vanish; 1024 is usual there, 1 elsewhere.
+      `optax.apply_if_finite(optimizer, ...)` leaves out steps in which it was too large.
 
   Returns:
     A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar; with an
@@ -139,6 +143,8 @@ def train_step(
     raise ValueError(
       "accumulate does not go with own_batches=True, whose tasks have parts already."
     )
+  if not loss_scale > 0:
+    raise ValueError(f"loss_scale must be positive, got {loss_scale}; 1 leaves losses alone.")
   losses_fn = micro_batches(losses_fn, accumulate)
   devices = Devices(axis_name)
   if aggregator is None and not weighting.needs_gramian:
@@ -180,9 +186,12 @@ def train_step(
         params = parts.merge(shared, specific)
         losses, aux = losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
         check_names("losses", losses, num_tasks)
-        return losses, aux
+        return losses if loss_scale == 1 else jax.tree.map(lambda x: loss_scale * x, losses), aux
 
-      return _differentiate(form, losses_of, parts, chunk_size, devices)
+      found = _differentiate(form, losses_of, parts, chunk_size, devices)
+      if loss_scale == 1:
+        return found
+      return found.unscaled(loss_scale)
 
     derivatives = {}
     if weighting.bilevel is not None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxmtl._extras import Optional
 from jaxmtl._files import replacing
+from jaxmtl.training.checksums import checksum
 
 if TYPE_CHECKING:
   import safetensors
@@ -21,6 +22,7 @@ else:
   tensors = Optional("safetensors.flax", "training", __name__)
 
 PyTree = Any
+_ABOUT, _NOTES, _SUMS = "about", "notes", "checksums"
 
 
 def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> None:
@@ -56,7 +58,10 @@ def save_weights(path: str | pathlib.Path, variables: PyTree, **notes: Any) -> N
     flat["/".join(map(str, names))] = jnp.asarray(np.asarray(leaf))
   with replacing(path) as draft:
     try:
-      tensors.save_file(flat, draft, {"notes": json.dumps(notes)})
+      sums = {name: checksum(leaf) for name, leaf in flat.items()}
+      # One entry: several have no order, and the same weights would be another file.
+      about = json.dumps({_NOTES: notes, _SUMS: sums})
+      tensors.save_file(flat, draft, {_ABOUT: about})
     except safetensors.SafetensorError as error:
       raise OSError(f"{path} cannot be written: {error}") from error
 
@@ -72,16 +77,21 @@ def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if it is no safetensors file, not complete, or has types or names that do not fit.
+    ValueError: if it is no safetensors file, not complete, has changed since it was saved, or has
+      types or names that do not fit.
   """
+  sums = _metadata(path, _SUMS)
   try:
     flat = tensors.load_file(path)
-  except safetensors.SafetensorError as error:
-    raise ValueError(f"{path} is not a complete file of weights: {error}.") from error
   except (AttributeError, KeyError) as error:  # what it has no NumPy type for, such as float8
     raise ValueError(
       f"{path} has arrays of a type that is not read ({error}); save them as bfloat16 or float32."
     ) from None
+  if changed := [name for name in sums if name not in flat or checksum(flat[name]) != sums[name]]:
+    raise ValueError(
+      f"{path} is damaged: {changed[0]} is not what was saved, its checksum is another one; get "
+      "the file again, or train anew."
+    )
   nested: dict[str, Any] = {}
   for name, leaf in flat.items():
     *levels, last = name.split("/")
@@ -95,6 +105,16 @@ def load_weights(path: str | pathlib.Path) -> dict[str, Any]:
 
 
 def read_notes(path: str | pathlib.Path) -> dict[str, Any]:
-  """The notes that `save_weights` kept with the weights."""
-  with safetensors.safe_open(path, "numpy") as file:
-    return json.loads((file.metadata() or {}).get("notes", "{}"))
+  """The notes that `save_weights` kept with the weights; errors as `load_weights`'."""
+  return _metadata(path, _NOTES)
+
+
+def _metadata(path: str | pathlib.Path, name: str) -> dict[str, Any]:
+  try:
+    with safetensors.safe_open(path, "numpy") as file:
+      entries = file.metadata() or {}
+    # Files of before have notes alone.
+    about = json.loads(entries.get(_ABOUT, f'{{"{_NOTES}": {entries.get(_NOTES, "{}")}}}'))
+    return about.get(name, {})
+  except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+    raise ValueError(f"{path} is not a complete file of weights: {error}.") from error

@@ -8,18 +8,13 @@ import logging
 import pathlib
 import shutil
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from jaxmtl._extras import Optional
-from jaxmtl._files import replacing
+from jaxmtl._files import naming, replacing
+from jaxmtl.training.board import Board
 from jaxmtl.training.lock import locked
-
-if TYPE_CHECKING:
-  import tensorboardX
-else:
-  tensorboardX = Optional("tensorboardX", "training", __name__)
 
 LOG = "metrics.jsonl"
 _logger = logging.getLogger(__name__)
@@ -64,19 +59,17 @@ class MetricsWriter:
         shutil.copyfile(self._path, draft)
       with replacing(self._path) as draft:
         draft.write_bytes(kept)
-    self._board = tensorboardX.SummaryWriter(
-      str(folder / "tensorboard"), purge_step=resume_from + 1 if resume_from else None
-    )
+    self._board = Board(folder / "tensorboard", resume_from)
 
   def write(self, row: dict[str, Any]) -> None:
     """Writes one row: a `step` and numbers, arrays, or dicts of them, by name."""
     row = _plain(row)
     self.rows.append(row)
-    with self._path.open("a") as file:
+    with naming(self._path), self._path.open("a") as file:
       file.write(json.dumps(row) + "\n")
-    for name, value in row.items():
-      for tag, scalar in _scalars(name, value):
-        self._board.add_scalar(tag, scalar, row["step"])
+    self._board.write(
+      row["step"], dict(s for name, value in row.items() for s in _scalars(name, value))
+    )
 
   def close(self) -> None:
     """Flushes and closes the files."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxmtl import guards
 from jaxmtl.aggregation.base import Aggregator
 from jaxmtl.gradients.combinations import combine
+from jaxmtl.gradients.inner_products import scaled_gramian
 from jaxmtl.gradients.parts import Parts, parts_of
 
 PyTree = Any
@@ -20,9 +21,10 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
   r"""An aggregator of the shared parameters; heads get the sum of their tasks' gradients.
 
   .. math:: g_{shared} = \mathrm{aggregate}(w_1 g_1, \dots, w_T g_T), \qquad
-            g_{own} = \sum_t w_t g_t
+            g_{own} = \sum_t w_t h_t g_t
 
-  with w the weights of a weighting before it, 1 without one: what `jaxmtl.training.train_step` does
+  with w the weights of a weighting before it, 1 without one, and h what the aggregator's authors
+  weigh heads with (1 for most; see each method): what `jaxmtl.training.train_step` does
   with `shared=`, in one's own loop. A head sees its own task's loss alone, so that its rows of the
   other tasks are zero and it gets `w_t g_t`. Without this, conflicts are looked for among heads
   too, which have none, and inner products count their lengths.
@@ -82,17 +84,28 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
     def split(tree: PyTree) -> Parts:
       return parts_of(tree, lambda _: is_shared)
 
-    def own_of(grads: PyTree) -> list[jax.Array]:
+    def own_of(grads: PyTree, weights: jax.Array) -> list[jax.Array]:
       rows, _ = guards.drop_missing(split(grads).specific, mask, num_tasks)
-      return combine(rows, jnp.ones(num_tasks))
+      return combine(rows, weights)
 
-    rows, own = split(updates), own_of(updates)
+    rows = split(updates)
     if second_gradients is not None:
       extra["second_gradients"] = split(second_gradients).shared
-      own = jax.tree.map(lambda g, h: (g + h) / 2, own, own_of(second_gradients))
     common = None if params is None else split(params).shared
-    gradient, state = aggregator.update(rows.shared, state, common, mask=mask, **extra)
-    return rows.merge(gradient, own), state
+    gradient, new = aggregator.update(rows.shared, state, common, mask=mask, **extra)
+    weights = jnp.ones(num_tasks)
+    if aggregator.head_weights is not None:
+      present = guards.check_mask(mask, num_tasks)
+      losses, chosen = extra.get("losses"), None
+      if aggregator.weigh is not None:
+        # XLA merges this with what `update` computed.
+        found, scale = scaled_gramian(guards.drop_missing(rows.shared, mask, num_tasks)[0], present)
+        chosen, _ = aggregator.weigh(found, state, losses=losses, mask=present, scale=scale)
+      weights = aggregator.head_weights(new, losses=losses, mask=present, weights=chosen)
+    own = own_of(updates, weights)
+    if second_gradients is not None:
+      own = jax.tree.map(lambda g, h: (g + h) / 2, own, own_of(second_gradients, weights))
+    return rows.merge(gradient, own), new
 
   return Aggregator(
     init,

@@ -335,9 +335,17 @@ def _sgd_step(params, state, grads):
 
 
 @every_form
-def test_vmap_over_seeds_and_scan_and_chain(name):
-  """Three networks, four steps in one call, against one update after another."""
+def test_vmap_over_seeds_and_scan_and_chain_and_devices(name, mesh):
+  """Three networks, four steps in one call on eight devices, against one update after another.
+
+  And without a mask, which is the same as a mask of ones.
+  """
   rows = jnp.asarray(normal_rows(3 * 4 * 3, seed=8).reshape(3, 4, 3, SIZE), jnp.float32)
+  places = {"matrix": PartitionSpec(None, None, None, "data")}
+  spread = {
+    k: jax.device_put(g, NamedSharding(mesh, places.get(k, PartitionSpec())))
+    for k, g in tree(rows).items()
+  }
   transform, update = compiled(name, 3)
   chain = optax.chain(transform, optax.apply_if_finite(_SGD, 3))
   losses = jnp.arange(1.0, 4.0)
@@ -345,21 +353,25 @@ def test_vmap_over_seeds_and_scan_and_chain(name):
 
   @jit
   @jax.vmap
-  def train(rows):
-    def step(carry, row):
+  def train(grads):
+    def step(carry, grads):
       params, state = carry
-      updates, state = chain.update(tree(row), state, params, losses=losses)
+      updates, state = chain.update(grads, state, params, losses=losses)
       return (jaxmtl.apply_updates(params, updates), state), None
 
-    return jax.lax.scan(step, (start, chain.init(start)), rows)[0][0]
+    return jax.lax.scan(step, (start, chain.init(start)), grads)[0][0]
 
-  got = flat(train(rows))
+  out = train(spread)
+  assert len(out["matrix"].sharding.device_set) == 8
+  got = flat(out)
   for seed in range(3):
     params, state, sgd_state = start, transform.init(start), _SGD.init(start)
     for row in rows[seed]:
       grads, state = update(row, state, losses, jnp.ones(3, bool))
       params, sgd_state = _sgd_step(params, sgd_state, grads)
-    np.testing.assert_allclose(got[seed], flat(params), rtol=2e-3)
+    # SDMGrad's descent of the weights, many steps each time, makes more of rounding.
+    rtol = 2e-3 if name == "sdmgrad" else 1e-5
+    np.testing.assert_allclose(got[seed], flat(params), rtol=rtol)
   assert np.ptp(got, axis=0).max() > 1e-3
 
 
@@ -379,25 +391,6 @@ def test_state_survives_a_round_trip(name):
   copied = optax.tree_utils.tree_map_params(transform, lambda leaf: leaf, copied)
   want, got = (flat(update(rows, s, losses, mask)[0]) for s in (state, copied))
   np.testing.assert_array_equal(got, want)
-
-
-@every_form
-def test_gradients_sharded_over_devices(name, mesh):
-  """And without a mask, which is the same as a mask of ones."""
-  rows = normal_rows(3, seed=10)
-  transform, _ = compiled(name, 3)
-  grads = tree(jnp.asarray(rows, jnp.float32))
-  places = {
-    "matrix": PartitionSpec(None, "data"),
-    "vector": PartitionSpec(),
-    "scalar": PartitionSpec(),
-  }
-  sharded = {k: jax.device_put(g, NamedSharding(mesh, places[k])) for k, g in grads.items()}
-  state = transform.init(tree(jnp.zeros(SIZE, jnp.float32)))
-  losses = jnp.arange(1.0, 4.0)
-  out = jit(lambda g, s: transform.update(g, s, losses=losses)[0])(sharded, state)
-  assert len(out["matrix"].sharding.device_set) == 8
-  assert_close(flat(out), aggregate(name, rows, dtype=jnp.float32), rows, 1e-4)
 
 
 @every_method

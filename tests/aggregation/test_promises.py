@@ -68,18 +68,19 @@ STAND_STILL = {"mgda", "cr_mogm", "trimmed_mean"}
 
 @functools.cache
 def updates_of(make):
-  """The aggregator, and its update of the four targets together."""
-  transform = make(TASKS)
+  """The aggregator, its update of the four targets together, and an entry for each tracing."""
+  transform, traces = make(TASKS), []
 
   def update(grads, state, losses):
+    traces.append(None)
     return transform.update(grads, state, losses=losses)
 
-  return transform, jit(jax.vmap(update))
+  return transform, jit(jax.vmap(update)), traces
 
 
 def converges(make, left=0.05):
   """With Adam and a falling rate, every target is reached up to `left`."""
-  transform, update = updates_of(make)
+  transform, update, _ = updates_of(make)
   adam = optax.adam(optax.cosine_decay_schedule(0.1, STEPS))
   x = jnp.asarray(STARTS, jnp.float32)
   state = jax.vmap(transform.init)(x)
@@ -112,7 +113,7 @@ def distance_to_triangle(point):
 
 def one_update(make, rows):
   """The first update of task gradients `[4, T, 3]`, four steps of their own."""
-  transform, update = updates_of(make)
+  transform, update, _ = updates_of(make)
   rows = jnp.asarray(rows, jnp.float32)
   state = jax.vmap(transform.init)(rows[:, 0])
   return np.asarray(update(rows, state, jnp.ones((len(rows), TASKS)))[0], float)
@@ -168,15 +169,9 @@ def test_linear_under_scaling(name):
 @every_method
 def test_a_second_call_does_not_recompile(name):
   """Nor does a state that the first one gave, or other numbers."""
-  transform = jaxmtl.aggregation.METHODS[name](TASKS)
-  traces = []
-
-  @jit
-  def update(grads, state, losses):
-    traces.append(None)
-    return transform.update(grads, state, losses=losses)
-
-  state, losses = transform.init(jnp.zeros(SIZE)), jnp.ones(TASKS)
+  transform, update, traces = updates_of(jaxmtl.aggregation.METHODS[name])
+  count = len(TARGETS)
+  state, losses = jax.vmap(transform.init)(jnp.zeros((count, SIZE))), jnp.ones((count, TASKS))
   for scale in (1.0, 2.0, 3.0):
-    _, state = update(scale * jnp.ones((TASKS, SIZE)), state, scale * losses)
+    _, state = update(scale * jnp.ones((count, TASKS, SIZE)), state, scale * losses)
   assert len(traces) == 1

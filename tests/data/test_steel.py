@@ -127,6 +127,10 @@ def test_what_is_missing_is_named(folder):
   book.save(folder / "testset.xlsx")
   with pytest.raises(ValueError, match=r"regression label, got \['a', 'b'\]"):
     load_steel(folder)
+  for content in (b"", b"PK\x03\x04 no archive", b"<html>"):
+    (folder / "testset.xlsx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"'testset\.xlsx' is no table of Excel's"):
+      load_steel(folder)
   (folder / "testset.xlsx").unlink()
   with pytest.raises(FileNotFoundError, match=r"testset\.xlsx"):
     load_steel(folder)

@@ -173,6 +173,16 @@ def test_a_prepared_folder_runs_no_code_of_its_own(write_tfds, examples, monkeyp
       load("tiny", data_dir=home)
 
 
+def test_a_damaged_record_is_named(write_tfds, examples):
+  home = write_tfds({"train": examples(4), "test": examples(4)})
+  (file,) = (home / "tiny" / "1.0.0").glob("*train*")
+  content = bytearray(file.read_bytes())
+  content[next(i for i in range(len(content) // 3, len(content)) if content[i])] ^= 4
+  file.write_bytes(bytes(content))
+  with pytest.raises(ValueError, match=r"split 'train' of 'tiny' in .* cannot be read .*Corrupted"):
+    load("tiny", data_dir=home)
+
+
 def test_an_image_that_cannot_be_read_is_named(write_tfds, examples, monkeypatch):
   home = write_tfds({"train": examples(4), "test": examples(4)})
 

@@ -58,6 +58,21 @@ def test_what_is_missing_is_named(folder):
     load_ucf101(folder, split=4)
 
 
+def test_lists_that_do_not_fit_are_named(folder):
+  lists = folder / "ucfTrainTestlist"
+  (lists / "testlist01.txt").write_text("Juggling/v_Juggling_g01_c01.avi\n")
+  with pytest.raises(ValueError, match=r"'testlist01\.txt' has 'Juggling/.* not in 'classInd"):
+    load_ucf101(folder)
+  (lists / "classInd.txt").write_text("1 YoYo\nJuggling\n")
+  with pytest.raises(
+    ValueError, match=r"'classInd\.txt' has a line 'Juggling', which lacks a word"
+  ):
+    load_ucf101(folder)
+  (lists / "classInd.txt").write_bytes(b"1 \xff\xfe\n")
+  with pytest.raises(ValueError, match=r"'classInd\.txt' is no text"):
+    load_ucf101(folder)
+
+
 def test_levels_are_nested():
   levels = class_levels("cifar100:3.0.2", 100)
   sizes = [np.bincount(of_class).tolist() for of_class in levels.values()]

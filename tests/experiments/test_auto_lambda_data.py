@@ -127,16 +127,18 @@ def test_accuracy_counts_each_domain_by_its_own_labels(two_domains):
   found = alone.metrics["accuracy"].count(outputs, batch)
   assert jax.tree.map(int, found["own domain"]) == {"right": 2, "count": 2}
   # A network knows its domain, and is given that domain's images.
-  variables = alone.init(jax.random.key(0), jnp.int32(1))
-  given = alone.predict(variables, images)
+  variables = jax.jit(alone.init)(jax.random.key(0), jnp.int32(1))
+  predict = jax.jit(alone.predict)
+  given = predict(variables, images)
   assert int(given["domain"]) == 1
   blind = images | {"image": np.where(np.arange(2)[:, None, None, None] == 1, images["image"], 0)}
-  np.testing.assert_array_equal(given["own domain"], alone.predict(variables, blind)["own domain"])
+  np.testing.assert_array_equal(given["own domain"], predict(variables, blind)["own domain"])
 
 
 def test_single_networks_of_a_seed_start_apart(two_domains):
   alone = domains.one_domain(two_domains, models.create("convnet4", width=2))
-  first, second = (alone.init(jax.random.key(0), jnp.int32(i)) for i in range(2))
+  init = jax.jit(alone.init)
+  first, second = (init(jax.random.key(0), jnp.int32(i)) for i in range(2))
   kernels = [jax.tree.leaves(v["params"]["backbone"]) for v in (first, second)]
   assert any(np.any(a != b) for a, b in zip(*kernels, strict=True))
 

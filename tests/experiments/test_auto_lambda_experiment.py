@@ -108,7 +108,9 @@ def runs(tmp_path_factory):
   """Two runs in a folder, the second at another weight rate: results, what they said and wrote."""
   folder, found = tmp_path_factory.mktemp("runs"), []
   config = override(SMALL, auxiliary_methods=(), compare="finite_difference", epochs=1)
-  changed = override(config, weight_learning_rate=0.5, weight_init=0.3, num_sampled=1)
+  changed = override(
+    config, compare="none", weight_learning_rate=0.5, weight_init=0.3, num_sampled=1
+  )
   write = report.write_report
   for each in (config, changed):
     tables = []
@@ -130,7 +132,7 @@ def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(run
   (first, said, _), (again, said_again, _) = runs
   assert "learning rate is 0.0003, as given" in said
   assert "6 training(s): 18 steps in all" in said
-  assert "6 training(s), 4 of them on disk already: 6 steps in all" in said_again
+  assert "5 training(s), 4 of them on disk already: 3 steps in all" in said_again
   assert "learning rate is 0.5, as given" in said_again
   assert re.search("multi-task_auto_lambda has .*learning_rate=0.0003 instead of 0.5", said_again)
   assert again["results"][:3] == first["results"][:3]
@@ -192,7 +194,7 @@ def test_without_swapping_both_batches_are_the_same():
   assert not plain.pairs  # one batch a step is taken from the feed
 
   def after(step, batch):
-    state, metrics = step.update(step.init(jnp.ones(()), jax.random.key(0)), batch)
+    state, metrics = jax.jit(step.update)(step.init(jnp.ones(()), jax.random.key(0)), batch)
     return state.params, metrics["hypergradient"]
 
   one, other = jnp.arange(3.0), jnp.arange(3.0) - 5

@@ -37,7 +37,7 @@ def photos(tmp_path_factory):
 
 def command(photos, folder, *more):
   args = [*("--dataset", photos / "labels.csv"), *("--methods", "equal"), *("--seeds", 1)]
-  args += [*("--epochs", 20), *("--checkpoint-every", 1), *("--batch-size", 10)]
+  args += [*("--epochs", 20), *("--checkpoint-every", 10), *("--batch-size", 10)]
   benchmark.main([str(arg) for arg in (*args, "--workdir", folder, *more)])
 
 
@@ -139,7 +139,7 @@ def test_probabilities_are_the_mean_over_seeds(tmp_path):
   images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
   given = data.normalize(images, np.float32([0.5]), np.float32([0.25]))
   keys = jax.vmap(jax.random.key)(np.arange(2))
-  variables = jax.vmap(model.init, (0, None))(keys, given)
+  variables = jax.jit(jax.vmap(model.init, (0, None)))(keys, given)
   training.save_weights(tmp_path / "weights.safetensors", variables)
   description = {
     "backbone": "convnet4",
@@ -152,7 +152,7 @@ def test_probabilities_are_the_mean_over_seeds(tmp_path):
   (tmp_path / "network.json").write_text(json.dumps(description))
   network = training.load_trained(tmp_path)
   assert (network.tasks, network.runs) == ({"kind": ("0", "1", "2")}, 2)
-  logits = jax.vmap(model.apply, (0, None))(variables, given)["kind"]
+  logits = jax.jit(jax.vmap(model.apply, (0, None)))(variables, given)["kind"]
   wanted = jax.nn.softmax(logits, axis=-1).mean(0)
   np.testing.assert_allclose(network.predict(images)["kind"], wanted, rtol=1e-5)
   with pytest.raises(ValueError, match=r"uint8 of shape \(8, 8, 1\), got float64"):

@@ -90,9 +90,9 @@ def test_update_follows_the_paper():
     return value, optax.apply_updates(theta2, updates), opt_state, made(theta2)
 
   theta2, opt_state = label_state.params, label_state.optimizer
-  update = jit(network.update)
+  update, add_labels = jit(network.update), jit(network.add_labels)
   for i in range(2):
-    made = network.add_labels(label_state, batch)["auxiliary"]
+    made = add_labels(label_state, batch)["auxiliary"]
     label_state, metrics = update(label_state, state, batch)
     value, theta2, opt_state, want = by_hand(state.params, theta2, opt_state)
     np.testing.assert_allclose(made, want, rtol=1e-5)
@@ -193,9 +193,20 @@ def test_bad_input():
   with pytest.raises(ValueError, match="batch must be a dict that the labels are added to"):
     plain.add_labels(label_state, (data()["x"],))
   with pytest.raises(ValueError, match=r"primary must name losses by index, 0 to 1, got \(2,\)"):
-    build(primary=(2,))[1].update(label_state, state, data())
+    jax.eval_shape(build(primary=(2,))[1].update, label_state, state, data())
   with pytest.raises(ValueError, match="entropy_weight must be >= 0, got -1"):
     build(-1)
+
+
+@functools.cache
+def masked(psi):
+  """`(logits, primary) -> probabilities` and the gradient of their squares."""
+
+  def found(logits, primary):
+    fn = lambda z: labels.mask_softmax(z, primary, psi)  # noqa: E731
+    return fn(logits), jax.grad(lambda z: (fn(z) ** 2).sum())(logits)
+
+  return jax.jit(found)
 
 
 @settings(max_examples=25, deadline=None)
@@ -203,14 +214,11 @@ def test_bad_input():
 def test_mask_softmax_is_a_distribution_over_the_block(psi, scale, seed):
   rng = np.random.default_rng(seed)
   primary = rng.integers(len(psi), size=7)
-  logits = jnp.asarray(rng.normal(size=(7, sum(psi))) * scale, jnp.float32)
-  probabilities = np.asarray(labels.mask_softmax(logits, jnp.asarray(primary), psi))
+  logits = (rng.normal(size=(7, sum(psi))) * scale).astype(np.float32)
+  probabilities, gradient = map(np.asarray, masked(psi)(logits, primary))
   block = np.repeat(np.arange(len(psi)), psi)
   assert np.all(probabilities[primary[:, None] != block] == 0)
   np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
-  gradient = jax.grad(lambda z: (labels.mask_softmax(z, jnp.asarray(primary), psi) ** 2).sum())(
-    logits
-  )
   assert np.all(np.isfinite(gradient))
 
 
@@ -264,9 +272,8 @@ def test_focal_is_its_formula(gamma):
 def test_focal_has_finite_derivatives_everywhere(size):
   logits, soft = jnp.array([[size, 0.0, -size]]), jnp.array([[0.5, 0.0, 0.5]])
   fn = lambda z: losses.focal(z, soft).sum()  # noqa: E731
-  assert np.isfinite(fn(logits))
-  assert np.all(np.isfinite(jax.grad(fn)(logits)))
-  assert np.all(np.isfinite(jax.hessian(fn)(logits)))
+  for found in jax.jit(lambda z: (fn(z), jax.grad(fn)(z), jax.hessian(fn)(z)))(logits):
+    assert np.all(np.isfinite(found))
 
 
 def test_entropy_of_an_unused_class_has_a_finite_gradient():

@@ -98,7 +98,7 @@ def test_tasks_without_labels_and_derivatives_without_news():
     _, after = weigh(None, state, hypergradient=bad)
     assert np.all(np.isfinite(after.logits))
   alone = jaxmtl.moml(1)
-  weights, _ = alone.weigh(None, alone.init(None), hypergradient=jnp.ones((1, 1)))
+  weights, _ = jit(alone.weigh)(None, alone.init(None), hypergradient=jnp.ones((1, 1)))
   assert weights.tolist() == [1.0]
 
 

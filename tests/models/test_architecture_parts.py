@@ -64,17 +64,20 @@ def test_stitches_of_the_identity_leave_trunks_alone():
   def of(name):
     return {kind: tree[name] for kind, tree in variables.items() if name in tree}
 
+  @jax.jit
+  def alone(trunk, head):
+    return nn.Dense(10).apply(head, BACKBONE.apply(trunk, IMAGES))
+
   outputs = jax.jit(model.apply)(variables, IMAGES)
   for task in TASKS:
-    alone = BACKBONE.apply(of(f"trunks_{task}"), IMAGES)
-    head = nn.Dense(10).apply(of(f"heads_{task}"), alone)
+    head = alone(of(f"trunks_{task}"), of(f"heads_{task}"))
     np.testing.assert_allclose(outputs[task], head, rtol=1e-4, atol=1e-5)
 
 
 def test_branches_are_drawn_hard_by_the_temperature_of_the_step():
   logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
   keys = jax.random.split(jax.random.key(0), 4000)
-  drawn = jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None))(keys, logits, 2.0)
+  drawn = jax.jit(jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None)))(keys, logits, 2.0)
   assert set(np.unique(drawn)) == {0, 1}
   assert (drawn.sum(-1) == 1).all()
   np.testing.assert_allclose(drawn.mean(0), [0.2, 0.5, 0.3], atol=0.025)  # 3 deviations

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from jaxmtl import training
+from jaxmtl.training.weights import read_notes
 
 
 def error(outputs, batch):
@@ -91,8 +93,36 @@ def test_weights_that_cannot_be_saved_or_loaded_are_named(tmp_path):
   (tmp_path / "w").write_bytes((tmp_path / "w").read_bytes()[:-50])
   with pytest.raises(ValueError, match="not a complete file of weights"):
     training.load_weights(tmp_path / "w")
+  with pytest.raises(ValueError, match="not a complete file of weights"):
+    read_notes(tmp_path / "w")
   with pytest.raises(FileNotFoundError):
     training.load_weights(tmp_path / "none")
+
+
+def test_the_same_weights_are_the_same_file(tmp_path):
+  found = set()
+  for i in range(8):
+    training.save_weights(tmp_path / f"{i}", {"a": jnp.ones(3)}, job="equal", step=[1, 2])
+    found.add((tmp_path / f"{i}").read_bytes())
+  assert len(found) == 1
+  assert read_notes(tmp_path / "0") == {"job": "equal", "step": [1, 2]}
+  notes = {"notes": '{"job": "old"}'}  # as it was written before there were checksums
+  safetensors.numpy.save_file({"a": np.ones(2)}, tmp_path / "old", notes)
+  assert read_notes(tmp_path / "old") == {"job": "old"}
+  assert training.load_weights(tmp_path / "old")["a"].tolist() == [1, 1]
+
+
+def test_weights_that_changed_on_disk_are_refused(tmp_path):
+  path, rng = tmp_path / "w", np.random.default_rng(0)
+  training.save_weights(path, {"a": {"b": jnp.ones(100), "c": jnp.arange(5)}}, job="equal")
+  whole = path.read_bytes()
+  for place in rng.integers(len(whole) - 420, len(whole), 20):  # the arrays are the file's end
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=r"w is damaged: a/[bc] is not what was saved"):
+      training.load_weights(path)
+  # A file of others has no checksums.
+  safetensors.numpy.save_file({"a": np.ones(2)}, path)
+  assert training.load_weights(path)["a"].tolist() == [1, 1]
 
 
 def test_the_best_weights_are_kept_run_by_run_and_after_a_restart(tmp_path):

@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -23,9 +24,12 @@ from jaxmtl.training import (
   TrainState,
   check_finite,
   fit,
+  locked,
+  replacing,
   scan_epoch,
   train_step,
 )
+from jaxmtl.training.board import Board
 from jaxmtl.training.loop import check_state
 from jaxmtl.training.writer import read_rows
 
@@ -256,6 +260,38 @@ def test_a_kill_while_the_log_is_rewritten_loses_nothing(tmp_path, monkeypatch, 
   assert len(read_rows(log)) == 4
   with MetricsWriter(tmp_path, resume_from=2) as writer:
     assert len(writer.rows) == 2
+
+
+@pytest.fixture
+def small_files():
+  """As on a full disk, files grow to some hundred bytes and no further."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (400, hard))
+  yield
+  resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_ends_with_the_files_name_instead_of_waiting_forever(tmp_path, small_files):
+  def fill(write):
+    for step in range(100):
+      write(step)
+
+  board = Board(tmp_path / "tensorboard")
+  with pytest.raises(OSError, match=r"File too large: .*tensorboard"):
+    fill(lambda step: board.write(step, {"loss": 0.5}))
+  writer = MetricsWriter(tmp_path)
+  with pytest.raises(OSError, match=r"File too large: .*(metrics\.jsonl|tensorboard)"):
+    fill(lambda step: writer.write({"step": step, "loss": 0.5}))
+  with pytest.raises(OSError, match="File too large"):
+    writer.close()
+  log = tmp_path / "metrics.jsonl"
+  before = log.read_bytes()
+  with pytest.raises(OSError, match=r"File too large: .*metrics\.jsonl"), replacing(log) as draft:
+    draft.write_bytes(b"0" * 1000)
+  assert log.read_bytes() == before
+  with locked(tmp_path):  # nothing is left behind, nor kept
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".lock", "metrics.jsonl", "tensorboard"]
 
 
 def explodes(part, at=3):

@@ -429,3 +429,31 @@ def test_removing_the_auxiliary_head_keeps_predictions():
   want = jax.jit(both.apply)(variables, images)["main"]
   got = jax.jit(alone.apply)(models.drop_heads(variables, "aux"), images)["main"]
   np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("options", [{}, {"aggregator": "mgda"}, {"aggregator": "metabalance"}])
+def test_a_scaled_loss_keeps_what_half_precision_would_lose(options):
+  """Cotangents below float16's smallest number: without a scale, nothing moves."""
+
+  def tiny(params, model_state, batch, key):
+    half = (params["w"].astype(jnp.float16) * batch.astype(jnp.float16)).astype(jnp.float32)
+    return jnp.array([1e-10, 3e-10]) * jnp.stack([half.sum(), (half**2).sum()]), Aux()
+
+  options = {name: getattr(jaxmtl, method)(2) for name, method in options.items()}
+  params, batch = {"w": jnp.array([0.5, -1.5])}, jnp.array([1.0, 2.0])
+  moved = []
+  for scale in (1.0, 2.0**18):
+    step = train_step(tiny, optax.sgd(1e8), 2, loss_scale=scale, **options)
+    state, metrics = jax.jit(step.update)(step.init(params, jax.random.key(0)), batch)
+    moved.append((state.params["w"] - params["w"]) / 1e8)
+  assert not jnp.any(moved[0])
+  exact = jax.jacrev(lambda w: jnp.stack([(w * batch).sum(), ((w * batch) ** 2).sum()]))(
+    params["w"]
+  )
+  rows = jnp.array([1e-10, 3e-10])[:, None] * exact
+  want = rows.sum(0)
+  if options:
+    aggregator = options["aggregator"]
+    want, _ = aggregator.update(rows, aggregator.init(params["w"]))
+  np.testing.assert_allclose(moved[1], -want, rtol=5e-3)
+  np.testing.assert_allclose(metrics["losses"], [-2.5e-10, 27.75e-10], rtol=1e-2)

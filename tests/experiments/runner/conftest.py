@@ -82,7 +82,7 @@ def line_job(name="line", method="equal", epochs=3, batch_size=4, rate=0.05, **o
   )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def job():
   return line_job
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,8 +38,20 @@ def same(a, b):
   jax.tree.map(np.testing.assert_array_equal, a.values, b.values)
 
 
-def test_an_outcome_has_what_it_promises(tmp_path, job):
-  outcome = Runner(tmp_path).run(job())
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, job):
+  """The plain job's outcome, of a folder to be copied before it is changed."""
+  return Runner(tmp_path_factory.mktemp("trained")).run(job())
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+  """A folder of one's own where the plain job is trained already."""
+  return shutil.copytree(trained.folder.parent, tmp_path / "copied")
+
+
+def test_an_outcome_has_what_it_promises(trained, job):
+  outcome = trained
   assert outcome.failure is None
   assert outcome.values["mse"]["up"].shape == (2,)
   assert outcome.curve("losses").shape == (2, 3, 2)  # runs, rows, tasks
@@ -56,16 +69,15 @@ def test_an_outcome_has_what_it_promises(tmp_path, job):
   np.testing.assert_allclose(outcome.values["mse"]["up"], ((found - up) ** 2).mean(1), rtol=1e-5)
 
 
-def test_what_is_on_disk_is_read_and_nothing_is_compiled(tmp_path, job, monkeypatch):
-  first = Runner(tmp_path).run(job())
+def test_what_is_on_disk_is_read_and_nothing_is_compiled(trained, job, monkeypatch):
   monkeypatch.setattr(jax, "jit", None)  # compiling would fail
-  again = Runner(tmp_path).run(job())
-  same(first, again)
-  assert again.ms_per_step == first.ms_per_step
+  again = Runner(trained.folder.parent).run(job())
+  same(trained, again)
+  assert again.ms_per_step == trained.ms_per_step
 
 
-def test_another_configuration_gets_its_own_folder(tmp_path, job, capsys):
-  runner = Runner(tmp_path)
+def test_another_configuration_gets_its_own_folder(copied, job, capsys):
+  runner = Runner(copied)
   first = runner.run(job())
   before = (first.folder / "outcome.json").read_bytes()
   other = runner.run(job(rate=0.1))
@@ -149,7 +161,7 @@ def test_first_weights_come_from_another_job_or_anywhere(tmp_path, job):
   )
 
 
-def test_after_each_epoch_the_state_may_change(tmp_path, job):
+def test_after_each_epoch_the_state_may_change(trained, tmp_path, job):
   def after_epoch(state, measured):
     assert measured["validation"]["mse"]["up"].shape == (2,)
     halved = jax.tree.map(lambda w: w / 2, state.params)
@@ -157,10 +169,8 @@ def test_after_each_epoch_the_state_may_change(tmp_path, job):
 
   outcome = Runner(tmp_path).run(job(after_epoch=after_epoch))
   assert outcome.curve("halved").tolist() == [[6, 12, 18]] * 2
-  plain = Runner(tmp_path / "plain").run(job())
-  assert (
-    np.abs(outcome.variables["params"]["w"]).sum() < np.abs(plain.variables["params"]["w"]).sum()
-  )
+  halved, plain = (np.abs(o.variables["params"]["w"]).sum() for o in (outcome, trained))
+  assert halved < plain
 
 
 def test_phases_take_turns(tmp_path, job):
