@@ -41,7 +41,8 @@ def class_levels(name: str, num_classes: int) -> dict[int, np.ndarray]:
     ([3, 10, 20, 100], 4, 1)
 
   Reference:
-    Liu, "Robust, Efficient and Generalisable Visual Representations" (thesis), table 5.1.
+    Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning" (thesis),
+    2024, table 5.1.
   """
   base = name.partition(":")[0].partition("/")[0]
   own = np.arange(num_classes, dtype=np.int32)
