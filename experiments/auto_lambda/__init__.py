@@ -30,6 +30,6 @@ command goes on after a stop; what is there already is not trained again. Tables
 written anew after each training. The last epoch is reported; nothing is chosen.
 
 Reference: Liu, James, Davison and Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships",
-2022; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning" (thesis,
-2024), chapter 3.
+2022; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"
+(thesis, 2024), chapter 3.
 """

@@ -24,6 +24,6 @@ TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same 
 after a stop; what is there already is not trained again.
 
 Reference: Liu, Davison and Johns, "Self-Supervised Generalisation with Meta Auxiliary Learning",
-2019; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning" (thesis,
-2024), chapter 5.
+2019; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"
+(thesis, 2024), chapter 5.
 """
