@@ -98,16 +98,23 @@ def barrier_step(
   diagonal = jnp.where(mask, z / inside, 1)
   system = jnp.where(mask[:, None] & mask[None, :], hessian, 0) + jnp.diag(diagonal)
   # With a diagonal of ones, whatever the multipliers; a multiple of round-off keeps it positive
-  # where the Hessian is singular, which changes the way, not the end.
+  # where the Hessian is singular.
   # Subnormal entries would slow the factorisation tenfold.
   scale = jnp.maximum(jax.lax.rsqrt(jnp.diagonal(system)), _SMALLEST_SCALE)
   ridge = len(w) * jnp.finfo(w.dtype).eps * jnp.eye(len(w), dtype=w.dtype)
-  factor = jax.scipy.linalg.cho_factor(system * scale[:, None] * scale[None, :] + ridge)
-  right = jnp.where(mask, mu / inside - gradient, 0)
-  both = jnp.stack([right, ones], axis=1) * scale[:, None]
-  solved = jax.scipy.linalg.cho_solve(factor, both) * scale[:, None]
-  # The sum's multiplier makes the step keep the sum.
-  dw = solved[:, 0] - solved[:, 0].sum() / solved[:, 1].sum() * solved[:, 1]
+  # Steps keep the sum: what is added along it changes none of them, but keeps the digits of one
+  # that goes far along it where the Hessian hardly bends.
+  along = scale * ones
+  along /= jnp.linalg.norm(along)
+  scaled = system * scale[:, None] * scale[None, :] + jnp.outer(along, along)
+  factor = jax.scipy.linalg.cho_factor(scaled + ridge)
+  right = scale * jnp.where(mask, mu / inside - gradient, 0)
+  both = jnp.stack([right, along], axis=1)
+  solved = jax.scipy.linalg.cho_solve(factor, both)
+  # What the ridge took is given back, or the last digits would not be reached.
+  solved += jax.scipy.linalg.cho_solve(factor, both - scaled @ solved)
+  step, multiplier = solved.T
+  dw = scale * (step - (along @ step) / (along @ multiplier) * multiplier)
   return dw, ones * (mu / inside - z - z / inside * dw)
 
 

@@ -152,8 +152,7 @@ def test_more_models_in_another_order_are_no_other_runs(workdir, tmp_path, monke
   home = folder / "decoder1_hps_EW"
   before = workdir[1]["results"][0]["values"]
   (home / "outcome.json").unlink()
-  places = (home / "checkpoints").iterdir()
-  last = max((p for p in places if p.name.isdigit()), key=lambda path: int(path.name))
+  last = max((home / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
   shutil.rmtree(last)
   one = override(SMALL, architectures=("hps",), methods=("EW",))
   assert run(one, folder)["results"][0]["values"] == before
@@ -177,6 +176,12 @@ def test_what_a_model_depends_on():
   assert "epochs" not in identity(open_ended, "hps")
   assert identity(open_ended, "ltb")["epochs"] == 2
   assert identity(SMALL, "hps")["epochs"] == 2
+  # LibMTL's conventions belong to what a model is.
+  assert identity(open_ended, "ltb")["joins_stems"]
+  assert identity(SMALL, "mmoe")["gates_see_all"]
+  drops = override(SMALL, methods=("GradDrop",))
+  assert identity(drops, "hps")["graddrop"]
+  assert "graddrop" not in identity(drops, "mmoe")
   # Methods on one network share its first parameters, and what measures it.
   found = list(jobs.plan(SMALL, data.digits_ink(), Layout()).values())
   assert found[0].problem.init is found[1].problem.init
@@ -187,7 +192,8 @@ def test_the_papers_grid():
   cells = PRESETS["paper"].cells()
   assert len(METHODS) == 17
   assert len(set(cells)) == 6 * 17 * 2
-  assert len({repr(Cell("hps", m, 1).combine()) for m in METHODS}) == 17
+  cells_of_hps = [Cell("hps", method, 1) for method in METHODS]
+  assert len({(repr(cell.combine()), cell.drops_signs) for cell in cells_of_hps}) == 17
   for method in METHODS:
     Cell("hps", method, 1).combine().build(2, 1)
   assert PRESETS["slice"].decoders == (1,)
@@ -219,10 +225,43 @@ def test_decoders_have_the_papers_layers():
 
 @pytest.mark.parametrize("architecture", ["hps", "mmoe"])
 def test_a_network_gives_class_and_value(architecture):
-  model = network(architecture, 1, models.create("one_stage"), {"class": 10, "value": 1}, 2, 5)
+  cell = Cell(architecture, "EW", 1)
+  model = network(cell, models.create("one_stage"), {"class": 10, "value": 1}, 2, 5, 1)
   images = jnp.zeros((2, 8, 8, 1))
   output, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
   assert {head: value.shape for head, value in output.items()} == {
     "class": (2, 10),
     "value": (2, 1),
   }
+
+
+def of_libmtl(architecture, method="EW", **duration):
+  backbone = models.ConvNet4(width=2)
+  sizes = {"class": 3, "value": 1}
+  duration = {"epochs": 1, "steps_per_epoch": 1} | duration
+  return network(Cell(architecture, method, 1), backbone, sizes, 2, **duration)
+
+
+def test_networks_are_those_of_libmtl():
+  stitched = of_libmtl("cross_stitch")
+  assert (stitched.own_weight, stitched.other_weight) == (1, 1)
+  assert all(of_libmtl(name).gates_see_all for name in ("mmoe", "cgc", "ple", "dselect_k"))
+  branched = of_libmtl("ltb", epochs=200, steps_per_epoch=10)
+  assert branched.joins_stems
+  assert branched.draws_always
+  assert branched.warm_up_steps == 20  # epochs 0 and 1 are before 200 / 100
+  assert of_libmtl("ltb", epochs=30, steps_per_epoch=10).warm_up_steps == 10
+  steps = jnp.array([0.0, 9, 10, 30, 1999])
+  epochs = np.array([0, 0, 1, 3, 199])
+  np.testing.assert_allclose(branched.temperature(steps), 10 / np.sqrt(epochs + 1), rtol=1e-6)
+
+
+def test_graddrop_is_on_what_hard_sharing_has_in_common():
+  assert of_libmtl("hps", "GradDrop").graddrop
+  assert not of_libmtl("hps").graddrop
+  assert Cell("hps", "GradDrop", 1).combine() == METHODS["EW"]
+  assert Cell("mmoe", "GradDrop", 1).combine().aggregator == "graddrop"
+  config = override(SMALL, architectures=("hps",), methods=("EW", "GradDrop"))
+  plain, drops = (j.problem for j in jobs.plan(config, data.digits_ink(), Layout()).values())
+  assert plain.init is drops.init
+  assert plain.losses_fn is not drops.losses_fn

@@ -14,6 +14,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.runner import store
@@ -184,7 +185,7 @@ def test_phases_take_turns(tmp_path, job):
     return Phase(update, lambda state: state[name])
 
   def start(update, key, variables):
-    step = training.train_step(lambda *_: None, jax.tree_util.Partial, 1)
+    step = training.train_step(lambda *_: None, optax.identity(), 1)
     del step, update
     empty = training.TrainState(jnp.int32(0), variables["params"], (), (), (), (), key)
     return {"a": empty, "b": empty}
