@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmtl.data.loader import epoch_indices
 from jaxmtl.training.state import EPOCH_STREAM, SECOND_BATCH, TrainState
@@ -99,6 +100,7 @@ def scan_epoch(
   prepare: Callable[[jax.Array, PyTree], PyTree] | None = None,
   *,
   pairs: bool = False,
+  cycle: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
   """Scans a train step over one shuffled pass of data that lies on the device.
 
@@ -112,6 +114,9 @@ def scan_epoch(
     prepare: `(key, batch) -> batch`, for example augmentation; applied to each batch.
     pairs: whether each step gets a pair of batches, the second from another pass over the same
       data, shuffled by itself; `TrainStep.pairs` says what a train step takes.
+    cycle: whether the data are a dict of data sets of their own lengths, one a task for example.
+      Each batch then has `batch_size` examples of each; an epoch is a pass over the longest, in
+      which shorter ones start again, shuffled anew.
 
   Returns:
     `epoch(state, data, subset=None) -> (state, metrics)`: `data` is a pytree with leading axis N,
@@ -119,7 +124,8 @@ def scan_epoch(
     under `jax.jit`, and under `jax.vmap` over states (and subsets).
 
   Raises:
-    ValueError: if the batch size exceeds the number of examples.
+    ValueError: if the batch size exceeds the number of examples, or leaves have other lengths than
+      the first, whose rows would be taken from beyond their end.
 
   Example:
     >>> import jax, jax.numpy as jnp, optax
@@ -136,17 +142,77 @@ def scan_epoch(
   def epoch(
     state: TrainState, data: PyTree, subset: jax.Array | None = None
   ) -> tuple[TrainState, dict[str, Any]]:
-    num_examples = len(jax.tree.leaves(data)[0]) if subset is None else len(subset)
+    def take(data: PyTree, rows: Any) -> PyTree:
+      if cycle:
+        return {name: _take_rows(data[name], rows[name]) for name in data}
+      return _take_rows(data, rows)
 
-    def order(key: jax.Array, data: PyTree) -> jax.Array:
+    if cycle:
+      if subset is not None or not isinstance(data, Mapping):
+        raise ValueError(
+          f"cycle=True takes a dict of data sets and no subset, got {type(data).__name__}"
+          f"{'' if subset is None else ' and a subset'}."
+        )
+      sizes = {name: _length(part, f"data[{name!r}]") for name, part in data.items()}
+      steps = max(sizes.values()) // batch_size
+    else:
+      length = _length(data, "data")
+      if subset is not None:
+        _check_rows(subset, length)
+      num_examples = length if subset is None else len(subset)
+      steps = num_examples // batch_size
+
+    def order(key: jax.Array, data: PyTree) -> Any:
       del data
+      if cycle:
+        keys = jax.random.split(key, len(sizes))
+        return {
+          name: _passes(keys[i], size, batch_size, steps)
+          for i, (name, size) in enumerate(sorted(sizes.items()))
+        }
       rows = epoch_indices(key, num_examples, batch_size)
       return rows if subset is None else jnp.asarray(subset)[rows]
 
-    def take(data: PyTree, rows: jax.Array) -> PyTree:
-      return jax.tree.map(lambda leaf: leaf[rows], data)
-
-    steps = num_examples // batch_size
     return scan_steps(update, order, take, prepare, steps=steps, pairs=pairs)(state, data)
 
   return epoch
+
+
+def _take_rows(data: PyTree, rows: jax.Array) -> PyTree:
+  """The same rows of every leaf."""
+  return jax.tree.map(lambda leaf: leaf[rows], data)
+
+
+def _passes(key: jax.Array, size: int, batch_size: int, steps: int) -> jax.Array:
+  """Rows `[steps, batch_size]` of as many shuffled passes as that takes."""
+  each = max(size // batch_size, 1)
+  keys = jax.random.split(key, -(-steps // each))
+  rows = jnp.concatenate([epoch_indices(k, size, batch_size) for k in keys])
+  return rows[:steps]
+
+
+def _length(data: PyTree, name: str) -> int:
+  """The number of examples, which all leaves must have: an index beyond the end means the last."""
+  paths = jax.tree_util.tree_leaves_with_path(data)
+  if not paths or not all(jnp.ndim(leaf) for _, leaf in paths):
+    shapes = jax.tree.map(jnp.shape, data)
+    raise ValueError(f"{name} must be a pytree of arrays [N, ...], got {shapes}.")
+  lengths = {jax.tree_util.keystr(path): len(leaf) for path, leaf in paths}
+  if len(set(lengths.values())) > 1:
+    raise ValueError(
+      f"all leaves of {name} must have one length, got "
+      f"{', '.join(f'{path}: {length}' for path, length in lengths.items())}; for data sets of "
+      "their own lengths give a dict of them and cycle=True."
+    )
+  return next(iter(lengths.values()))
+
+
+def _check_rows(subset: Any, length: int) -> None:
+  """Raises where a known row is beyond the data, which would be taken for the last one."""
+  if isinstance(subset, jax.core.Tracer) or not len(subset):
+    return
+  rows = np.asarray(subset)
+  if rows.min() < 0 or rows.max() >= length:
+    raise ValueError(
+      f"subset must hold rows from 0 to {length - 1}, got {rows.min()} to {rows.max()}."
+    )
