@@ -5,8 +5,10 @@ The peers (TorchJD 0.18 and LibMTL 1.1.5 were measured) take part where they are
 same Jacobians in the same run. Every round calls each program once, in turn, after a warm-up. For a
 whole training step see `benchmarks/whole_step.py`.
 
-Prints a Markdown table: median milliseconds, peak memory above what was held before the call
-(Linux), and our time over each peer's. LibMTL aggregates inside its backward pass; its losses are
+Prints a Markdown table: median milliseconds, the time over the bound that memory sets, peak memory
+above what was held before the call (Linux), and our time over each peer's. The bound is the bytes
+that must move (task gradients twice for a method that weighs them by their Gramian, once for the
+others, and the update) over the bandwidth of a copy, which is measured first. LibMTL aggregates inside its backward pass; its losses are
 inner products with the rows, so that its time includes T copies of a row.
 """
 
@@ -173,14 +175,33 @@ def _resident(field: str) -> int:
   return int(found.group(1)) if found else 0
 
 
+def copy_bandwidth(repeats: int) -> float:
+  """Bytes a second that a copy of 128 MB reads and writes."""
+  values = jnp.zeros(2**25, jnp.float32)
+  negate = jax.jit(jnp.negative)
+  times = interleaved({"copy": lambda: jax.block_until_ready(negate(values))}, repeats)
+  return 2 * values.nbytes / medians(times)["copy"]
+
+
+def bytes_to_move(name: str, num_tasks: int, size: int) -> int:
+  """What a method reads and writes at least, in float32; states are not counted."""
+  passes = 2 if METHODS[name](num_tasks).weigh is not None else 1
+  return 4 * size * (passes * num_tasks + 1)
+
+
 def main(config: Config) -> None:
   """Time every method and print a Markdown table."""
   unknown = set(config.methods) - set(METHODS)
   if unknown:
     raise SystemExit(f"methods {sorted(unknown)} are not known; known ones: {sorted(METHODS)}.")
   print(f"jaxmtl {jaxmtl.__version__}, jax {jax.__version__}, {jax.default_backend()}\n")
-  print("| method | T | P | ms | MB | TorchJD ms | MB | over it | LibMTL ms | MB | over it |")
-  print("|" + " --- |" * 11)
+  bandwidth = copy_bandwidth(config.repeats)
+  print(f"A copy moves {bandwidth / 1e9:.1f} GB a second.\n")
+  print(
+    "| method | T | P | ms | over the bound | MB | TorchJD ms | MB | over it | LibMTL ms | MB | "
+    "over it |"
+  )
+  print("|" + " --- |" * 12)
   failures: list[str] = []
   for num_tasks in config.tasks:
     for size in config.sizes:
@@ -193,7 +214,9 @@ def main(config: Config) -> None:
             programs[make.__name__] = call
         middle = medians(interleaved(programs, config.repeats))
         memory = {peer: peak_memory(call) for peer, call in programs.items()}
-        cells = [f"{1000 * middle['ours']:.2f}", f"{memory['ours']:.0f}"]
+        bound = bytes_to_move(name, num_tasks, size) / bandwidth
+        cells = [f"{1000 * middle['ours']:.2f}", f"{middle['ours'] / bound:.1f}"]
+        cells.append(f"{memory['ours']:.0f}")
         for peer in ("torchjd", "libmtl"):
           known = peer in middle
           cells += [f"{1000 * middle[peer]:.2f}", f"{memory[peer]:.0f}"] if known else ["-", "-"]
