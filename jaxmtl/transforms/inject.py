@@ -58,9 +58,9 @@ def inject_hyperparams(make: Callable[..., Method]) -> Callable[..., Method]:
     >>> import jax.numpy as jnp, optax
     >>> import jaxmtl
     >>> cagrad = jaxmtl.inject_hyperparams(jaxmtl.cagrad)
-    >>> aggregator = cagrad(2, c=optax.linear_schedule(0.0, 0.5, 10), rescale=0)
+    >>> aggregator = cagrad(2, c=optax.linear_schedule(0.0, 0.5, 1), rescale=0)
     >>> grads, state = jnp.array([[2.0, 0.0], [0.0, 2.0]]), aggregator.init(jnp.zeros(2))
-    >>> for _ in range(11):
+    >>> for _ in range(2):
     ...   grad, state = aggregator.update(grads, state)
     >>> float(state.hyperparams["c"]), [round(float(g), 3) for g in grad]
     (0.5, [1.5, 1.5])

@@ -89,7 +89,7 @@ def test_auto_lambda_judges_each_column_by_its_own_metric(table, photos, tmp_pat
 
 SMALL_DGR = override(
   DGR["quick"],
-  **{"methods": ("equal",), "compared": (), "hidden": 4, "weight": 0.1, "num_dummies": 2},
+  **{"methods": ("equal",), "compared": (), "hidden": 0, "weight": 0.1, "num_dummies": 2},
   **{"dummy_counts": (2,), "epochs": 2, "batch_size": 8, "seeds": 1, "probe_images": 12},
 )
 
