@@ -216,6 +216,22 @@ def test_excess_mtl_compares_with_the_end_of_its_warm_up(x64):
   assert np.ptp(np.asarray(state.log_weights)) > 0.01
 
 
+def test_upgrads_constants(x64):
+  rows = jnp.array([[1.0, 0.0], [-2.0, 0.1]])
+  for reg_eps in (1e-6, 1e-2):
+    aggregator = jaxmtl.dual_proj(2, reg_eps=reg_eps)
+    weights, _ = jax.jit(aggregator.weigh)(rows @ rows.T, aggregator.init(None))
+    matrix = rows @ rows.T / jnp.trace(rows @ rows.T) + reg_eps * jnp.eye(2)
+    # The mean conflicts with one of them, whose weight rises until it does no more.
+    np.testing.assert_allclose((matrix @ weights).min(), 0, atol=1e-9)
+  for scale, projected in ((1.0, True), (1e-3, False)):
+    aggregator = jaxmtl.upgrad(2, norm_eps=1e-4)
+    out, _ = jax.jit(aggregator.update)(scale * rows, aggregator.init(rows[0]))
+    assert bool(jnp.allclose(out, scale * rows.mean(0), rtol=1e-6)) != projected
+  with pytest.raises(ValueError, match="reg_eps must be positive, got 0"):
+    jaxmtl.upgrad(2, reg_eps=0.0)
+
+
 def test_rlw_sums_to_what_it_is_told():
   weighting = jaxmtl.rlw(3, total=1.0)
   weights, _ = weighting.weigh(jnp.ones(3), weighting.init(None))

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmtl import guards
 from jaxmtl.aggregation.base import (
   GramianAggregator,
   SolverState,
@@ -31,7 +32,12 @@ _SLACK = 20
 
 
 def dual_cone_aggregator(
-  name: str, num_tasks: int, preference: Any, updates: Callable[[jax.Array], jax.Array]
+  name: str,
+  num_tasks: int,
+  preference: Any,
+  updates: Callable[[jax.Array], jax.Array],
+  reg_eps: float = REGULARIZATION,
+  norm_eps: float = 0.0,
 ) -> GramianAggregator:
   """The sum of the projections of some updates onto the dual cone of the task gradients.
 
@@ -40,21 +46,39 @@ def dual_cone_aggregator(
     num_tasks: T, a static integer.
     preference: weights of the tasks, 1/T each where None.
     updates: `weights [T] -> [K, T]`, each row the task gradients' weights in an update.
+    reg_eps: multiple of the identity beside the Gramian over its trace.
+    norm_eps: a Gramian of a smaller trace counts as zero.
+
+  Raises:
+    ValueError: if `reg_eps` is not positive or `norm_eps` is negative.
   """
+  if not guards.is_traced(reg_eps) and not reg_eps > 0:
+    raise ValueError(f"reg_eps must be positive, got {reg_eps}; 1e-4 is usual.")
+  if not guards.is_traced(norm_eps) and not norm_eps >= 0:
+    raise ValueError(f"norm_eps must be at least 0, got {norm_eps}; 0 takes every gradient.")
   wanted = preferred_weights(num_tasks, preference)
 
   def weigh(
-    gramian: jax.Array, state: SolverState, *, losses: jax.Array | None, mask: jax.Array
+    gramian: jax.Array,
+    state: SolverState,
+    *,
+    losses: jax.Array | None,
+    mask: jax.Array,
+    scale: jax.Array,
   ) -> tuple[jax.Array, SolverState]:
     del state, losses
     rows = updates(wanted(mask, gramian.dtype))
-    projections, solver = project_onto_dual_cone(gramian, rows)
+    small = scale * jnp.sqrt(jnp.trace(gramian)) < jnp.sqrt(norm_eps)
+    gramian = jnp.where(small, 0, gramian)
+    projections, solver = project_onto_dual_cone(gramian, rows, reg_eps)
     return projections.sum(axis=0), solver
 
-  return gramian_aggregator(num_tasks, weigh, init_solver_state, name=name)
+  return gramian_aggregator(num_tasks, weigh, init_solver_state, needs_scale=True, name=name)
 
 
-def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Array, SolverState]:
+def project_onto_dual_cone(
+  gramian: jax.Array, lower: jax.Array, reg_eps: float | jax.Array = REGULARIZATION
+) -> tuple[jax.Array, SolverState]:
   r"""Weights of the projections of several updates onto the dual cone of the task gradients.
 
   For every row u of `lower`, with :math:`H = G / \mathrm{tr}\, G + 10^{-4} I`,
@@ -66,6 +90,7 @@ def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Ar
   Args:
     gramian: `[T, T]` in float32 or wider; rows and columns of tasks without labels are zero.
     lower: bounds u, `[K, T]`, zero for tasks without labels.
+    reg_eps: what stands for 1e-4 above.
 
   Returns:
     v `[K, T]` and a `SolverState`: whether all rows converged, and the pivots of the slowest. A row
@@ -73,7 +98,7 @@ def project_onto_dual_cone(gramian: jax.Array, lower: jax.Array) -> tuple[jax.Ar
   """
   trace = jnp.trace(gramian)
   identity = jnp.eye(len(gramian), dtype=gramian.dtype)
-  matrix = gramian / jnp.where(trace > 0, trace, 1) + REGULARIZATION * identity
+  matrix = gramian / jnp.where(trace > 0, trace, 1) + reg_eps * identity
   # Together, all rows take as many pivots as the slowest; of many, each by itself is cheaper.
   at_once = min(len(lower), _ROWS_AT_ONCE)
   v, state = jax.lax.map(lambda bounds: bounded_minimum(matrix, bounds), lower, batch_size=at_once)

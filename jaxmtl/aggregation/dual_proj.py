@@ -11,7 +11,10 @@ from jaxmtl.aggregation.dual_cone import dual_cone_aggregator
 
 
 def dual_proj(
-  num_tasks: int, preference: Sequence[float] | jax.Array | None = None
+  num_tasks: int,
+  preference: Sequence[float] | jax.Array | None = None,
+  reg_eps: float = 1e-4,
+  norm_eps: float = 0.0,
 ) -> GramianAggregator:
   r"""The update nearest to the mean gradient that conflicts with no task.
 
@@ -31,12 +34,15 @@ def dual_proj(
   Args:
     num_tasks: T, a static integer.
     preference: p, T numbers, not negative and not all zero; 1/T each where None.
+    reg_eps: what stands for 1e-4 above, positive; larger ones bound the weights more, and
+      allow more conflict.
+    norm_eps: where tr G is smaller, gradients count as zero and nothing is projected.
 
   Returns:
     A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
-    ValueError: if the preference is not as above.
+    ValueError: if an option is not as above.
 
   Example:
     >>> import jax.numpy as jnp
@@ -51,4 +57,6 @@ def dual_proj(
     Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning", 2017, section 3;
     under this name in Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024.
   """
-  return dual_cone_aggregator("dual_proj", num_tasks, preference, lambda weights: weights[None])
+  return dual_cone_aggregator(
+    "dual_proj", num_tasks, preference, lambda weights: weights[None], reg_eps, norm_eps
+  )

@@ -12,7 +12,10 @@ from jaxmtl.aggregation.dual_cone import dual_cone_aggregator
 
 
 def upgrad(
-  num_tasks: int, preference: Sequence[float] | jax.Array | None = None
+  num_tasks: int,
+  preference: Sequence[float] | jax.Array | None = None,
+  reg_eps: float = 1e-4,
+  norm_eps: float = 0.0,
 ) -> GramianAggregator:
   r"""Every task gradient projected onto the directions that conflict with none, then summed.
 
@@ -31,12 +34,15 @@ def upgrad(
   Args:
     num_tasks: T, a static integer.
     preference: p, T numbers, not negative and not all zero; 1/T each where None.
+    reg_eps: what stands for 1e-4 above, positive; larger ones bound the weights more, and
+      allow more conflict.
+    norm_eps: where tr G is smaller, gradients count as zero and nothing is projected.
 
   Returns:
     A `GramianAggregator` whose state says whether the last solve converged.
 
   Raises:
-    ValueError: if the preference is not as above.
+    ValueError: if an option is not as above.
 
   Example:
     >>> import jax.numpy as jnp
@@ -50,4 +56,4 @@ def upgrad(
   Reference:
     Quinton and Rey, "Jacobian Descent for Multi-Objective Optimization", 2024, section 3.
   """
-  return dual_cone_aggregator("upgrad", num_tasks, preference, jnp.diag)
+  return dual_cone_aggregator("upgrad", num_tasks, preference, jnp.diag, reg_eps, norm_eps)
