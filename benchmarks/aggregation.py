@@ -8,8 +8,9 @@ whole training step see `benchmarks/whole_step.py`.
 Prints a Markdown table: median milliseconds, the time over the bound that memory sets, peak memory
 above what was held before the call (Linux), and our time over each peer's. The bound is the bytes
 that must move (task gradients twice for a method that weighs them by their Gramian, once for the
-others, and the update) over the bandwidth of a copy, which is measured first. LibMTL aggregates inside its backward pass; its losses are
-inner products with the rows, so that its time includes T copies of a row.
+others, and the update) over the bandwidth of a copy, which is measured first. LibMTL aggregates
+inside its backward pass; its losses are inner products with the rows, so that its time includes T
+copies of a row.
 """
 
 import ctypes
