@@ -76,6 +76,7 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
     *,
     mask: Any = None,
     second_gradients: PyTree | None = None,
+    third_gradients: PyTree | None = None,
     **extra: Any,
   ) -> tuple[PyTree, Any]:
     guards.check_task_gradients(updates, params, num_tasks)
@@ -89,8 +90,8 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
       return combine(rows, weights)
 
     rows = split(updates)
-    if second_gradients is not None:
-      extra["second_gradients"] = split(second_gradients).shared
+    batches = {"second_gradients": second_gradients, "third_gradients": third_gradients}
+    extra |= {name: split(g).shared for name, g in batches.items() if g is not None}
     common = None if params is None else split(params).shared
     gradient, new = aggregator.update(rows.shared, state, common, mask=mask, **extra)
     weights = jnp.ones(num_tasks)
@@ -102,8 +103,9 @@ def heads_apart(aggregator: Aggregator, shared: Callable[[PyTree], PyTree]) -> A
         found, scale = scaled_gramian(guards.drop_missing(rows.shared, mask, num_tasks)[0], present)
         chosen, _ = aggregator.weigh(found, state, losses=losses, mask=present, scale=scale)
       weights = aggregator.head_weights(new, losses=losses, mask=present, weights=chosen)
-    own = own_of(updates, weights)
-    if second_gradients is not None:
+    # As the direction of the shared parameters: of the third batch, or the mean of the two.
+    own = own_of(updates if third_gradients is None else third_gradients, weights)
+    if second_gradients is not None and third_gradients is None:
       own = jax.tree.map(lambda g, h: (g + h) / 2, own, own_of(second_gradients, weights))
     return rows.merge(gradient, own), new
 

@@ -91,3 +91,13 @@ def test_watched_weights_are_those_of_the_update(name):
 def test_what_has_no_weights_is_not_watched():
   with pytest.raises(TypeError, match="have no weights"):
     jaxmtl.watch(jaxmtl.graddrop(3))
+
+
+def test_a_third_batch_gives_the_direction_of_heads_too():
+  tx = jaxmtl.heads_apart(jaxmtl.modo(3, gamma=0.0), lambda p: {"trunk": True, "head": False})
+  one = {"trunk": GRADS, "head": 2 * GRADS}
+  third = jax.tree.map(lambda g: 10 * g, one)
+  params = jax.tree.map(lambda g: g[0], one)
+  out, _ = tx.update(one, tx.init(params), params, second_gradients=one, third_gradients=third)
+  np.testing.assert_allclose(out["trunk"], 10 * GRADS.mean(0), rtol=1e-5)
+  np.testing.assert_allclose(out["head"], 20 * GRADS.sum(0), rtol=1e-5)
