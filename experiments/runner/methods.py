@@ -195,14 +195,10 @@ def _times(aggregator: Aggregator, factor: float) -> Aggregator:
     plain = None if weights is None else weights / factor
     return aggregator.head_weights(state, weights=plain, **seen)  # type: ignore[misc]
 
-  return type(aggregator)(
-    aggregator.init,
-    update,
-    weigh if aggregator.weigh else None,
-    aggregator.two_batches,
+  return aggregator.changed(
+    update=update,
+    weigh=weigh if aggregator.weigh else None,
     head_weights=head_weights if aggregator.head_weights else None,
-    num_tasks=aggregator.num_tasks,
-    name=aggregator.name,
   )
 
 

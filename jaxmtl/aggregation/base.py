@@ -79,6 +79,14 @@ class Aggregator(aggregating.Aggregator):
     self.num_tasks, self.name = num_tasks, name
     return self
 
+  def changed(self, **functions: Any) -> Self:
+    """The same method with other functions in the place of some of its own."""
+    kept = {
+      name: getattr(self, name)
+      for name in ("init", "update", "weigh", "two_batches", "head_weights", "num_tasks", "name")
+    }
+    return type(self)(**(kept | functions))
+
   def __repr__(self) -> str:
     return f"{self.name or type(self).__name__}(num_tasks={self.num_tasks!r})"
 

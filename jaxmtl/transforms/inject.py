@@ -167,14 +167,11 @@ def _injected(
   def head_weights(state: InjectedState, **seen: Any) -> jax.Array:
     return at(state.hyperparams).head_weights(state.inner, **seen)  # type: ignore[misc]
 
-  return type(plain)(
-    init,
-    update,
-    weigh if plain.weigh else None,
-    plain.two_batches,
+  return plain.changed(
+    init=init,
+    update=update,
+    weigh=weigh if plain.weigh else None,
     head_weights=head_weights if plain.head_weights else None,
-    num_tasks=plain.num_tasks,
-    name=plain.name,
   )
 
 
