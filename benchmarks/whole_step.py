@@ -37,6 +37,8 @@ class Config:
     explicit: whether to time explicit task gradients as well.
     repeats: timed rounds.
     threads: number of PyTorch's threads; 0 keeps its default.
+    device: PyTorch's device, cpu or cuda.
+    batch: images a step; 0 takes each network's own.
   """
 
   networks: tuple[str, ...] = ("mlp", "cnn", "vit")
@@ -45,6 +47,8 @@ class Config:
   explicit: bool = True
   repeats: int = 7
   threads: int = 0
+  device: str = "cpu"
+  batch: int = 0
 
 
 class MLP(nn.Module):
@@ -102,6 +106,7 @@ NETWORKS: dict[str, tuple[type[nn.Module], int]] = {
 def jax_steps(config: Config, network: str, num_tasks: int) -> dict[str, Callable[[], Any]]:
   """Compiled steps: plain, from the Gramian, and with explicit task gradients."""
   make, size = NETWORKS[network]
+  size = config.batch or size
   model, aggregator = make(num_tasks), getattr(jaxmtl, config.method)(num_tasks)
   images = jax.random.normal(jax.random.key(0), (size, 32, 32, 3))
   targets = jax.random.normal(jax.random.key(1), (size, num_tasks))
@@ -156,8 +161,9 @@ def torch_steps(config: Config, network: str, num_tasks: int) -> dict[str, Calla
   method = names.get(config.method, config.method)
   weighting = getattr(aggregation, f"{method}Weighting")()
   aggregator = getattr(aggregation, method)()
-  batch = NETWORKS[network][1]
-  images, targets = torch.randn(batch, 3, 32, 32), torch.randn(batch, num_tasks)
+  batch = config.batch or NETWORKS[network][1]
+  images = torch.randn(batch, 3, 32, 32, device=config.device)
+  targets = torch.randn(batch, num_tasks, device=config.device)
 
   def step(differentiate: Callable[[Any, Any], None], net: Any) -> Callable[[], None]:
     optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE)
@@ -166,6 +172,8 @@ def torch_steps(config: Config, network: str, num_tasks: int) -> dict[str, Calla
       optimizer.zero_grad()
       differentiate(net, ((net(images) - targets) ** 2).mean(0))
       optimizer.step()
+      if config.device == "cuda":
+        torch.cuda.synchronize()
 
     return call
 
@@ -179,7 +187,7 @@ def torch_steps(config: Config, network: str, num_tasks: int) -> dict[str, Calla
   def autogram(net: Any, losses: Any) -> None:
     losses.backward(weighting(engine.compute_gramian(losses)))
 
-  nets = [_torch_network(network, num_tasks) for _ in range(3)]
+  nets = [_torch_network(network, num_tasks).to(config.device) for _ in range(3)]
   engine = Engine(nets[2], batch_dim=None)  # it counts the passes of its network
   return {
     "PyTorch, plain": step(plain, nets[0]),
