@@ -157,6 +157,8 @@ def torch_steps(config: Config, network: str, num_tasks: int) -> dict[str, Calla
     return {}
   if config.threads:
     torch.set_num_threads(config.threads)
+  if config.device == "cuda":
+    torch.set_float32_matmul_precision("high")  # what JAX does there unless told otherwise
   names = {"upgrad": "UPGrad", "pcgrad": "PCGrad", "mgda": "MGDA", "mean_tasks": "Mean"}
   method = names.get(config.method, config.method)
   weighting = getattr(aggregation, f"{method}Weighting")()

@@ -202,8 +202,8 @@ def peers(config: Config) -> Iterator[Group]:
     return
   device = "cuda" if torch.cuda.is_available() else "cpu"
   num_tasks = middle(config)
-  for network in ("mlp", "cnn", "vit"):
-    for method in ("pcgrad", "upgrad"):
+  for method in ("pcgrad", "upgrad"):
+    for network in ("mlp", "cnn", "vit"):
 
       def run(network: str = network, method: str = method) -> Rows:
         batch = 4 if config.tiny else 512

@@ -20,6 +20,8 @@ PyTree = Any
 _SAFE_SQUARE = 1e-15
 # Entries of a block of task gradients on CPU, and its columns at least.
 _BLOCK, _COLUMNS = 40960, 2048
+# So many rows on accelerators are multiplied and summed pair by pair.
+_FEW_TASKS = 3
 
 
 def task_count(task_grads: PyTree) -> int:
@@ -65,8 +67,27 @@ def gramian(task_grads: PyTree, other: PyTree | None = None) -> jax.Array:
   return total
 
 
+def factor_precision() -> jax.lax.Precision:
+  """How exactly the factors of task gradients, a layer's inputs and cotangents, are multiplied.
+
+  On CPU exactly. On accelerators nearly as the backward passes that explicit task gradients would
+  come from: TF32 on GPU, three passes of bfloat16 on TPU. Measured on an H200 (1024 inputs, layer
+  4096x4096, 8 tasks), exact products take 2.2 ms, these .7, with errors of 8e-6 in the Gramian;
+  explicit task gradients, themselves of TF32, 1.6 ms and 5e-6.
+  """
+  wanted = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+  exact = wanted in ("highest", "float32") or jax.default_backend() == "cpu"
+  return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.HIGH
+
+
 def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Inner products `[T, T]` of the rows of two `[T, P]`, accumulated in `dtype`."""
+  on_cpu = jax.default_backend() == "cpu"
+  if not on_cpu and rows.shape[0] <= _FEW_TASKS and dtype == jnp.float32:
+    # A matrix product fills tiles of 32 rows; sums side by side read the memory once. Measured on
+    # an H200 at 17 million columns: .086 ms against .163 for 3 rows, but .62 against .29 for 8.
+    pairs = [[jnp.sum(a.astype(dtype) * b.astype(dtype)) for b in columns] for a in rows]
+    return jnp.stack([jnp.stack(row) for row in pairs])
 
   def product(first: jax.Array, second: jax.Array) -> jax.Array:
     return jax.lax.dot_general(
@@ -79,7 +100,7 @@ def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax
 
   width = max(_COLUMNS, 2 ** round(math.log2(_BLOCK / rows.shape[0])))
   blocks = rows.shape[1] // width
-  if jax.default_backend() != "cpu" or blocks < 2:
+  if not on_cpu or blocks < 2:
     return product(rows, columns)
   # XLA's CPU backend is 3 to 7 times faster on blocks that stay in the cache (measured at 3 million
   # columns: 163 against 24 ms for 3 rows, 300 against 60 for 8, 1034 against 303 for 20). Of 1024

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxmtl.gradients.combinations import combine
 from jaxmtl.gradients.forms import TaskGradients
-from jaxmtl.gradients.inner_products import gramian, inner_products
+from jaxmtl.gradients.inner_products import factor_precision, gramian, inner_products
 from jaxmtl.gradients.linear_layers import Layer, linear_uses
 from jaxmtl.gradients.one_by_one import pull_back_tasks
 from jaxmtl.gradients.program import Program, evaluate, flatten
@@ -170,7 +170,7 @@ def _layer_gramian(
   )
   wide = jnp.promote_types(d.dtype, jnp.float32)
   products = layers[0].products(x, wide)
-  mixed = jnp.einsum("nm,tmo->tno", products, d, precision=jax.lax.Precision.HIGHEST)
+  mixed = jnp.einsum("nm,tmo->tno", products, d, precision=factor_precision())
   num_tasks = d.shape[0]
   part = inner_products(d.reshape(num_tasks, -1), mixed.reshape(num_tasks, -1), wide)
   return (part + part.T) / 2
