@@ -45,6 +45,7 @@ NOT_SOLVED = {
   "4_scaled_5x100": ("nash_mtl",),
   "6_lowrank_6x80": ("nash_mtl", "fairgrad_a1", "fairgrad_a2"),
 }
+CAGRAD = functools.partial(jaxmtl.cagrad, rescale=0)
 FAST_COMPILE = {"xla_backend_optimization_level": 0}
 
 
@@ -53,8 +54,7 @@ def aggregate(aggregator, jacobian):
   cut = jacobian.shape[1] // 3
   grads = {"a": jnp.asarray(jacobian[:, :cut]), "b": jnp.asarray(jacobian[:, cut:])[..., None]}
   params = jax.tree.map(lambda g: jnp.zeros(g.shape[1:], g.dtype), grads)
-  update = jax.jit(aggregator.update, compiler_options=FAST_COMPILE)
-  out, _ = update(grads, aggregator.init(params), params)
+  out, _ = aggregator.update(grads, aggregator.init(params), params)
   return np.concatenate([np.ravel(out["a"]), np.ravel(out["b"])])
 
 
@@ -130,7 +130,7 @@ def assert_near(got, want, jacobian, tolerance):
 def test_cagrad_is_the_reference(c, matrix, x64):
   """The reference stops 1.1e-4 from the optimum in two cases; test_solvers.py tests optimality."""
   jacobian, want = CASES[f"{matrix}/jacobian"], CASES[f"{matrix}/cagrad_c0{round(10 * c)}"]
-  got, state = solve(functools.partial(jaxmtl.cagrad, rescale=0), {"c": c}, jacobian)
+  got, state = solve(CAGRAD, {"c": c}, jacobian)
   assert_near(got, want, jacobian, 2e-4)
   assert bool(state.converged)
 
@@ -150,7 +150,7 @@ def test_single_precision_is_near(matrix):
   jacobian = CASES[f"{matrix}/jacobian"].astype(np.float32)
   length = np.linalg.norm(jacobian, axis=1).max()
   for factory, options, name in (
-    (functools.partial(jaxmtl.cagrad, rescale=0), {"c": 0.5}, "cagrad_c05"),
+    (CAGRAD, {"c": 0.5}, "cagrad_c05"),
     (jaxmtl.mgda, {}, "mgda"),
   ):
     got, state = solve(factory, options, jacobian)
