@@ -9,6 +9,11 @@ from jaxmtl.data.augment import (
   random_dihedral,
   random_flip,
 )
+from jaxmtl.data.cityscapes_ids import (
+  cityscapes_disparity,
+  cityscapes_parts,
+  cityscapes_train_ids,
+)
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
@@ -21,6 +26,7 @@ from jaxmtl.data.manifest import read_manifest
 from jaxmtl.data.multi_digits import multi_digits
 from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.properties import PropertyImages, PropertySplits
+from jaxmtl.data.rooms import ROOM_CLASSES, RoomImages, rooms
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 from jaxmtl.data.steel import load_steel
@@ -30,6 +36,7 @@ from jaxmtl.data.utkface import UTKFACE_CLASSES, FaceSplits, load_utkface
 __all__ = [
   "CIFAR_MEAN",
   "CIFAR_STD",
+  "ROOM_CLASSES",
   "UTKFACE_CLASSES",
   "DomainImages",
   "EvalBatches",
@@ -41,6 +48,7 @@ __all__ = [
   "LabelledFiles",
   "PropertyImages",
   "PropertySplits",
+  "RoomImages",
   "Splits",
   "TaskImages",
   "TaskSplits",
@@ -48,6 +56,9 @@ __all__ = [
   "batches",
   "by_domain",
   "channel_statistics",
+  "cityscapes_disparity",
+  "cityscapes_parts",
+  "cityscapes_train_ids",
   "class_levels",
   "common_form",
   "digits_ink",
@@ -69,5 +80,6 @@ __all__ = [
   "read_image",
   "read_image_folder",
   "read_manifest",
+  "rooms",
   "stratified_split",
 ]

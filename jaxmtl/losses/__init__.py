@@ -15,6 +15,9 @@ from jaxmtl.losses.classification import (
 from jaxmtl.losses.classification import (
   cross_entropy as cross_entropy,
 )
+from jaxmtl.losses.pixels import cosine_distance as cosine_distance
+from jaxmtl.losses.pixels import pixel_l1 as pixel_l1
+from jaxmtl.losses.pixels import pseudo_label_cross_entropy as pseudo_label_cross_entropy
 from jaxmtl.losses.regression import mean_squared_error as mean_squared_error
 from jaxmtl.losses.regression import smooth_l1 as smooth_l1
 from jaxmtl.losses.soft_labels import focal as focal

@@ -58,7 +58,8 @@ def counted(
 
   Args:
     shape: of the labels.
-    labels: their name, themselves, where they are sound (bool), and what they must be.
+    labels: their name, themselves `[*shape, ...]`, where they are sound (bool `[*shape]`), and what
+      they must be.
     mask: validity over the leading axes, boolean or 0/1.
     weights: not negative, over the leading axes.
     ignore: value of labels that are none; NaN too.
@@ -73,7 +74,9 @@ def counted(
   for one in (soft, given):
     where = where if one is None else _both(where, one > 0)
   if ignore is not None:
-    where = _both(where, ~jnp.isnan(values) if np.isnan(ignore) else values != ignore)
+    ignored = jnp.isnan(values) if np.isnan(ignore) else values == ignore
+    # Of a label of several numbers, all.
+    where = _both(where, ~ignored.all(tuple(range(len(shape), values.ndim))))
   if guards.is_traced(sound) or (where is not None and guards.is_traced(where)):
     where = _both(where, sound)
   else:

@@ -36,12 +36,14 @@ from jaxmtl.models.conv import Conv, conv2d
 from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
+from jaxmtl.models.deeplab import ASPP, DeepLabHead, deeplab
 from jaxmtl.models.domains import MultiDomain, multi_domain
 from jaxmtl.models.initializers import INITIALIZERS, dense, initializer
 from jaxmtl.models.mixer import Mixer
 from jaxmtl.models.multi_head import MultiHead
 from jaxmtl.models.pool import global_average, max_pool
 from jaxmtl.models.pretrained import load_pretrained, to_torch
+from jaxmtl.models.resize import resize_aligned
 from jaxmtl.models.resnet import CifarResNet, ResNet
 from jaxmtl.models.swin import Swin
 from jaxmtl.models.vgg import STAGES, VGG
@@ -49,6 +51,7 @@ from jaxmtl.models.vit import BEiT, ViT
 
 __all__ = [
   "ARCHITECTURES",
+  "ASPP",
   "CGC",
   "INITIALIZERS",
   "LTB",
@@ -67,6 +70,7 @@ __all__ = [
   "ConvTranspose",
   "CrossStitch",
   "DSelectK",
+  "DeepLabHead",
   "DenseLabelDecoder",
   "MMoE",
   "Mixer",
@@ -78,6 +82,7 @@ __all__ = [
   "conv2d",
   "conv_transpose2d",
   "create",
+  "deeplab",
   "dense",
   "drop_heads",
   "global_average",
@@ -85,6 +90,7 @@ __all__ = [
   "max_pool",
   "multi_domain",
   "multi_task",
+  "resize_aligned",
   "shared_mask",
   "task_penalties",
   "to_torch",

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.models.backbone import Backbone
+from jaxmtl.models.resize import resize_aligned
 
 # First words of the top-level names of parameters that several tasks see.
 SHARED = ("backbone", "experts", "trunks", "stitches", "branches", "bottlenecks")
@@ -35,6 +36,8 @@ class Architecture(nn.Module):
       parameter `train` gets it.
     on_maps: whether heads read the last stage's map `[B, H, W, C]`, as decoders of dense tasks and
       of the FastCAR paper do, and not the features `[B, D]`.
+    upsample: whether outputs are maps `[B, H', W', K]` that are resized, with aligned corners, to
+      the images' height and width, as of dense tasks.
 
   Returns:
     When called, a dict from task name to the head's output.
@@ -46,6 +49,7 @@ class Architecture(nn.Module):
   backbone: nn.Module
   heads: Mapping[str, nn.Module]
   on_maps: bool = False
+  upsample: bool = False
 
   by_stages: ClassVar[bool] = False
   """Whether it looks between the backbone's stages."""
@@ -69,8 +73,7 @@ class Architecture(nn.Module):
   ) -> dict[str, Any]:
     """Compute outputs by task, of the same images or of each task's own."""
     if not isinstance(images, Mapping):
-      features = self.features(images, tuple(self.heads), train)
-      return {task: self.head(task, features[task], train) for task in self.heads}
+      return self._outputs(images, tuple(self.heads), train)
     wrong = sorted(set(images) - set(self.heads)) or (
       self.is_initializing() and sorted(set(self.heads) - set(images))
     )
@@ -79,10 +82,14 @@ class Architecture(nn.Module):
         f"images must be given by task: {', '.join(self.heads)} (all of them to initialise), got "
         f"{', '.join(images)}"
       )
-    return {
-      task: self.head(task, self.features(own, (task,), train)[task], train)
-      for task, own in images.items()
-    }
+    return {t: self._outputs(own, (t,), train)[t] for t, own in images.items()}
+
+  def _outputs(self, images: jax.Array, tasks: tuple[str, ...], train: bool) -> dict[str, Any]:
+    features = self.features(images, tasks, train)
+    found = {task: self.head(task, features[task], train) for task in tasks}
+    if not self.upsample:
+      return found
+    return {t: resize_aligned(x, (images.shape[1], images.shape[2])) for t, x in found.items()}
 
   def features(
     self, images: jax.Array, tasks: Sequence[str], train: bool = False

@@ -179,7 +179,7 @@ def test_gates_see_a_grid_or_all(name):
   ("name", "options", "message"),
   [
     ("hsp", {}, "unknown architecture 'hsp'; known: hps"),
-    ("mmoe", {"experts": 2}, r"\['experts'\].*takes: on_maps, num_experts"),
+    ("mmoe", {"experts": 2}, r"\['experts'\].*takes: on_maps, upsample, num_experts"),
     ("mmoe", {"num_experts": 0}, "num_experts must be at least 1, got 0"),
     ("cgc", {"num_own": -1}, "num_own at least 0, got 1 and -1"),
     ("ple", {"num_own": 0}, "num_own must be at least 1, got 0"),

@@ -29,7 +29,10 @@ class MTAN(Architecture):
   Shared are `backbone` and `bottlenecks_<s>`, one for all tasks; `attentions_<t>_<s>` and
   `heads_<t>` are their task's own. It needs a `Backbone`.
 
-  Args are those of `Architecture`.
+  Args:
+    attention_bias: whether the attention's convolutions have a bias, as those of the authors' dense
+      networks do; the normalization behind takes it out again.
+    **others: those of `Architecture`.
 
   Example:
     >>> import jax, jax.numpy as jnp, flax.linen as nn
@@ -44,6 +47,8 @@ class MTAN(Architecture):
   3; for residual backbones Liu et al., "Auto-Lambda", 2022.
   """
 
+  attention_bias: bool = False
+
   by_stages = True
 
   def setup(self) -> None:
@@ -53,7 +58,10 @@ class MTAN(Architecture):
       "axis_name": getattr(self.backbone, "axis_name", None),
     }
     stages = range(self.num_stages)
-    self.attentions = {task: [Attention(**options) for _ in stages] for task in self.heads}
+    self.attentions = {
+      task: [Attention(use_bias=self.attention_bias, **options) for _ in stages]
+      for task in self.heads
+    }
     self.bottlenecks = [_Widen(**options) for _ in stages[1:]]
 
   def features(
@@ -87,6 +95,7 @@ class Attention(nn.Module):
   Args:
     dtype: compute dtype.
     axis_name: mapped axis over which batch statistics are averaged while training.
+    use_bias: whether the convolutions have a bias.
 
   Returns:
     When called with what the mask is computed from, `[B, H, W, C']`, and the map `[B, H, W, C]`,
@@ -104,6 +113,7 @@ class Attention(nn.Module):
 
   dtype: Any = None
   axis_name: str | None = None
+  use_bias: bool = False
 
   @nn.compact
   def __call__(self, seen: jax.Array, maps: jax.Array, train: bool = False) -> jax.Array:
@@ -111,7 +121,7 @@ class Attention(nn.Module):
     channels = maps.shape[-1]
 
     def conv_norm(x: jax.Array, features: int, number: int) -> jax.Array:
-      conv = Conv(features, (1, 1), use_bias=False, dtype=self.dtype, name=f"conv_{number}")
+      conv = Conv(features, (1, 1), use_bias=self.use_bias, dtype=self.dtype, name=f"conv_{number}")
       return batch_norm(train, self.dtype, self.axis_name, f"norm_{number}")(conv(x))
 
     hidden = nn.relu(conv_norm(seen, max(1, channels // 4), 0))
