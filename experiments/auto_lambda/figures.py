@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.compared import Compared
 from experiments.auto_lambda.jobs import MULTI_TASK, Key
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
@@ -50,7 +50,7 @@ def gaps(exact: Outcome | None, near: Outcome | None) -> Gaps:
 
 
 def draw(
-  config: Config, found: Mapping[Key, Outcome], apart: Gaps, folder: pathlib.Path
+  config: Compared, found: Mapping[Key, Outcome], apart: Gaps, folder: pathlib.Path
 ) -> dict[str, Figure]:
   """Writes what there is, and returns it by file: nothing where no run was Auto-lambda's."""
   learned = {
@@ -69,7 +69,7 @@ def draw(
   return figures
 
 
-def _weights(config: Config, learned: Mapping[str, Outcome], path: pathlib.Path) -> Figure:
+def _weights(config: Compared, learned: Mapping[str, Outcome], path: pathlib.Path) -> Figure:
   """A panel for each choice of primary tasks, in it a line a task."""
   panels, epochs = {}, {}
   for setting, outcome in learned.items():
@@ -93,7 +93,7 @@ def _weights(config: Config, learned: Mapping[str, Outcome], path: pathlib.Path)
   )
 
 
-def _relations(config: Config, learned: Mapping[str, Outcome], path: pathlib.Path) -> Figure:
+def _relations(config: Compared, learned: Mapping[str, Outcome], path: pathlib.Path) -> Figure:
   """The last weight of each task by choice of primary tasks, those below zero in red."""
   last = {setting: weights_of(outcome) for setting, outcome in learned.items()}
   values = np.array([[by_task[t][:, -1].mean() for t in config.tasks] for by_task in last.values()])
@@ -109,7 +109,7 @@ def _relations(config: Config, learned: Mapping[str, Outcome], path: pathlib.Pat
   )
 
 
-def _difference(config: Config, apart: Gaps, path: pathlib.Path) -> Figure:
+def _difference(config: Compared, apart: Gaps, path: pathlib.Path) -> Figure:
   """A line a task: how far approximate weights are from exact ones."""
   shown = _extremes(config.tasks, {t: gap.mean() for t, gap in apart.by_task.items()}, "")
   return plots.plot_curves(
@@ -124,7 +124,7 @@ def _difference(config: Config, apart: Gaps, path: pathlib.Path) -> Figure:
   )
 
 
-def _colors(config: Config) -> dict[str, str]:
+def _colors(config: Compared) -> dict[str, str]:
   """A task's, the same in all figures."""
   return plots.palette(config.tasks, plots.DATA_COLORS)
 
@@ -136,7 +136,7 @@ def _extremes(tasks: Sequence[str], values: Mapping[str, float], always: str) ->
   return [task for task in tasks if task in chosen]
 
 
-def _some(config: Config, others: str = "") -> str:
+def _some(config: Compared, others: str = "") -> str:
   """What a title adds where not all tasks are shown."""
   count = len(config.tasks)
   return "" if count <= _LINES else f"; of {count} tasks the three lowest and highest{others}"

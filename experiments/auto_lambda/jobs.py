@@ -8,13 +8,14 @@ from typing import Any
 
 import optax
 
-from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.compared import Compared
+from experiments.auto_lambda.config import Config, SGDOptions
 from experiments.problems import domains
 from experiments.problems.domains import Domains
 from experiments.problems.images import ImageTasks
 from experiments.problems.method_jobs import method_jobs
 from experiments.problems.own_data import train_feed
-from experiments.runner.config import identity_of
+from experiments.runner.config import TrainingOptions, identity_of
 from experiments.runner.job import Job, Recipe
 from experiments.runner.methods import Method, update_of
 from experiments.runner.report import SINGLE
@@ -37,7 +38,7 @@ def plan(config: Config, source: ImageTasks | Domains) -> dict[Key, Job]:
   return _of_images(config, source)
 
 
-def methods_of(config: Config, steps: int) -> dict[Key, Method]:
+def methods_of(config: Compared, steps: int) -> dict[Key, Method]:
   """The methods by setting and name, each with what it is told, of a training of so many steps."""
   auto = {
     "learning_rate": config.weights.rate(steps),
@@ -72,12 +73,12 @@ def methods_of(config: Config, steps: int) -> dict[Key, Method]:
   return found
 
 
-def approximate(config: Config) -> str:
+def approximate(config: Compared) -> str:
   """The name of Auto-lambda with an approximate gradient."""
   return f"auto_lambda, {config.compare.replace('_', ' ')}"
 
 
-def _ablations(config: Config, steps: int) -> dict[str, dict[str, Any]]:
+def _ablations(config: Compared, steps: int) -> dict[str, dict[str, Any]]:
   """Options of Auto-lambda by what a table calls them; ratios are those of the paper's table."""
   found: dict[str, dict[str, Any]] = {}
   if "init" in config.ablations:
@@ -90,13 +91,15 @@ def _ablations(config: Config, steps: int) -> dict[str, dict[str, Any]]:
   return found
 
 
-def _recipe(config: Config) -> Recipe:
-  def optimizer(steps: int) -> optax.GradientTransformation:
-    schedule = optax.cosine_decay_schedule(config.training.learning_rate, steps)
-    decay = optax.add_decayed_weights(config.sgd.weight_decay)
-    return optax.chain(decay, optax.sgd(schedule, config.sgd.momentum))
+def recipe_of(training: TrainingOptions, sgd: SGDOptions) -> Recipe:
+  """The paper's: SGD with momentum and weight decay, along a cosine."""
 
-  return Recipe(optimizer, config.training.epochs)
+  def optimizer(steps: int) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(training.learning_rate, steps)
+    decay = optax.add_decayed_weights(sgd.weight_decay)
+    return optax.chain(decay, optax.sgd(schedule, sgd.momentum))
+
+  return Recipe(optimizer, training.epochs)
 
 
 def _given(config: Config) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _given(config: Config) -> dict[str, Any]:
 
 
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
-  recipe = _recipe(config)
+  recipe = recipe_of(config.training, config.sgd)
   seed, kind = config.run.seed, config.own_data.feed
   feed = train_feed(images, config.training.batch_size, kind, seed)
   given = {**_given(config), **images.identity, "feed": kind}
@@ -133,7 +136,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
 
 
 def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
-  recipe, seeds = _recipe(config), config.run.all_seeds
+  recipe, seeds = recipe_of(config.training, config.sgd), config.run.all_seeds
   # The paper's VGG has no fifth pool.
   options = {"final_pool": False} if config.network.backbone.startswith("vgg") else {}
   backbone = config.network.build(**options)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.auto_lambda import figures, paper
-from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.compared import Compared
 from experiments.auto_lambda.images import DOMAINS
 from experiments.auto_lambda.jobs import MULTI_TASK, Key, approximate
 from experiments.auto_lambda.tables import tables
@@ -22,12 +22,13 @@ from experiments.runner.report import SINGLE, Row
 
 
 def write(
-  config: Config,
+  config: Compared,
   names: Mapping[Key, str],
   outcomes: Mapping[str, Outcome],
   folder: pathlib.Path,
   partial: str | None = None,
   metrics: Mapping[str, str] | None = None,
+  experiment: str = "auto_lambda",
 ) -> dict[str, Any]:
   """Writes tables, figures and results of what there is so far; nothing before the baselines.
 
@@ -38,7 +39,9 @@ def write(
     folder: where all goes.
     partial: as `experiments.runner.report.write_report`'s.
     metrics: what each task is judged by; accuracy where None.
+    experiment: which one's configuration it is.
   """
+  options: Any = dataclasses.asdict(config)  # type: ignore[call-overload]
   metrics = metrics or dict.fromkeys(config.tasks, "accuracy")
   found = {key: outcomes[name] for key, name in names.items() if name in outcomes}
   if any(key not in found for key in names if key[0] == SINGLE):
@@ -58,8 +61,8 @@ def write(
   below = below_zero(config, found)
   summary = report.write_report(
     folder,
-    "auto_lambda",
-    dataclasses.asdict(config),
+    experiment,
+    options,
     rows,
     tables(config, rows, metrics),
     conclusions=[*_conclusions(config, rows), *_on_gaps(config, gaps), *_on_weights(below)],
@@ -74,7 +77,7 @@ def write(
 
 
 def _row(
-  config: Config,
+  config: Compared,
   setting: str,
   name: str,
   outcome: Outcome,
@@ -100,7 +103,7 @@ def _row(
   )
 
 
-def below_zero(config: Config, found: Mapping[Key, Outcome]) -> list[dict[str, Any]]:
+def below_zero(config: Compared, found: Mapping[Key, Outcome]) -> list[dict[str, Any]]:
   """The tasks whose weight fell below zero in some seed, in the mean of the steps of a row.
 
   Of each the lowest one: `setting`, `name`, `task`, `weight`, `seed`, `epoch`.
@@ -124,7 +127,7 @@ def below_zero(config: Config, found: Mapping[Key, Outcome]) -> list[dict[str, A
   return lowest
 
 
-def _conclusions(config: Config, rows: Sequence[Row]) -> list[str]:
+def _conclusions(config: Compared, rows: Sequence[Row]) -> list[str]:
   """Auto-lambda against equal weights, and in auxiliary learning against GCS."""
   deltas: dict[Key, Any] = {
     (row["setting"], row["name"]): row["delta_mtl"]
@@ -148,7 +151,7 @@ def _conclusions(config: Config, rows: Sequence[Row]) -> list[str]:
   return sentences
 
 
-def _on_gaps(config: Config, gaps: figures.Gaps) -> list[str]:
+def _on_gaps(config: Compared, gaps: figures.Gaps) -> list[str]:
   """How far approximate weights are from exact ones."""
   if not gaps.by_task:
     return []

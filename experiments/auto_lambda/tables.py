@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.auto_lambda import paper
-from experiments.auto_lambda.config import Config
+from experiments.auto_lambda.compared import Compared
 from experiments.auto_lambda.images import DOMAINS
 from experiments.auto_lambda.jobs import MULTI_TASK
 from experiments.problems.task_metrics import columns, names_of, task_cell, values_of
@@ -19,14 +19,14 @@ from jaxmtl.training.results import Table
 _COLUMNS = 8
 
 
-def tables(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Table]:
+def tables(config: Compared, rows: Sequence[Row], metrics: Mapping[str, str]) -> list[Table]:
   """All tables that the rows give; the paper's figures stand below ours where there are some."""
   made = [_multi_task(config, rows, metrics), _auxiliary(config, rows, metrics)]
   made += [_combinations(rows), _hyper_parameters(config, rows)]
   return [table for table in made if table is not None]
 
 
-def _multi_task(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table:
+def _multi_task(config: Compared, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table:
   """Tables 3.1 and 3.2: each task's metric, and Delta_MTL."""
   # A mean of accuracies says something, one of errors in several units nothing.
   alike = set(metrics.values()) == {"accuracy"}
@@ -63,7 +63,7 @@ def _multi_task(config: Config, rows: Sequence[Row], metrics: Mapping[str, str])
   return Table(title, header, made)
 
 
-def _auxiliary(config: Config, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table | None:
+def _auxiliary(config: Compared, rows: Sequence[Row], metrics: Mapping[str, str]) -> Table | None:
   """Table 3.2, below: the primary task's metric, each from a run of its own."""
   runs = [row for row in rows if row["setting"] != MULTI_TASK]
   if not runs:
@@ -114,7 +114,7 @@ def _combinations(rows: Sequence[Row]) -> Table | None:
   return Table("Delta_MTL (%) of weightings with aggregators", ["", *columns], made)
 
 
-def _hyper_parameters(config: Config, rows: Sequence[Row]) -> Table | None:
+def _hyper_parameters(config: Compared, rows: Sequence[Row]) -> Table | None:
   """Table 3.4: last weights and Delta_MTL of Auto-lambda with other values."""
   multi_task = [row for row in rows if row["setting"] == MULTI_TASK]
   mine = [row for row in multi_task if row["name"].split(", ")[0] == "auto_lambda"]

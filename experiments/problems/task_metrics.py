@@ -11,9 +11,15 @@ import numpy as np
 from experiments.problems.images import ImageTasks, Task
 from experiments.runner.report import Row, cell
 
-LOWER_IS_BETTER = ("mae",)
-_NAMES = {"accuracy": "accuracy", "mae": "mean absolute error"}
-_UNITS = {"accuracy": " (%)", "mae": ""}
+LOWER_IS_BETTER = ("mae", "absolute_error", "angle")
+_NAMES = {
+  "accuracy": "accuracy",
+  "mae": "mean absolute error",
+  "miou": "mIoU",
+  "absolute_error": "aErr",
+  "angle": "mDist",
+}
+_UNITS = {"accuracy": " (%)", "miou": " (%)", "angle": " (degrees)"}
 
 
 def metric_of(task: Task) -> str:
@@ -51,7 +57,7 @@ def validation_score(
 
 def name_of(metric: str, *, unit: bool = True) -> str:
   """For an axis: `accuracy (%)`."""
-  return _NAMES[metric] + (_UNITS[metric] if unit else "")
+  return _NAMES[metric] + (_UNITS.get(metric, "") if unit else "")
 
 
 def names_of(metrics: Mapping[str, str], *, unit: bool = True) -> str:

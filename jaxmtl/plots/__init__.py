@@ -18,6 +18,7 @@ from jaxmtl.plots.colors import COLORS, DATA_COLORS, Look, looks, palette
 from jaxmtl.plots.curves import plot_curves
 from jaxmtl.plots.embeddings import plot_embeddings
 from jaxmtl.plots.heat_maps import plot_heat_map, plot_levels
+from jaxmtl.plots.maps import Maps, plot_maps
 from jaxmtl.plots.panels import panel_grid, plot_panels
 from jaxmtl.plots.pictures import plot_image_groups, plot_labels
 from jaxmtl.plots.trade_off import plot_trade_off
@@ -26,6 +27,7 @@ __all__ = [
   "COLORS",
   "DATA_COLORS",
   "Look",
+  "Maps",
   "finish",
   "looks",
   "palette",
@@ -36,6 +38,7 @@ __all__ = [
   "plot_image_groups",
   "plot_labels",
   "plot_levels",
+  "plot_maps",
   "plot_panels",
   "plot_trade_off",
 ]

@@ -144,6 +144,28 @@ EXPERIMENTS = {
     option="--scale-first",
     wrong=(["--records", "0"], "records must be at least 1"),
   ),
+  "dense_prediction": Case(
+    small={
+      **{"tasks": ("depth", "segmentation"), "methods": ("auto_lambda",), "rates": (1,)},
+      **{"train_images": 8, "test_images": 4, "height": 16, "width_in_pixels": 24},
+      **{"backbone": "one_stage", "head_features": 2, "epochs": 2, "seeds": 2},
+    },
+    files=("weights.png", "relations.png", "pictures.png"),
+    rows=("single task", "auto_lambda"),
+    bad=(
+      ({"dataset": "nyu"}, "dataset must be rooms, got 'nyu'"),
+      ({"tasks": ("depth", "pose")}, r"tasks \['pose'\] are not among the data's: segmentation"),
+      ({"primaries": ("noise",)}, r"primaries \['noise'\] are not among the tasks"),
+      ({"architecture": "split"}, "'split' is not known; known: hps"),
+      ({"rates": (0,)}, r"rates must be at least 1 each, got \(0,\)"),
+      ({"scales": (0.5, 1.0)}, "scales must be at least 1 each"),
+      ({"head_features": 0}, "head_features must be at least 1"),
+      ({"height": 0}, "height must be at least 1"),
+      ({"methods": ("auto_lamda",)}, "method 'auto_lamda' is not known"),
+      ({"backbone": "resnet33"}, "known: .*resnet32"),
+    ),
+    option="--head-features",
+  ),
   "dgr": Case(
     small={
       **DIGITS,

@@ -1,0 +1,25 @@
+"""Dense prediction: classes, depth and normals of every pixel, as in the Auto-lambda paper.
+
+One network (the paper's Split, or MTAN) learns several maps at once, by any weighting and
+aggregator, beside one network a task; in auxiliary learning one task is primary and the others are
+to help it. With `--noise` a task of pure noise is among them.
+
+  python -m experiments.dense_prediction                 # rooms, made up; minutes on a CPU
+  python -m experiments.dense_prediction --architecture mtan --methods equal auto_lambda+cagrad
+  python -m experiments.dense_prediction --primaries segmentation --noise
+  python -m experiments.dense_prediction --preset rooms  # larger, all methods; hours on a CPU
+
+Segmentation is judged by the mean intersection over union, depth by the absolute error, normals by
+the angle, the latter two averaged over batches of `--batch-size` as the released program does
+(`absolute_error_by_pixel` in results.json is the mean over all pixels).
+
+Writes under `--workdir`: config.json, results.json, results.md (the tables), weights.png,
+relations.png, exact.png, pictures.png (test images with predictions, labels and errors) and, for
+each training, a folder with metrics.jsonl, checkpoints, weights.safetensors and outcome.json. The
+same command goes on after a stop; what is there already is not trained again. The last epoch is
+reported; nothing is chosen on the test images.
+
+Reference: Liu, James, Davison and Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships",
+2022; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"
+(thesis, 2024), chapter 3.
+"""

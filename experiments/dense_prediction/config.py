@@ -1,0 +1,139 @@
+"""Options of dense prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from experiments.auto_lambda.config import SGDOptions
+from experiments.auto_lambda.weights import WeightOptions
+from experiments.dense_prediction.images import NOISE, DataOptions
+from experiments.runner.config import (
+  NetworkOptions,
+  RunOptions,
+  TrainingOptions,
+  check_positive,
+  override,
+)
+from experiments.runner.methods import Method
+from jaxmtl import models
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseOptions:
+  """The heads, and how images and losses are treated."""
+
+  architecture: str = "hps"
+  """hps, the paper's Split; mtan; or any other name of jaxmtl.models.multi_task whose backbone has
+  stages. Single-task baselines have one backbone and one head."""
+  output_stride: Literal[8, 16, 32] = 8
+  """Of a ResNet: how much smaller the last map is than the image; others have their own."""
+  head_features: int = 32
+  """Channels within each head; 256 in the paper."""
+  rates: tuple[int, ...] = (2, 4, 6)
+  """Dilation of each head's pyramid, in pixels of the last map; (12, 24, 36) in the paper."""
+  normal_loss: Literal["l1", "cosine"] = "l1"
+  """Of unit normals: l1, as in the released program, or one less the cosine."""
+  scales: tuple[float, ...] = (1.0, 1.2, 1.5)
+  """By one of which each training image and its maps grow before a crop of the first size."""
+  flip: bool = True
+  """Whether half of the training images, with their maps, are mirrored."""
+  precision: Literal["float32", "bfloat16"] = "float32"
+  """Of the network's arithmetic; parameters, losses and metrics stay in float32."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "head_features")
+    if self.architecture not in models.ARCHITECTURES:
+      known = ", ".join(models.ARCHITECTURES)
+      raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
+    if not self.rates or min(self.rates) < 1:
+      raise ValueError(f"rates must be at least 1 each, got {self.rates}.")
+    if not self.scales or min(self.scales) < 1:
+      raise ValueError(f"scales must be at least 1 each, got {self.scales}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Options of the experiment; the preset sets the defaults of all others."""
+
+  preset: Literal["quick", "rooms"] = "quick"
+  """quick: small rooms and a small network, minutes; rooms: larger, both kinds of methods, noise,
+  hours on a CPU."""
+  tasks: tuple[str, ...] = ()
+  """Which tasks the networks learn; all that the data have where none is named."""
+  methods: tuple[str, ...] = ("equal", "dwa", "uncertainty", "auto_lambda")
+  """Weightings, aggregators, or weighting+aggregator, for multi-task learning."""
+  auxiliary_methods: tuple[str, ...] = ()
+  """Methods that know the primary task, for auxiliary learning: gcs, auto_lambda."""
+  primaries: tuple[str, ...] = ()
+  """Primary tasks, each in a run of its own; all but noise where none is named."""
+  compare: Literal["finite_difference", "first_order", "none"] = "none"
+  """What the exact gradient of the weights is compared with, in multi-task learning."""
+  ablations: tuple[Literal["init", "learning_rate", "no_swapping"], ...] = ()
+  """Auto-lambda in multi-task learning with other values, as in table 3.4."""
+  data: DataOptions = DataOptions()
+  dense: DenseOptions = DenseOptions()
+  weights: WeightOptions = WeightOptions()
+  network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.125)
+  training: TrainingOptions = TrainingOptions(epochs=20, batch_size=4, learning_rate=0.1)
+  sgd: SGDOptions = SGDOptions()
+  run: RunOptions = RunOptions(seeds=2, workdir="runs/dense_prediction")
+
+  def check(self) -> dict[str, Method]:
+    """The methods; raises ValueError, naming the option, where one does not fit."""
+    for part in (self.data, self.dense, self.weights, self.network, self.training, self.run):
+      part.check()
+    if not hasattr(self.network.build(), "maps"):
+      raise ValueError(f"backbone must have maps, got {self.network.backbone!r}; resnet18 has.")
+    return {name: Method.parse(name) for name in (*self.methods, *self.auxiliary_methods)}
+
+  def with_tasks(self, known: tuple[str, ...]) -> Config:
+    """With the tasks' names; raises ValueError where one is not among the data's."""
+    tasks = self.tasks or known
+    if unknown := [task for task in tasks if task not in known]:
+      raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
+    config = dataclasses.replace(self, tasks=tasks)
+    if not config.judged:
+      raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
+    if unknown := [task for task in self.primaries if task not in tasks]:
+      raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
+    return config
+
+  @property
+  def judged(self) -> tuple[str, ...]:
+    """The tasks of Delta_MTL in multi-task learning, all primary: all but noise."""
+    return tuple(task for task in self.tasks if task != NOISE)
+
+  def describe(self, measured: str) -> str:
+    """For the title of a table."""
+    name = {"hps": "Split", "mtan": "MTAN"}.get(self.dense.architecture, self.dense.architecture)
+    return (
+      f"{self.data.describe()}, {name} of {self.network.describe()}, output stride "
+      f"{self.dense.output_stride}, {self.training.epochs} epochs, {self.run.seeds} seed(s): test "
+      f"{measured} after the last epoch"
+    )
+
+
+PRESETS = {
+  "quick": override(Config(), preset="quick", height=48, width_in_pixels=64),
+  "rooms": override(
+    Config(),
+    preset="rooms",
+    methods=(
+      *("equal", "uncertainty", "dwa", "auto_lambda"),
+      *("pcgrad", "cagrad", "graddrop", "auto_lambda+cagrad"),
+    ),
+    auxiliary_methods=("gcs", "auto_lambda"),
+    primaries=("segmentation",),
+    compare="finite_difference",
+    height=128,
+    width_in_pixels=160,
+    noise=True,
+    backbone="resnet18",
+    width=0.25,
+    head_features=64,
+    epochs=40,
+    workdir="runs/dense_prediction_rooms",
+  ),
+}

@@ -1,0 +1,60 @@
+"""Dense prediction as a whole: data, trainings, tables and figures."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+from experiments.auto_lambda import report
+from experiments.dense_prediction import pictures
+from experiments.dense_prediction.config import PRESETS, Config
+from experiments.dense_prediction.images import load
+from experiments.dense_prediction.jobs import plan
+from experiments.runner.command_line import command_line
+from experiments.runner.config import report_folder
+from experiments.runner.job import Outcome
+from experiments.runner.mesh import say
+
+
+def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, Any]:
+  """Trains baselines and methods, and writes tables, figures and results.
+
+  Args:
+    config: the options.
+    workdir: instead of `config.run.workdir`.
+
+  Returns:
+    What `results.json` holds.
+
+  Raises:
+    ValueError: for options that do not fit, before anything is compiled or written.
+  """
+  config.check()
+  images = load(config.data, config.run.seed)
+  config = config.with_tasks(tuple(images.tasks))
+  metrics = {task: images.tasks[task].metric for task in config.tasks}
+  planned = plan(config, images)
+  names = {key: job.name for key, job in planned.items()}
+  jobs = list(planned.values())
+  root = pathlib.Path(workdir or config.run.workdir)
+  runner = config.run.runner(root)
+  folder = report_folder(config, root)
+
+  def write(outcomes: dict[str, Outcome], partial: str | None = None) -> dict[str, Any]:
+    return report.write(
+      config, names, outcomes, folder, partial, metrics, experiment="dense_prediction"
+    )
+
+  def so_far(outcomes: dict[str, Outcome]) -> None:
+    write(outcomes, f"{len(outcomes)} of {len(jobs)} trainings")
+
+  outcomes = runner.run_all(jobs, after_each=so_far)
+  summary = write(outcomes)
+  pictures.draw(config, images, planned, outcomes, folder)
+  say(f"Results and figures are in {folder}.")
+  return summary
+
+
+def main(args: list[str] | None = None) -> None:
+  """The command line."""
+  command_line(run, PRESETS, "python -m experiments.dense_prediction", args)

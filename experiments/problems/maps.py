@@ -1,0 +1,265 @@
+"""Images with a label at every pixel: classes, depth, disparity, normals, noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.runner.job import Problem
+from experiments.runner.measure import ratio
+from jaxmtl import losses, metrics, models, training
+
+# The median is read off a histogram of so many bins a degree.
+_BINS = 20
+VOID = {"classes": -1, "depth": 0, "disparity": -1, "normal": 0, "noise": None}
+"""What pixels hold that have no label, by kind; noise has a label everywhere."""
+
+
+class MapTask(NamedTuple):
+  """What is asked about every pixel.
+
+  Attributes:
+    kind: classes, depth, disparity, normal or noise.
+    outputs: channels of the network's output.
+    names: of the classes.
+  """
+
+  kind: str
+  outputs: int
+  names: tuple[str, ...] = ()
+
+  @property
+  def metric(self) -> str:
+    """What it is judged by."""
+    return {"classes": "miou", "normal": "angle"}.get(self.kind, "absolute_error")
+
+  @property
+  def error(self) -> str:
+    """The metric, or none, of those that are errors."""
+    return "" if self.kind == "classes" else self.metric
+
+
+class MapImages(NamedTuple):
+  """Images with maps, in parts.
+
+  Attributes:
+    parts: by "train", perhaps "validation", and "test": `image` `[N, H, W, 3]`, uint8 or float in
+      [0, 1], and maps by task: integer classes `[N, H, W]`, or numbers `[N, H, W, K]`; or sources
+      of such examples.
+    tasks: by name.
+    identity: what tells these images from others, for a job's.
+  """
+
+  parts: dict[str, Any]
+  tasks: dict[str, MapTask]
+  identity: Mapping[str, Any]
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """Of an image."""
+    train = self.parts["train"]
+    return tuple((train["image"] if isinstance(train, Mapping) else [train[0]["image"]])[0].shape)
+
+  def measured_of(self, tasks: Sequence[str]) -> dict[str, Any]:
+    """The parts that are measured, with the maps of some tasks alone, where they are in memory."""
+
+    def some(part: Any) -> Any:
+      return {n: part[n] for n in ("image", *tasks)} if isinstance(part, Mapping) else part
+
+    return {name: some(part) for name, part in self.parts.items() if name != "train"}
+
+
+def centred(image: Any) -> jax.Array:
+  """Images from bytes or [0, 1] to [-1, 1], as the Auto-lambda paper has them."""
+  image = jnp.asarray(image)
+  if image.dtype == jnp.uint8:
+    image = image.astype(jnp.float32) / 255
+  return 2 * image - 1
+
+
+def map_problem(
+  images: MapImages,
+  tasks: tuple[str, ...],
+  model: nn.Module,
+  *,
+  augment: Callable[[Any, Any], Any] | None = None,
+  normal_loss: str = "l1",
+  batch_size: int = 4,
+  describe: Mapping[str, Any] | None = None,
+) -> Problem:
+  """Dense tasks by one network.
+
+  Args:
+    images: the data.
+    tasks: which ones are learned.
+    model: the network, `images [B, H, W, 3] -> maps by task`, with a head for each.
+    augment: `(key, batch) -> batch`, of raw images and maps; None leaves them.
+    normal_loss: l1, of unit normals, the released program's; or cosine.
+    batch_size: images whose errors are averaged together, before the average over batches: what the
+      papers' figures are means of.
+    describe: what rebuilds the network.
+  """
+  kinds = {t: images.tasks[t] for t in tasks}
+  shape = images.shape
+
+  def init(key: jax.Array, setting: Any) -> Any:
+    del setting
+    return model.init(key, jnp.zeros((2, *shape)))
+
+  def prepare(key: jax.Array, batch: Any) -> Any:
+    batch = batch if augment is None else augment(key, batch)
+    return batch | {"image": centred(batch["image"])}
+
+  def predict(variables: Any, batch: Any) -> Any:
+    outputs: Any = model.apply(variables, centred(batch["image"]))
+    return answers(outputs, kinds)
+
+  return Problem(
+    tasks=tasks,
+    init=init,
+    losses_fn=_losses_fn(model, kinds, normal_loss),
+    prepare=prepare,
+    predict=predict,
+    metrics=_metrics(kinds),
+    describe={} if describe is None else {**describe, "kinds": {t: tuple(kinds[t]) for t in tasks}},
+    measured_at_once=batch_size,
+  )
+
+
+def answers(outputs: Mapping[str, jax.Array], kinds: Mapping[str, MapTask]) -> dict[str, jax.Array]:
+  """Outputs in the units of the labels: unit normals."""
+  return {t: _unit(x) if kinds[t].kind == "normal" else x for t, x in outputs.items()}
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+  square = (vectors**2).sum(-1, keepdims=True)
+  return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
+
+
+def _losses_fn(
+  model: nn.Module, kinds: Mapping[str, MapTask], normal_loss: str
+) -> Callable[..., Any]:
+  def loss(task: str, output: jax.Array, batch: Any) -> jax.Array:
+    kind = kinds[task].kind
+    void: Any = VOID[kind]
+    if kind == "classes":
+      return losses.cross_entropy(output, batch[task].astype(jnp.int32), ignore=void)
+    target = batch[task].astype(jnp.float32)
+    if kind == "normal" and normal_loss == "cosine":
+      return losses.cosine_distance(output, target, ignore=void)
+    return losses.pixel_l1(output, target, ignore=void)
+
+  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
+    outputs, updated = model.apply(
+      {"params": params, **model_state},
+      batch["image"],
+      train=True,
+      mutable=["batch_stats", models.PENALTIES],
+      rngs={"dropout": key},
+    )
+    found: Any = answers(outputs, kinds)
+    values = jnp.stack([loss(t, found[t], batch) for t in kinds])
+    values += models.task_penalties(updated, tuple(kinds))
+    kept = {k: v for k, v in updated.items() if k in model_state}
+    return values, training.Aux({**model_state, **kept})
+
+  return losses_fn
+
+
+def _metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
+  """Confusion for classes; errors as the mean over batches and over pixels; angles with shares."""
+  classes = {t: kind for t, kind in kinds.items() if kind.kind == "classes"}
+  normals = {t: kind for t, kind in kinds.items() if kind.kind == "normal"}
+  errors = {t: kind for t, kind in kinds.items() if t not in {**classes, **normals}}
+  found: dict[str, training.Metric] = {}
+  if classes:
+    found["miou"] = training.Metric(
+      lambda outputs, batch: {t: _confusion(outputs[t], batch, t, k) for t, k in classes.items()},
+      lambda sums: 100 * np.asarray(_over_runs(metrics.mean_iou, sums)),
+    )
+  if errors:
+    found["absolute_error"] = training.Metric(
+      lambda outputs, batch: {t: _errors(outputs[t], batch, t, k) for t, k in errors.items()},
+      lambda sums: ratio(sums["of_batches"], sums["images"]),
+      lower_is_better=True,
+    )
+    found["absolute_error_by_pixel"] = training.Metric(
+      found["absolute_error"].count,
+      lambda sums: ratio(sums["sum"], sums["pixels"]),
+      lower_is_better=True,
+    )
+  if normals:
+
+    def count(outputs: Any, batch: Any) -> dict[str, Any]:
+      return {t: _angles(outputs[t], batch, t) for t in normals}
+
+    found["angle"] = training.Metric(
+      count, lambda sums: ratio(sums["of_batches"], sums["images"]), lower_is_better=True
+    )
+    found["median_angle"] = training.Metric(
+      count, lambda sums: _median(sums["histogram"]), lower_is_better=True
+    )
+    for limit in (11.25, 22.5, 30.0):
+      edge = round(limit * _BINS)
+      found[f"within_{limit:g}"] = training.Metric(
+        count,
+        lambda sums, edge=edge: (  # type: ignore[misc]
+          100 * ratio(sums["histogram"][..., :edge].sum(-1), sums["histogram"].sum(-1))
+        ),
+      )
+  return found
+
+
+def _confusion(logits: jax.Array, batch: Any, task: str, kind: MapTask) -> jax.Array:
+  predicted = logits.argmax(-1)
+  labels = jnp.where(_counted(batch, logits.ndim - 1), batch[task].astype(jnp.int32), -1)
+  return metrics.confusion_matrix(predicted, labels, kind.outputs)
+
+
+def _errors(output: jax.Array, batch: Any, task: str, kind: MapTask) -> dict[str, jax.Array]:
+  target = batch[task].astype(jnp.float32)
+  void: Any = VOID[kind.kind]
+  known = jnp.ones(target.shape[:-1], bool) if void is None else (target != void).any(-1)
+  return _averages(jnp.abs(output - target).sum(-1), known & _counted(batch, 3), batch)
+
+
+def _angles(output: jax.Array, batch: Any, task: str) -> dict[str, jax.Array]:
+  target = batch[task].astype(jnp.float32)
+  known = (target != 0).any(-1) & _counted(batch, 3)
+  degrees = metrics.angles(output, target)
+  bins = jnp.clip((degrees * _BINS).astype(jnp.int32), 0, 180 * _BINS - 1)
+  histogram = jnp.zeros(180 * _BINS, jnp.int32).at[bins.ravel()].add(known.ravel().astype(int))
+  return {**_averages(degrees, known, batch), "histogram": histogram}
+
+
+def _averages(values: jax.Array, known: jax.Array, batch: Any) -> dict[str, jax.Array]:
+  """Sums over pixels, and the batch's mean as many times as it has images with any."""
+  total, pixels = jnp.where(known, values, 0).sum(), known.sum()
+  images = jnp.where(pixels > 0, batch["valid"].sum(), 0)
+  mean = total / jnp.maximum(pixels, 1)
+  return {"sum": total, "pixels": pixels, "of_batches": mean * images, "images": images}
+
+
+def _counted(batch: Any, ndim: int) -> jax.Array:
+  """Where images are no padding."""
+  return batch["valid"].reshape(-1, *[1] * (ndim - 1))
+
+
+def _over_runs(function: Callable[[Any], Any], counts: Any) -> Any:
+  counts = np.asarray(counts)
+  if counts.ndim == 2:
+    return np.asarray(function(counts))
+  return np.stack([_over_runs(function, one) for one in counts])
+
+
+def _median(histogram: Any) -> np.ndarray:
+  """In degrees, to half a bin."""
+  counts = np.asarray(histogram, np.int64)
+  below = counts.cumsum(-1)
+  middle = (below * 2 >= below[..., -1:]).argmax(-1)
+  return np.where(below[..., -1] > 0, (middle + 0.5) / _BINS, np.nan)
