@@ -7,6 +7,7 @@ to help it. With `--noise` a task of pure noise is among them.
   python -m experiments.dense_prediction                 # rooms, made up; minutes on a CPU
   python -m experiments.dense_prediction --architecture mtan --methods equal auto_lambda+cagrad
   python -m experiments.dense_prediction --primaries segmentation --noise
+  python -m experiments.dense_prediction --predict photos  # what the trained network says of them
   python -m experiments.dense_prediction --preset rooms  # larger, all methods; hours on a CPU
 
 Segmentation is judged by the mean intersection over union, depth by the absolute error, normals by

@@ -70,6 +70,9 @@ class Config:
   """Primary tasks, each in a run of its own; all but noise where none is named."""
   compare: Literal["finite_difference", "first_order", "none"] = "none"
   """What the exact gradient of the weights is compared with, in multi-task learning."""
+  predict: str | None = None
+  """An image, or a folder of images: instead of training, draw what the last of the methods,
+  trained with the same options, says of them."""
   ablations: tuple[Literal["init", "learning_rate", "no_swapping"], ...] = ()
   """Auto-lambda in multi-task learning with other values, as in table 3.4."""
   data: DataOptions = DataOptions()
@@ -78,7 +81,7 @@ class Config:
   network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.125)
   training: TrainingOptions = TrainingOptions(epochs=20, batch_size=4, learning_rate=0.1)
   sgd: SGDOptions = SGDOptions()
-  run: RunOptions = RunOptions(seeds=2, workdir="runs/dense_prediction")
+  run: RunOptions = RunOptions(seeds=2, evaluate_every="2", workdir="runs/dense_prediction")
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""

@@ -24,6 +24,8 @@ class DataOptions:
   """Of rooms."""
   test_images: int = 100
   """Of rooms."""
+  validation_images: int = 50
+  """Of rooms, for curves and for choosing options; none of them is learned from."""
   height: int = 96
   """Of rooms, in pixels."""
   width_in_pixels: int = 128
@@ -34,6 +36,8 @@ class DataOptions:
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     check_positive(self, "train_images", "test_images", "height", "width_in_pixels")
+    if self.validation_images < 0:
+      raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
     if self.dataset != ROOMS:
       raise ValueError(f"dataset must be {ROOMS}, got {self.dataset!r}.")
 
@@ -50,7 +54,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     options: which ones.
     seed: of rooms and noise.
   """
-  count = options.train_images + options.test_images
+  first, held_out = options.train_images, options.train_images + options.test_images
+  count = held_out + options.validation_images
   made = data.rooms(count, (options.height, options.width_in_pixels), seed)
   tasks = {
     "segmentation": MapTask("classes", len(data.ROOM_CLASSES), data.ROOM_CLASSES),
@@ -62,6 +67,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     shape = (count, options.height, options.width_in_pixels, 1)
     arrays[NOISE] = np.random.default_rng([seed, 2]).random(shape, np.float32)
     tasks[NOISE] = MapTask("noise", 1)
-  cut = {"train": slice(0, options.train_images), "test": slice(options.train_images, None)}
+  cut = {"train": slice(0, first), "test": slice(first, held_out)}
+  if options.validation_images:
+    cut["validation"] = slice(held_out, None)
   parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
   return MapImages(parts, tasks, {**identity_of(options), "data_seed": seed})

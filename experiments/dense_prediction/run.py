@@ -10,6 +10,7 @@ from experiments.dense_prediction import pictures
 from experiments.dense_prediction.config import PRESETS, Config
 from experiments.dense_prediction.images import load
 from experiments.dense_prediction.jobs import plan
+from experiments.dense_prediction.predict import predict
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -24,7 +25,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     workdir: instead of `config.run.workdir`.
 
   Returns:
-    What `results.json` holds.
+    What `results.json` holds; with `predict`, the paths of the figures.
 
   Raises:
     ValueError: for options that do not fit, before anything is compiled or written.
@@ -37,6 +38,9 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   names = {key: job.name for key, job in planned.items()}
   jobs = list(planned.values())
   root = pathlib.Path(workdir or config.run.workdir)
+  if config.predict is not None:
+    found = predict(config, images, planned, root, pathlib.Path(config.predict))
+    return {"predictions": [str(path) for path in found]}
   runner = config.run.runner(root)
   folder = report_folder(config, root)
 

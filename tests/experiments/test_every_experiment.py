@@ -147,7 +147,13 @@ EXPERIMENTS = {
   "dense_prediction": Case(
     small={
       **{"tasks": ("depth", "segmentation"), "methods": ("auto_lambda",), "rates": (1,)},
-      **{"train_images": 8, "test_images": 4, "height": 16, "width_in_pixels": 24},
+      **{
+        "train_images": 8,
+        "test_images": 4,
+        "validation_images": 4,
+        "height": 16,
+        "width_in_pixels": 24,
+      },
       **{"backbone": "one_stage", "head_features": 2, "epochs": 2, "seeds": 2},
     },
     files=("weights.png", "relations.png", "pictures.png"),

@@ -1,0 +1,147 @@
+"""A training step of dense prediction by method, in plain steps, and beside torchvision.
+
+Command: `python -m benchmarks.dense --rounds 5`. Network: the Auto-lambda paper's Split of
+ResNet-50 at output stride 8, with heads for 13 classes, depth and normals, on images of 128x160.
+PyTorch takes part where torchvision is installed: its deeplabv3_resnet50 with a head a task. Prints
+a Markdown table: milliseconds, plain steps, and temporary memory by the compiler's count. Goals: a
+plain step at most 1.3 of torchvision's; Auto-lambda at most 2.6 plain steps; PCGrad and CAGrad 1.8,
+with 1.6 times the memory.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import tyro
+
+import jaxmtl
+from benchmarks.accelerator.__main__ import table
+from benchmarks.accelerator.measure import Program, timed
+from experiments.problems.maps import MapImages, MapTask, map_problem
+from jaxmtl import models, training
+
+TASKS = {
+  "segmentation": MapTask("classes", 13),
+  "depth": MapTask("depth", 1),
+  "normal": MapTask("normal", 3),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What to time.
+
+  Args:
+    backbone: a ResNet's name.
+    batch: images a step.
+    height: of the images.
+    width: the same.
+    features: channels within the heads.
+    methods: beside the plain step.
+    precision: float32 or bfloat16.
+    rounds: timed rounds.
+    threads: programs that compile at a time; PyTorch's threads are its default.
+  """
+
+  backbone: str = "resnet50"
+  batch: int = 2
+  height: int = 128
+  width: int = 160
+  features: int = 256
+  methods: tuple[str, ...] = ("auto_lambda", "pcgrad", "cagrad", "graddrop")
+  precision: str = "float32"
+  rounds: int = 5
+  threads: int = 1
+
+
+def makers(config: Config) -> dict[str, Callable[[], Program]]:
+  """Programs by method."""
+  keys = jax.random.split(jax.random.key(0), 4)
+  size = (config.batch, config.height, config.width)
+  normal = jax.random.normal(keys[3], (*size, 3))
+  batch = {
+    "image": jax.random.uniform(keys[0], (*size, 3)),
+    "segmentation": jax.random.randint(keys[1], size, -1, 13),
+    "depth": jax.random.uniform(keys[2], (*size, 1), minval=1, maxval=5),
+    "normal": normal / jnp.linalg.norm(normal, axis=-1, keepdims=True),
+  }
+  dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
+  net = models.deeplab(
+    models.create(config.backbone, output_stride=8, dtype=dtype),
+    {t: kind.outputs for t, kind in TASKS.items()},
+    features=config.features,
+  )
+  images = MapImages({"train": batch}, TASKS, {})
+  problem = map_problem(images, tuple(TASKS), net)
+  variables = jax.jit(lambda key: problem.init(key, None))(jax.random.key(1))
+  state = {k: v for k, v in variables.items() if k != "params"}
+
+  def of(name: str) -> Callable[[], Program]:
+    def make() -> Program:
+      options: dict[str, Any] = {}
+      if name != "plain":
+        method = getattr(jaxmtl, name)(len(TASKS))
+        options = {"weighting" if name == "auto_lambda" else "aggregator": method}
+      step = training.train_step(
+        problem.losses_fn, optax.sgd(0.01, momentum=0.9), 3, shared=problem.shared, **options
+      )
+      params = jax.tree.map(jnp.copy, variables["params"])
+      first = step.init(params, jax.random.key(2), jax.tree.map(jnp.copy, state))
+      return Program(step.update, first, ((batch, batch) if step.pairs else batch,))
+
+    return make
+
+  return {name: of(name) for name in ("plain", *config.methods)}
+
+
+def torch_step(config: Config) -> Callable[[], None] | None:
+  """The same plain step in torchvision, or None where it is not installed."""
+  try:
+    import torch
+    from torchvision.models.segmentation import deeplabv3_resnet50
+    from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+  except ImportError:
+    return None
+  trunk = deeplabv3_resnet50(weights=None, weights_backbone=None).backbone
+  heads = torch.nn.ModuleList([DeepLabHead(2048, kind.outputs) for kind in TASKS.values()])
+  parameters = [*trunk.parameters(), *heads.parameters()]
+  optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
+  images = torch.randn(config.batch, 3, config.height, config.width)
+  classes = torch.randint(0, 13, (config.batch, config.height, config.width))
+
+  def call() -> None:
+    optimizer.zero_grad()
+    features = trunk(images)["out"]
+    sizes = images.shape[2:]
+    resize = torch.nn.functional.interpolate
+    outputs = [resize(h(features), sizes, mode="bilinear", align_corners=True) for h in heads]
+    loss = torch.nn.functional.cross_entropy(outputs[0], classes)
+    loss = loss + outputs[1].abs().mean() + outputs[2].abs().sum(1).mean()
+    loss.backward()
+    optimizer.step()
+
+  return call
+
+
+def main(config: Config) -> None:
+  """Time every program in turn and print a Markdown table."""
+  print(f"{jax.default_backend()}, jax {jax.__version__}, {config.precision}\n")
+  rows = timed(makers(config), config.rounds, config.threads)
+  if call := torch_step(config):
+    times = []
+    for _ in range(config.rounds + 1):
+      begin = time.perf_counter()
+      call()
+      times.append(time.perf_counter() - begin)
+    seconds = sorted(times[1:])[len(times) // 2 - 1]
+    ratio = seconds / rows[0]["seconds"]
+    rows.append({"program": "torchvision, plain", "seconds": seconds, "ratio": ratio})
+  print(table(rows))
+
+
+if __name__ == "__main__":
+  main(tyro.cli(Config))
