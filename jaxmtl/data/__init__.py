@@ -24,6 +24,7 @@ from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.image_files import Form, ImageFiles, common_form, find_images, read_image
 from jaxmtl.data.image_folder import read_image_folder
+from jaxmtl.data.joint_augment import joint_augment, signed_image
 from jaxmtl.data.labelled_files import LabelledFiles
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.manifest import read_manifest
@@ -76,6 +77,7 @@ __all__ = [
   "epoch_indices",
   "eval_batches",
   "find_images",
+  "joint_augment",
   "labelled_fraction",
   "load",
   "load_files",
@@ -96,6 +98,7 @@ __all__ = [
   "read_manifest",
   "read_nyuv2",
   "rooms",
+  "signed_image",
   "stratified_split",
   "write_cityscapes",
   "write_dense_folder",
