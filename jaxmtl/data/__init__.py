@@ -9,21 +9,27 @@ from jaxmtl.data.augment import (
   random_dihedral,
   random_flip,
 )
+from jaxmtl.data.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PARTS, read_cityscapes
 from jaxmtl.data.cityscapes_ids import (
   cityscapes_disparity,
   cityscapes_parts,
   cityscapes_train_ids,
 )
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
+from jaxmtl.data.dense_files import DenseFiles, DenseSplits, MapFiles
+from jaxmtl.data.dense_folder import CAMVID_CLASSES, read_camvid, read_dense_folder
+from jaxmtl.data.dense_writers import write_cityscapes, write_dense_folder, write_nyuv2
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.image_files import Form, ImageFiles, common_form, find_images, read_image
 from jaxmtl.data.image_folder import read_image_folder
+from jaxmtl.data.joint_augment import joint_augment, signed_image
 from jaxmtl.data.labelled_files import LabelledFiles
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.manifest import read_manifest
 from jaxmtl.data.multi_digits import multi_digits
+from jaxmtl.data.nyuv2 import read_nyuv2
 from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import ROOM_CLASSES, RoomImages, rooms
@@ -34,10 +40,15 @@ from jaxmtl.data.ucf101 import load_ucf101
 from jaxmtl.data.utkface import UTKFACE_CLASSES, FaceSplits, load_utkface
 
 __all__ = [
+  "CAMVID_CLASSES",
   "CIFAR_MEAN",
   "CIFAR_STD",
+  "CITYSCAPES_CLASSES",
+  "CITYSCAPES_PARTS",
   "ROOM_CLASSES",
   "UTKFACE_CLASSES",
+  "DenseFiles",
+  "DenseSplits",
   "DomainImages",
   "EvalBatches",
   "FaceSplits",
@@ -46,6 +57,7 @@ __all__ = [
   "ImageDataset",
   "ImageFiles",
   "LabelledFiles",
+  "MapFiles",
   "PropertyImages",
   "PropertySplits",
   "RoomImages",
@@ -65,6 +77,7 @@ __all__ = [
   "epoch_indices",
   "eval_batches",
   "find_images",
+  "joint_augment",
   "labelled_fraction",
   "load",
   "load_files",
@@ -77,9 +90,17 @@ __all__ = [
   "random_crop",
   "random_dihedral",
   "random_flip",
+  "read_camvid",
+  "read_cityscapes",
+  "read_dense_folder",
   "read_image",
   "read_image_folder",
   "read_manifest",
+  "read_nyuv2",
   "rooms",
+  "signed_image",
   "stratified_split",
+  "write_cityscapes",
+  "write_dense_folder",
+  "write_nyuv2",
 ]

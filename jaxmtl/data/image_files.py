@@ -93,7 +93,7 @@ class ImageFiles:
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
     """Several examples, read by threads."""
-    return _by_threads(self.__getitem__, indices)
+    return by_threads(self.__getitem__, indices)
 
   def with_labels(self, labels: Mapping[str, np.ndarray]) -> ImageFiles:
     """The same images with other labels."""
@@ -113,7 +113,7 @@ class ImageFiles:
     # In portions, so that images are not in memory twice.
     for first in range(0, len(self), 256):
       rows = range(first, min(first + 256, len(self)))
-      found = _by_threads(lambda i: read_image(self.paths[i], self.form, self._rows[i]), rows)
+      found = by_threads(lambda i: read_image(self.paths[i], self.form, self._rows[i]), rows)
       if images is None:
         images = np.empty((len(self), *found[0].shape), np.uint8)
       images[rows.start : rows.stop] = found
@@ -184,7 +184,7 @@ def common_form(
 
     return _opened(paths[i], rows[i], seen)
 
-  found = _by_threads(look, range(len(paths)))
+  found = by_threads(look, range(len(paths)))
   sizes = [size for _, size in found]
   other = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
   if image_size is None and other is not None:
@@ -244,7 +244,8 @@ def naming(image: str) -> Iterator[None]:
     raise ValueError(f"{image} cannot be taken: {error}.") from None
 
 
-def _by_threads(function: Callable[[int], Any], indices: Iterable[int]) -> list[Any]:
+def by_threads(function: Callable[[int], Any], indices: Iterable[int]) -> list[Any]:
+  """What a function that reads gives for each index, in their order."""
   # PIL lets other threads run while it decodes.
   with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
     return list(pool.map(function, indices))
