@@ -8,7 +8,8 @@ to help it. With `--noise` a task of pure noise is among them.
   python -m experiments.dense_prediction --architecture mtan --methods equal auto_lambda+cagrad
   python -m experiments.dense_prediction --primaries segmentation --noise
   python -m experiments.dense_prediction --predict photos  # what the trained network says of them
-  python -m experiments.dense_prediction --preset rooms  # larger, all methods; hours on a CPU
+  python -m experiments.dense_prediction --preset rooms   # larger, all methods; hours on a CPU
+  python -m experiments.dense_prediction --preset nyuv2 --data-dir ~/nyuv2
 
 Segmentation is judged by the mean intersection over union, depth by the absolute error, normals by
 the angle, the latter two averaged over batches of `--batch-size` as the released program does

@@ -35,7 +35,9 @@ class DenseOptions:
   normal_loss: Literal["l1", "cosine"] = "l1"
   """Of unit normals: l1, as in the released program, or one less the cosine."""
   scales: tuple[float, ...] = (1.0, 1.2, 1.5)
-  """By one of which each training image and its maps grow before a crop of the first size."""
+  """By one of which each training image and its maps grow before the crop."""
+  crop: tuple[int, int] | None = None
+  """Height and width of the training images' crop; None: of the images."""
   flip: bool = True
   """Whether half of the training images, with their maps, are mirrored."""
   precision: Literal["float32", "bfloat16"] = "float32"
@@ -49,17 +51,20 @@ class DenseOptions:
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
     if not self.rates or min(self.rates) < 1:
       raise ValueError(f"rates must be at least 1 each, got {self.rates}.")
-    if not self.scales or min(self.scales) < 1:
-      raise ValueError(f"scales must be at least 1 each, got {self.scales}.")
+    if not self.scales or min(self.scales) <= 0:
+      raise ValueError(f"scales must be above 0 each, got {self.scales}.")
+    if self.crop is not None and min(self.crop) < 1:
+      raise ValueError(f"crop must be at least 1 pixel each way, got {self.crop}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
-  preset: Literal["quick", "rooms"] = "quick"
+  preset: Literal["quick", "rooms", "nyuv2", "cityscapes", "camvid"] = "quick"
   """quick: small rooms and a small network, minutes; rooms: larger, both kinds of methods, noise,
-  hours on a CPU."""
+  hours on a CPU; nyuv2 and cityscapes: the paper's networks and recipe; camvid: streets with
+  classes, and how far each pixel is from a border."""
   tasks: tuple[str, ...] = ()
   """Which tasks the networks learn; all that the data have where none is named."""
   methods: tuple[str, ...] = ("equal", "dwa", "uncertainty", "auto_lambda")
@@ -118,6 +123,16 @@ class Config:
     )
 
 
+_PAPER = override(
+  Config(),
+  backbone="resnet50",
+  width=None,
+  head_features=256,
+  rates=(12, 24, 36),
+  epochs=200,
+  checkpoint_every="1",
+  evaluate_every="200",
+)
 PRESETS = {
   "quick": override(Config(), preset="quick", height=48, width_in_pixels=64),
   "rooms": override(
@@ -138,5 +153,30 @@ PRESETS = {
     head_features=64,
     epochs=40,
     workdir="runs/dense_prediction_rooms",
+  ),
+  "nyuv2": override(
+    _PAPER,
+    preset="nyuv2",
+    dataset="nyuv2",
+    weight_learning_rate=1e-4,
+    workdir="runs/dense_prediction_nyuv2",
+  ),
+  "cityscapes": override(
+    _PAPER,
+    preset="cityscapes",
+    dataset="cityscapes",
+    scales=(1.0,),
+    crop=(256, 256),
+    weight_learning_rate=3e-5,
+    workdir="runs/dense_prediction_cityscapes",
+  ),
+  "camvid": override(
+    Config(),
+    preset="camvid",
+    dataset="camvid",
+    methods=("equal", "auto_lambda"),
+    crop=(96, 128),
+    epochs=40,
+    workdir="runs/dense_prediction_camvid",
   ),
 }

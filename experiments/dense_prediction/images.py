@@ -1,17 +1,57 @@
-"""What dense prediction learns from: rooms."""
+"""What dense prediction learns from: rooms, NYUv2, Cityscapes, CamVid, or folders of one's own."""
 
 from __future__ import annotations
 
 import dataclasses
+import operator
+import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from experiments.problems.maps import MapImages, MapTask
 from experiments.runner.config import check_positive, identity_of
 from jaxmtl import data
+from jaxmtl.data.dense_files import DenseSplits
 
-ROOMS, NOISE = "rooms", "noise"
+ROOMS, NOISE, DISTANCE = "rooms", "noise", "distance"
+# In pixels: beyond it, how far a border is says nothing of the pixel.
+_FARTHEST = 20.0
+_READERS: dict[str, Callable[..., DenseSplits]] = {
+  "nyuv2": data.read_nyuv2,
+  "cityscapes": data.read_cityscapes,
+  "camvid": data.read_camvid,
+}
+_SHOWN: dict[str, tuple[str, ...]] = {
+  "nyuv2": ("segmentation", "depth", "normal"),
+  "cityscapes": ("segmentation", "part", "disparity"),
+  "camvid": ("segmentation", DISTANCE),
+}
+_KINDS = {"depth": ("depth", 1), "disparity": ("disparity", 1), "normal": ("normal", 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RoomOptions:
+  """Of rooms, which are made up."""
+
+  train_images: int = 400
+  """Learned from."""
+  test_images: int = 100
+  """Measured at the end."""
+  validation_images: int = 50
+  """For curves and for choosing options; none of them is learned from."""
+  height: int = 96
+  """In pixels."""
+  width_in_pixels: int = 128
+  """In pixels."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "train_images", "test_images", "height", "width_in_pixels")
+    if self.validation_images < 0:
+      raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,32 +59,31 @@ class DataOptions:
   """The images."""
 
   dataset: str = ROOMS
-  """rooms, which are made up."""
-  train_images: int = 400
-  """Of rooms."""
-  test_images: int = 100
-  """Of rooms."""
-  validation_images: int = 50
-  """Of rooms, for curves and for choosing options; none of them is learned from."""
-  height: int = 96
-  """Of rooms, in pixels."""
-  width_in_pixels: int = 128
-  """Of rooms."""
+  """rooms, made up; nyuv2, cityscapes (both as the Auto-lambda program has them) or camvid, found
+  under data_dir; or a folder of one's own with images and maps matched by name, see
+  jaxmtl.data.read_dense_folder."""
+  data_dir: str | None = None
+  """The folder of nyuv2, cityscapes or camvid."""
   noise: bool = False
   """Whether a map of noise, another one for each image, is among the tasks."""
+  rooms: RoomOptions = RoomOptions()
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    check_positive(self, "train_images", "test_images", "height", "width_in_pixels")
-    if self.validation_images < 0:
-      raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
-    if self.dataset != ROOMS:
-      raise ValueError(f"dataset must be {ROOMS}, got {self.dataset!r}.")
+    self.rooms.check()
+    if self.dataset in _READERS and self.data_dir is None:
+      raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
+    if self.dataset not in (ROOMS, *_READERS) and not pathlib.Path(self.dataset).is_dir():
+      known = ", ".join((ROOMS, *_READERS))
+      raise ValueError(f"dataset must be {known}, or a folder, got {self.dataset!r}.")
 
   def describe(self) -> str:
     """For the title of a table."""
-    size = f"{self.height}x{self.width_in_pixels}"
-    return f"{self.train_images} rooms of {size} ({self.test_images} for the test)"
+    rooms = self.rooms
+    if self.dataset != ROOMS:
+      return f"Images of {self.dataset}"
+    size = f"{rooms.height}x{rooms.width_in_pixels}"
+    return f"{rooms.train_images} rooms of {size} ({rooms.test_images} for the test)"
 
 
 def load(options: DataOptions, seed: int) -> MapImages:
@@ -54,21 +93,98 @@ def load(options: DataOptions, seed: int) -> MapImages:
     options: which ones.
     seed: of rooms and noise.
   """
-  first, held_out = options.train_images, options.train_images + options.test_images
-  count = held_out + options.validation_images
-  made = data.rooms(count, (options.height, options.width_in_pixels), seed)
+  if options.dataset == ROOMS:
+    return _rooms(options, seed)
+  if options.dataset in _READERS:
+    splits = _READERS[options.dataset](options.data_dir)
+  else:
+    splits = data.read_dense_folder(options.dataset)
+  # NYUv2 and Cityscapes are reported on the part that is called val, for want of a test part.
+  found = {"train": splits.train, "validation": splits.val, "test": splits.test}
+  if splits.test is None:
+    found = {"train": splits.train, "test": splits.val}
+  if found["test"] is None:
+    raise ValueError(f"{options.dataset} has neither a part test nor a part val to measure on.")
+  tasks: dict[str, MapTask] = {}
+  shown = _SHOWN.get(options.dataset, tuple(n for n in splits.train.maps if n != "image"))
+  for name in shown:
+    if name in splits.classes:
+      tasks[name] = MapTask("classes", len(splits.classes[name]), splits.classes[name])
+    elif name in _KINDS:
+      tasks[name] = MapTask(*_KINDS[name])
+  parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
+  if DISTANCE in shown:
+    tasks[DISTANCE] = MapTask("disparity", 1)
+    parts = {name: _with_distance(part.load()) for name, part in parts.items()}
+  if options.noise:
+    tasks[NOISE] = MapTask("noise", 1)
+    parts = {name: _with_noise(part, seed, i) for i, (name, part) in enumerate(parts.items())}
+  identity = {"dataset": options.dataset, "noise": options.noise, "data_seed": seed}
+  return MapImages(parts, tasks, identity)
+
+
+def _rooms(options: DataOptions, seed: int) -> MapImages:
+  rooms = options.rooms
+  first, held_out = rooms.train_images, rooms.train_images + rooms.test_images
+  count, size = held_out + rooms.validation_images, (rooms.height, rooms.width_in_pixels)
   tasks = {
     "segmentation": MapTask("classes", len(data.ROOM_CLASSES), data.ROOM_CLASSES),
     "depth": MapTask("depth", 1),
     "normal": MapTask("normal", 3),
   }
-  arrays: dict[str, Any] = made._asdict()
+  arrays: dict[str, Any] = data.rooms(count, size, seed)._asdict()
   if options.noise:
-    shape = (count, options.height, options.width_in_pixels, 1)
-    arrays[NOISE] = np.random.default_rng([seed, 2]).random(shape, np.float32)
+    arrays[NOISE] = np.random.default_rng([seed, 2]).random((count, *size, 1), np.float32)
     tasks[NOISE] = MapTask("noise", 1)
   cut = {"train": slice(0, first), "test": slice(first, held_out)}
-  if options.validation_images:
+  if rooms.validation_images:
     cut["validation"] = slice(held_out, None)
   parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
-  return MapImages(parts, tasks, {**identity_of(options), "data_seed": seed})
+  identity = identity_of(rooms) | {"dataset": ROOMS, "noise": options.noise, "data_seed": seed}
+  return MapImages(parts, tasks, identity)
+
+
+def _with_distance(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """A second task where there are classes alone: pixels from the nearest border of a class."""
+  found = []
+  for labels in arrays["segmentation"]:
+    border = np.zeros(labels.shape, bool)
+    border[1:] |= labels[1:] != labels[:-1]
+    border[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    far = ndimage.distance_transform_edt(~border) if border.any() else np.full(labels.shape, np.inf)
+    found.append(np.where(labels < 0, -1, np.minimum(far, _FARTHEST)))
+  return arrays | {DISTANCE: np.stack(found).astype(np.float32)[..., None]}
+
+
+def _with_noise(part: Any, seed: int, number: int) -> Any:
+  if isinstance(part, dict):
+    shape = (*part["image"].shape[:3], 1)
+    noise = np.random.default_rng([seed, 2, number]).random(shape, np.float32)
+    return part | {NOISE: noise}
+  return WithNoise(part, seed, number)
+
+
+class WithNoise:
+  """A source of examples with a map of noise, always the same one for an image."""
+
+  def __init__(self, source: Any, seed: int, number: int):
+    """Takes the source, and what tells the noise of parts and seeds apart."""
+    self._source, self._seed = source, (seed, 2, number)
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
+    return self.__getitems__([index])[0]
+
+  def __getitems__(self, indices: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+    """Several examples."""
+    rows = [operator.index(i) % len(self) for i in indices]
+    found = self._source.__getitems__(rows)
+    return [
+      example | {NOISE: self._noise(i, example)} for i, example in zip(rows, found, strict=True)
+    ]
+
+  def _noise(self, row: int, example: dict[str, np.ndarray]) -> np.ndarray:
+    rng = np.random.default_rng([*self._seed, row])
+    return rng.random((*example["image"].shape[:2], 1), np.float32)

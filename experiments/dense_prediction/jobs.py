@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -14,10 +15,11 @@ from experiments.problems.maps import MapImages, map_problem
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
 from experiments.runner.feeds import DeviceFeed
+from experiments.runner.host_feed import HostFeed
 from experiments.runner.job import Job, Problem
 from experiments.runner.methods import Method, update_of
 from experiments.runner.report import SINGLE
-from jaxmtl import models
+from jaxmtl import data, models
 
 
 def network(config: Config, images: MapImages, tasks: tuple[str, ...]) -> nn.Module:
@@ -40,7 +42,14 @@ def network(config: Config, images: MapImages, tasks: tuple[str, ...]) -> nn.Mod
 def problem(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Problem:
   """What a network of some tasks learns."""
   options = config.dense
-  augment = functools.partial(_augment, options.scales, options.flip)
+  augment = functools.partial(
+    data.joint_augment,
+    scales=options.scales,
+    crop=options.crop,
+    flip=options.flip,
+    signed=False,
+    kinds={t: {"classes": "label"}.get(images.tasks[t].kind, images.tasks[t].kind) for t in tasks},
+  )
   return map_problem(
     images,
     tasks,
@@ -54,7 +63,9 @@ def problem(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Proble
 def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   """The jobs, single tasks first; all networks of all tasks start at the same parameters."""
   recipe, seed = recipe_of(config.training, config.sgd), config.run.seed
-  feed = DeviceFeed(images.parts["train"], config.training.batch_size)
+  train, batch_size = images.parts["train"], config.training.batch_size
+  in_memory = isinstance(train, Mapping)
+  feed = DeviceFeed(train, batch_size) if in_memory else HostFeed(train, batch_size, seed)
   given = {
     **images.identity,
     **identity_of(config.training, config.sgd, config.dense, without=("epochs",)),
@@ -85,7 +96,3 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
     found |= jobs((task,), {(SINGLE, task): (f"single_{task}", Method())})
   methods = methods_of(config, recipe.epochs * feed.steps)
   return found | jobs(config.tasks, {key: (" ".join(key), m) for key, m in methods.items()})
-
-
-def _augment(scales, flip, key, batch):
-  return batch
