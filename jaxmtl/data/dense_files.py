@@ -215,7 +215,7 @@ def refuse_other_set(folder: pathlib.Path, reader: str, needed: Sequence[str], l
     "read_dense_folder": "images/train",
   }
   other = [name for name, mark in marks.items() if name != reader and (folder / mark).is_dir()]
-  mend = f"it looks as if {other[0]} were for it" if other else f"it must hold {layout}"
+  mend = f"it looks like one for {other[0]}" if other else f"it must hold {layout}"
   raise FileNotFoundError(f"{str(folder)!r} has no folder {missing[0]!r}; {mend}.")
 
 

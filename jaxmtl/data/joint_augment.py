@@ -204,7 +204,7 @@ def apply(drawn: Draw, values: jax.Array, kind: str, crop: tuple[int, int]) -> j
   if kind == "disparity":
     found = jnp.where(found < 0, -1, found * drawn.scale)
   if kind == "normal":
-    found = jnp.where(drawn.flip, found * jnp.array([-1.0, 1.0, 1.0]), found)
+    found = jnp.where(drawn.flip, found * jnp.array([-1, 1, 1], jnp.float32), found)
   return jnp.where(inside, found, _PAD[kind])
 
 

@@ -226,8 +226,10 @@ def read_normal(path: pathlib.Path) -> np.ndarray:
 def resized(values: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
   """A map at another height and width: photographs smoothly, all else by the nearest pixel."""
   if kind == "image":
-    image = Image.fromarray(values)
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+    # A channel at a time, which PIL can do of floats too.
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(values, -1, 0)]
+    smooth = [band.resize(size[::-1], Image.Resampling.BILINEAR) for band in bands]
+    return np.stack([np.asarray(band) for band in smooth], axis=-1)
   rows, columns = (
     ((2 * np.arange(new) + 1) * old) // (2 * new)
     for new, old in zip(size, values.shape[:2], strict=True)

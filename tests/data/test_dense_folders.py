@@ -252,6 +252,16 @@ def test_images_are_brought_to_one_size(tmp_path):
     data.read_dense_folder(tmp_path, classes=ABC, image_size=(0, 5))
 
 
+def test_arrays_are_brought_to_one_size_too(tmp_path, made):
+  files = data.read_nyuv2(nyuv2(tmp_path, made)).train
+  larger = data.DenseFiles(files.maps, (2 * H, 2 * W))[0]
+  assert {k: (v.dtype, v.shape[2:]) for k, v in larger.items()} == {
+    k: (v.dtype, v.shape[2:]) for k, v in files[0].items()
+  }
+  np.testing.assert_array_equal(larger["depth"][::2, 1::2], made.depth[0])
+  np.testing.assert_allclose(larger["image"].mean(), files[0]["image"].mean(), atol=0.01)
+
+
 def test_sources_go_to_other_processes_and_batch(tmp_path, made):
   files = data.read_nyuv2(nyuv2(tmp_path, made)).train
   again = pickle.loads(pickle.dumps(files))
@@ -310,7 +320,9 @@ def test_folders_of_the_wrong_set(tmp_path, made):
   for reader in folders:
     for right, folder in folders.items():
       if reader != right and (reader, right) != ("read_dense_folder", "read_camvid"):
-        with pytest.raises(FileNotFoundError, match=rf"no folder '.*'; it looks as if {right}"):
+        with pytest.raises(
+          FileNotFoundError, match=rf"no folder '.*'; it looks like one for {right}"
+        ):
           getattr(data, reader)(folder)
     with pytest.raises(FileNotFoundError, match=r"no folder '.*nowhere'"):
       getattr(data, reader)(tmp_path / "nowhere")

@@ -134,6 +134,12 @@ def test_what_comes_out():
   assert augment(KEY, maps())["image"].shape == (4, H, W, 3)
 
 
+def test_wider_numbers_elsewhere_change_no_dtype():
+  with jax.enable_x64(True):
+    out = augment(KEY, maps(), scales=SCALES, crop=(5, 7))
+  assert {v.dtype.name for v in out.values()} == {"float32", "int32", "int8"}
+
+
 def test_nothing_drawn_changes_nothing_but_the_range():
   batch = maps()
   out = augment(KEY, batch, flip=False)
