@@ -68,7 +68,7 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   feed = DeviceFeed(train, batch_size) if in_memory else HostFeed(train, batch_size, seed)
   given = {
     **images.identity,
-    **identity_of(config.training, config.sgd, config.dense, without=("epochs",)),
+    **identity_of(config.training, config.sgd, config.dense, without=("epochs", "architecture")),
     **config.network.identity,
     "seed": seed,
   }
@@ -76,6 +76,7 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
 
   def jobs(tasks: tuple[str, ...], methods: dict[Key, tuple[str, Method]]) -> dict[Key, Job]:
     learned = problem(config, images, tasks)
+    kind = config.dense.architecture if len(tasks) > 1 else "hps"
     return {
       key: Job(
         name=name,
@@ -83,7 +84,7 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
         update=update_of(method, learned, recipe, feed.steps),
         feed=feed.only("image", *tasks),
         recipe=recipe,
-        identity={**given, "tasks": tasks, **method.identity},
+        identity={**given, "tasks": tasks, "architecture": kind, **method.identity},
         parts=images.measured_of(tasks),
         seeds=config.run.all_seeds,
         weights=weights,

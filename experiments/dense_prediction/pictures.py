@@ -38,9 +38,7 @@ def draw(
   if not is_main() or not finished:
     return {}
   (_, name), job = finished[-1]
-  test = images.parts["test"]
-  rows = np.linspace(0, len(test["image"]) - 1, SHOWN).round().astype(int)
-  chosen = {k: np.asarray(test[k][rows]) for k in ("image", *config.tasks)}
+  chosen = _some(images.parts["test"], ("image", *config.tasks))
   variables = jax.tree.map(lambda leaf: leaf[0], outcomes[job.name].variables)
   found = training.predict(job.problem.predict, variables, chosen, batch_size=SHOWN)
   kinds = {t: images.tasks[t] for t in config.tasks}
@@ -51,6 +49,16 @@ def draw(
     title=f"{name}: test images, seed {config.run.all_seeds[0]}",
   )
   return {"pictures.png": figure}
+
+
+def _some(part: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+  """A few examples of a part, from its first to its last."""
+  count = len(part["image"]) if isinstance(part, Mapping) else len(part)
+  rows = np.unique(np.linspace(0, count - 1, SHOWN).round().astype(int))
+  if isinstance(part, Mapping):
+    return {k: np.asarray(part[k][rows]) for k in names}
+  examples = [part[int(i)] for i in rows]
+  return {k: np.stack([np.asarray(example[k]) for example in examples]) for k in names}
 
 
 def maps_of(kind: MapTask, prediction: np.ndarray, truth: np.ndarray | None = None) -> plots.Maps:

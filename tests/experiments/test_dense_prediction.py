@@ -1,0 +1,118 @@
+"""Dense prediction's own: data sets from files, noise, pictures of images of one's own."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.dense_prediction.config import PRESETS
+from experiments.dense_prediction.images import WithNoise, load
+from experiments.dense_prediction.jobs import plan
+from experiments.dense_prediction.run import run
+from experiments.runner.config import override
+from jaxmtl import data
+
+pytestmark = pytest.mark.usefixtures("one_layer")
+SMALL = {
+  **{"methods": ("equal",), "backbone": "one_stage", "head_features": 2, "rates": (1,)},
+  **{"epochs": 1, "seeds": 1, "batch_size": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def nyuv2(tmp_path_factory):
+  """Rooms as NYUv2's users have their files."""
+  folder = tmp_path_factory.mktemp("nyuv2")
+  for part, seed in (("train", 0), ("val", 1)):
+    data.write_nyuv2(folder, part, data.rooms(4, (16, 24), seed))
+  return folder
+
+
+def test_files_are_read_when_their_turn_comes_and_pictures_are_drawn_of_one_s_own(nyuv2, tmp_path):
+  config = override(
+    PRESETS["nyuv2"], data_dir=str(nyuv2), tasks=("depth", "noise"), noise=True, **SMALL
+  )
+  summary = run(config, tmp_path)
+  single, equal = summary["results"]
+  assert set(single["values"]["absolute_error"]) == {"depth", "noise"}
+  assert equal["delta_mtl"][0] == pytest.approx(
+    100
+    * (
+      1
+      - equal["values"]["absolute_error"]["depth"][0]
+      / single["values"]["absolute_error"]["depth"][0]
+    )
+  )  # noise is not judged
+  rng = np.random.default_rng(0)
+  Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / "mine.png")
+  found = run(override(config, predict=str(tmp_path / "mine.png")), tmp_path)
+  (figure,) = found["predictions"]
+  assert figure.endswith("predictions/mine.png")
+  with Image.open(figure) as image:
+    assert image.size[0] > 100
+  with pytest.raises(FileNotFoundError, match=r"predict: there is no .*gone"):
+    run(override(config, predict=str(tmp_path / "gone")), tmp_path)
+  with pytest.raises(FileNotFoundError, match="no finished training of these options"):
+    run(override(config, predict=str(tmp_path / "mine.png"), epochs=2), tmp_path)
+
+
+def test_noise_is_another_map_for_each_image_and_always_the_same(nyuv2):
+  files = data.read_nyuv2(nyuv2).train
+  one, again = WithNoise(files, 0, 0), WithNoise(files, 0, 0)
+  np.testing.assert_array_equal(one[2]["noise"], again[2]["noise"])
+  assert not np.array_equal(one[2]["noise"], one[1]["noise"])
+  assert not np.array_equal(one[2]["noise"], WithNoise(files, 0, 1)[2]["noise"])
+  assert one[0]["noise"].shape == (16, 24, 1)
+  np.testing.assert_array_equal(one[-1]["depth"], files[3]["depth"])
+
+
+def test_streets_have_distances_to_borders(tmp_path):
+  labels = np.zeros((2, 8, 12), int)
+  labels[:, :, 6:] = 1
+  labels[0, 0, 0] = -1
+  photos = {"image": np.zeros((2, 8, 12, 3), np.uint8), "segmentation": labels}
+  for part in ("train", "val", "test"):
+    data.write_dense_folder(tmp_path, part, photos, classes=data.CAMVID_CLASSES, void=11)
+  images = load(override(PRESETS["camvid"], data_dir=str(tmp_path)).data, 0)
+  assert list(images.parts) == ["train", "validation", "test"]
+  distance = images.parts["train"]["distance"][1, 3, :, 0]
+  np.testing.assert_allclose(distance[5:8], [1, 0, 1])
+  assert images.parts["train"]["distance"][0, 0, 0, 0] == -1
+  assert images.tasks["segmentation"].names == data.CAMVID_CLASSES
+
+
+def test_an_option_changes_only_what_depends_on_it():
+  small = override(
+    PRESETS["quick"],
+    **{**SMALL, "methods": ("equal", "auto_lambda")},
+    **{"train_images": 4, "test_images": 2, "validation_images": 0, "height": 16},
+    width_in_pixels=16,
+  )
+  images = load(small.data, 0)
+
+  def identities(**changes):
+    config = override(small, **changes).with_tasks(("segmentation", "depth"))
+    return {job.name: job.identity for job in plan(config, images).values()}
+
+  before = identities()
+
+  def changed(**changes):
+    return {name for name, new in identities(**changes).items() if new != before[name]}
+
+  assert changed(weight_learning_rate=0.5) == {"multi-task auto_lambda"}
+  assert changed(architecture="mmoe") == {"multi-task equal", "multi-task auto_lambda"}
+  assert changed(learning_rate=1.0) == set(before)
+
+
+def test_the_paper_presets_are_the_thesis_recipe():
+  for name, rate, crop in (("nyuv2", 1e-4, None), ("cityscapes", 3e-5, (256, 256))):
+    config = PRESETS[name]
+    assert (config.network.backbone, config.network.width) == ("resnet50", None)
+    assert (config.training.epochs, config.training.batch_size) == (200, 4)
+    assert (config.training.learning_rate, config.sgd.momentum) == (0.1, 0.9)
+    assert config.sgd.weight_decay == 1e-4
+    assert (config.weights.weight_learning_rate, config.weights.weight_init) == (rate, 0.1)
+    assert (config.dense.output_stride, config.dense.head_features) == (8, 256)
+    assert (config.dense.rates, config.dense.crop) == ((12, 24, 36), crop)
+    assert config.run.seeds == 2
+  assert PRESETS["nyuv2"].dense.scales == (1.0, 1.2, 1.5)
+  assert PRESETS["cityscapes"].dense.scales == (1.0,)
