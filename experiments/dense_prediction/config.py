@@ -40,6 +40,8 @@ class DenseOptions:
   """Height and width of the training images' crop; None: of the images."""
   flip: bool = True
   """Whether half of the training images, with their maps, are mirrored."""
+  remat: bool = False
+  """Whether a ResNet's blocks are computed again in the backward pass: less memory, more time."""
   precision: Literal["float32", "bfloat16"] = "float32"
   """Of the network's arithmetic; parameters, losses and metrics stay in float32."""
 

@@ -28,7 +28,7 @@ def network(config: Config, images: MapImages, tasks: tuple[str, ...]) -> nn.Mod
   dtype = None if options.precision == "float32" else jnp.dtype(options.precision)
   given: dict[str, Any] = {"dtype": dtype}
   if hasattr(config.network.build(), "output_stride"):
-    given["output_stride"] = options.output_stride
+    given |= {"output_stride": options.output_stride, "remat": options.remat}
   backbone = config.network.build(**given)
   return models.deeplab(
     backbone,
@@ -68,7 +68,9 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   feed = DeviceFeed(train, batch_size) if in_memory else HostFeed(train, batch_size, seed)
   given = {
     **images.identity,
-    **identity_of(config.training, config.sgd, config.dense, without=("epochs", "architecture")),
+    **identity_of(
+      config.training, config.sgd, config.dense, without=("epochs", "architecture", "remat")
+    ),
     **config.network.identity,
     "seed": seed,
   }

@@ -110,6 +110,8 @@ class ResNet(Backbone):
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
     kernel_init: initialiser of the convolutions' kernels, see `models.create`.
+    remat: whether what a block computes is computed again in the backward pass, so that of each
+      its output alone is kept: for large images. It takes more time; gradients are the same.
 
   Returns:
     When called with images `[B, H, W, C]`, features `[B, 512 * width]`, with bottlenecks
@@ -139,6 +141,7 @@ class ResNet(Backbone):
   dtype: Any = None
   axis_name: str | None = None
   kernel_init: Initializer = he_fan_out
+  remat: bool = False
 
   def setup(self) -> None:
     """Make the stem and the blocks."""
@@ -185,10 +188,13 @@ class ResNet(Backbone):
       "kernel_init": self.kernel_init,
       "name": f"stage{stage}_block{index}",
     }
+    kind: Any = Bottleneck if self.bottleneck else BasicBlock
+    if self.remat:
+      kind = nn.remat(kind, static_argnums=(2,))  # `train`, the module counted too
     if not self.bottleneck:
-      return BasicBlock(channels, dilation=dilation, **options)
+      return kind(channels, dilation=dilation, **options)
     width = channels * self.group_width // 64 * self.groups
-    return Bottleneck(4 * channels, width=width, groups=self.groups, **options)
+    return kind(4 * channels, width=width, groups=self.groups, **options)
 
   @property
   def stage_sizes(self) -> tuple[int, ...]:

@@ -96,3 +96,24 @@ def test_bad_options_are_named():
     models.deeplab(backbone, {"a": 0})
   with pytest.raises(ValueError, match="unknown architecture 'split'"):
     models.deeplab(backbone, {"a": 1}, "split")
+
+
+def test_blocks_computed_again_give_the_same_gradients_and_parameters():
+  images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+
+  def gradients(remat):
+    backbone = models.create("resnet18", width=1 / 16, output_stride=16, remat=remat)
+    net = models.deeplab(backbone, {"a": 2}, features=2)
+    variables = jax.jit(net.init)(jax.random.key(1), images)
+
+    def loss(params):
+      found, _ = net.apply({**variables, "params": params}, images, True, mutable=["batch_stats"])
+      return jnp.square(found["a"] - 1).mean()
+
+    return jax.jit(jax.grad(loss))(variables["params"])
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    gradients(True),
+    gradients(False),
+  )
