@@ -175,7 +175,9 @@ def test_every_experiment_has_its_results():
 def test_results_say_how_they_came_about(page):
   """Each table of results stands below one of what a reader needs to judge it."""
   blocks_of_rows = re.findall(r"(?:^\|.*\n)+", prose(page), re.MULTILINE)
-  told = "\n".join(rows for rows in blocks_of_rows if rows.startswith(("| | |", "| | digits", "| | rooms")))
+  told = "\n".join(
+    rows for rows in blocks_of_rows if rows.startswith(("| | |", "| | digits", "| | rooms"))
+  )
   for word in ("command", "minutes, machine", "data, network", "seeds, spread", "chosen"):
     assert f"| {word} |" in told, word
   assert "published" in prose(page).lower()
