@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+from typing import Any, Protocol
 
 from experiments.auto_lambda.weights import WeightOptions
 from experiments.runner.config import RunOptions
@@ -61,3 +62,20 @@ class Compared(Protocol):
 
   def describe(self, measured: str) -> str:
     """For the title of a table."""
+
+
+def with_tasks(config: Any, known: tuple[str, ...]) -> Any:
+  """A configuration with the tasks' names, those of the data where none was named.
+
+  Raises:
+    ValueError: if one is not among the data's, none is judged, or a primary one is not learned.
+  """
+  tasks = config.tasks or known
+  if unknown := [task for task in tasks if task not in known]:
+    raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
+  config = dataclasses.replace(config, tasks=tasks)
+  if not config.judged:
+    raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
+  if unknown := [task for task in config.primaries if task not in tasks]:
+    raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
+  return config

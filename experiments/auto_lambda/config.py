@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from experiments.auto_lambda.compared import with_tasks
 from experiments.auto_lambda.images import ATTRIBUTES, DOMAINS, NOISE, DataOptions
 from experiments.auto_lambda.weights import WeightOptions
 from experiments.problems.own_data import OwnDataOptions
@@ -76,16 +77,11 @@ class Config:
     Raises:
       ValueError: if one is not among the data's, or, of domains, one is missing.
     """
-    tasks = self.tasks or known
-    if unknown := [task for task in tasks if task not in known]:
-      raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
-    if self.data.dataset == DOMAINS and tasks != known:
-      raise ValueError(f"networks learn all {len(known)} domains, got {tasks}; leave tasks out.")
-    config = dataclasses.replace(self, tasks=tasks)
-    if not config.judged:
-      raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
-    if unknown := [task for task in self.primaries if task not in tasks]:
-      raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
+    config = with_tasks(self, known)
+    if self.data.dataset == DOMAINS and config.tasks != known:
+      raise ValueError(
+        f"networks learn all {len(known)} domains, got {config.tasks}; leave tasks out."
+      )
     return config
 
   @property

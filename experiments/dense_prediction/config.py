@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from experiments.auto_lambda.compared import with_tasks
 from experiments.auto_lambda.config import SGDOptions
 from experiments.auto_lambda.weights import WeightOptions
 from experiments.dense_prediction.images import NOISE, DataOptions
@@ -100,15 +101,7 @@ class Config:
 
   def with_tasks(self, known: tuple[str, ...]) -> Config:
     """With the tasks' names; raises ValueError where one is not among the data's."""
-    tasks = self.tasks or known
-    if unknown := [task for task in tasks if task not in known]:
-      raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
-    config = dataclasses.replace(self, tasks=tasks)
-    if not config.judged:
-      raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")
-    if unknown := [task for task in self.primaries if task not in tasks]:
-      raise ValueError(f"primaries {unknown} are not among the tasks {list(tasks)}.")
-    return config
+    return with_tasks(self, known)
 
   @property
   def judged(self) -> tuple[str, ...]:

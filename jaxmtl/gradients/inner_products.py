@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmtl._platform import on_cpu
 from jaxmtl.gradients.real_view import as_real, real_view
 
 PyTree = Any
@@ -76,14 +77,14 @@ def factor_precision() -> jax.lax.Precision:
   explicit task gradients, themselves of TF32, 1.6 ms and 5e-6.
   """
   wanted = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-  exact = wanted in ("highest", "float32") or jax.default_backend() == "cpu"
+  exact = wanted in ("highest", "float32") or on_cpu()
   return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.HIGH
 
 
 def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Inner products `[T, T]` of the rows of two `[T, P]`, accumulated in `dtype`."""
-  on_cpu = jax.default_backend() == "cpu"
-  if not on_cpu and rows.shape[0] <= _FEW_TASKS and dtype == jnp.float32:
+  cpu = on_cpu()
+  if not cpu and rows.shape[0] <= _FEW_TASKS and dtype == jnp.float32:
     # A matrix product fills tiles of 32 rows; sums side by side read the memory once. Measured on
     # an H200 at 17 million columns: .086 ms against .163 for 3 rows, but .62 against .29 for 8.
     pairs = [[jnp.sum(a.astype(dtype) * b.astype(dtype)) for b in columns] for a in rows]
@@ -100,7 +101,7 @@ def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax
 
   width = max(_COLUMNS, 2 ** round(math.log2(_BLOCK / rows.shape[0])))
   blocks = rows.shape[1] // width
-  if not on_cpu or blocks < 2:
+  if not cpu or blocks < 2:
     return product(rows, columns)
   # XLA's CPU backend is 3 to 7 times faster on blocks that stay in the cache (measured at 3 million
   # columns: 163 against 24 ms for 3 rows, 300 against 60 for 8, 1034 against 303 for 20). Of 1024

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxmtl._platform import on_cpu
 from jaxmtl.gradients.combinations import combine
 from jaxmtl.gradients.forms import TaskGradients
 from jaxmtl.gradients.inner_products import factor_precision, gramian, inner_products
@@ -62,7 +63,7 @@ def layerwise(
     tapped, [leaves[i] for i in plan.explicit], zeros, specific_leaves, has_aux=True
   )
   if chunk_size is None and not plan.is_large:
-    many = len(losses) > _MANY_TASKS and jax.default_backend() == "cpu"
+    many = len(losses) > _MANY_TASKS and on_cpu()
     chunk_size = _AT_ONCE if many else len(losses)
   factors = pull_back_tasks(lambda c: pullback(c)[:2], losses, chunk_size)
 

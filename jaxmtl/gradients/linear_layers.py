@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
+from jaxmtl._platform import on_cpu
 from jaxmtl.gradients.inner_products import factor_precision
 from jaxmtl.gradients.program import Program, bind
 
@@ -211,7 +212,7 @@ class Convolution(NamedTuple):
     implicit, explicit = _costs(self.sizes, rows, num_tasks)
     # Accelerators make patches by a convolution with ones and zeros. Measured on an H200 with
     # ResNet-18: where it saves half of the multiplications, the step takes 1.4 times as long.
-    return (implicit if jax.default_backend() == "cpu" else 4 * implicit), explicit
+    return (implicit if on_cpu() else 4 * implicit), explicit
 
   @property
   def _numbers(self) -> Any:
@@ -310,7 +311,7 @@ def _sizes(use: Use, length: int, out: int) -> Sizes:
 
 
 def _outer(rows: jax.Array, dtype: Any) -> jax.Array:
-  if jax.default_backend() == "cpu":
+  if on_cpu():
     rows = rows.astype(dtype)  # others multiply in half precision and sum in this one
   return jnp.matmul(rows, rows.T, precision=factor_precision(), preferred_element_type=dtype)
 

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmtl._platform import on_cpu
+
 PyTree = Any
 
 
@@ -34,7 +36,7 @@ def map_tasks(
 
 
 def _fastest_chunk(fn: Callable[[jax.Array], PyTree], tasks: jax.Array) -> int:
-  if jax.default_backend() != "cpu":
+  if not on_cpu():
     return len(tasks)
   jaxpr = jax.make_jaxpr(fn)(tasks[0])
   return len(tasks) if "conv_general_dilated" in str(jaxpr) else 1

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxmtl._platform import on_cpu
 from jaxmtl.models._convolution import cpu_conv
 from jaxmtl.models._patches import Pads, matmul_conv
 
@@ -47,7 +48,7 @@ def conv2d(
     dilation: distance between kernel taps: one number or `(vertical, horizontal)`.
     groups: number of groups of input channels, each with its own `O / groups` output channels.
     form: `"lax"` for `lax.conv_general_dilated`, `"cpu"` for what is fast on a CPU,
-      `"auto"` for the latter where JAX's default backend is the CPU and the former elsewhere.
+      `"auto"` for the latter where JAX computes on a CPU by default and the former elsewhere.
 
   Returns:
     Maps `[B, H', W', O]`, of the dtype of `x`.
@@ -95,7 +96,7 @@ def use_cpu_form(form: Form = "auto") -> bool:
     form: `"auto"`, `"cpu"` or `"lax"`, as in `conv2d`.
 
   Returns:
-    True for `"cpu"`, and for `"auto"` where JAX's default backend is the CPU.
+    True for `"cpu"`, and for `"auto"` where JAX computes on a CPU by default.
 
   Raises:
     ValueError: if `form` is unknown.
@@ -110,7 +111,7 @@ def use_cpu_form(form: Form = "auto") -> bool:
   # Chosen while tracing, not by `jax.lax.platform_dependent`: that compiles to the same program in
   # every transform (measured: same temporaries, no trace of the unused branch), but traces and
   # differentiates both branches, so that compilation takes 1.4 times as long.
-  return form == "cpu" or (form == "auto" and jax.default_backend() == "cpu")
+  return form == "cpu" or (form == "auto" and on_cpu())
 
 
 class Conv(nn.Module):

@@ -49,3 +49,9 @@ def test_products_are_exact_where_the_user_asks_for_exact_ones(monkeypatch):
     assert factor_precision() == jax.lax.Precision.HIGHEST
   monkeypatch.undo()
   assert factor_precision() == jax.lax.Precision.HIGHEST
+
+
+def test_a_computation_put_on_the_cpu_takes_its_forms():
+  assert factor_precision() == jax.lax.Precision.HIGH
+  with jax.default_device(jax.devices("cpu")[0]):
+    assert factor_precision() == jax.lax.Precision.HIGHEST
