@@ -12,7 +12,7 @@ from benchmarks.accelerator.measure import Program, timed
 def test_a_group_of_steps_is_measured_and_what_has_no_time_left_is_named(tmp_path, capsys):
   options = {"tiny": True, "networks": ("mlp",), "methods": ("pcgrad",), "rounds": 1, "threads": 1}
   config = Config(
-    out=tmp_path / "found.json", parts=("steps",), tasks=(2, 3), minutes=1e-4, **options
+    out=tmp_path / "found.json", parts=("steps",), tasks=(2, 3), minutes=0.01, **options
   )
   script.main(config)
   found = json.loads(config.out.read_text())

@@ -161,36 +161,36 @@ def several_seeds(config: Config) -> Iterator[Group]:
 def aggregation(config: Config) -> Iterator[Group]:
   """Every aggregator alone."""
   size = 1000 if config.tiny else 10_000_000
-  for num_tasks in (middle(config),):
+  num_tasks = middle(config)
 
-    def run(num_tasks: int = num_tasks) -> Rows:
-      rows = jax.random.normal(jax.random.key(0), (num_tasks, size))
-      given = jnp.ones(num_tasks)
+  def run() -> Rows:
+    rows = jax.random.normal(jax.random.key(0), (num_tasks, size))
+    given = jnp.ones(num_tasks)
 
-      def of(name: str) -> Callable[[], Program]:
-        def make() -> Program:
-          aggregator = METHODS[name](num_tasks)
-          return Program(
-            lambda state, g, x: aggregator.update(g, state, losses=x),
-            aggregator.init(rows[0]),
-            (rows, given),
-            chained=False,
-          )
+    def of(name: str) -> Callable[[], Program]:
+      def make() -> Program:
+        aggregator = METHODS[name](num_tasks)
+        return Program(
+          lambda state, g, x: aggregator.update(g, state, losses=x),
+          aggregator.init(rows[0]),
+          (rows, given),
+          chained=False,
+        )
 
-        return make
+      return make
 
-      # `x + 1` reads and writes every number once.
-      makers = {"copy": lambda: Program(lambda x: x + 1, rows, chained=False)}
-      found = timed(makers | {n: of(n) for n in METHODS}, config.rounds, config.threads, "copy")
-      bandwidth = 2 * rows.nbytes / found[0]["seconds"]
-      found[0]["gigabytes_a_second"] = bandwidth / 1e9
-      for row in found[1:]:
-        if "seconds" in row:
-          bound = bytes_to_move(row["program"], num_tasks, size) / bandwidth
-          row["over_the_bound"] = row["seconds"] / bound
-      return found
+    # `x + 1` reads and writes every number once.
+    makers = {"copy": lambda: Program(lambda x: x + 1, rows, chained=False)}
+    found = timed(makers | {n: of(n) for n in METHODS}, config.rounds, config.threads, "copy")
+    bandwidth = 2 * rows.nbytes / found[0]["seconds"]
+    found[0]["gigabytes_a_second"] = bandwidth / 1e9
+    for row in found[1:]:
+      if "seconds" in row:
+        bound = bytes_to_move(row["program"], num_tasks, size) / bandwidth
+        row["over_the_bound"] = row["seconds"] / bound
+    return found
 
-    yield f"aggregation alone, float32, T = {num_tasks}, P = {size:,}", run
+  yield f"aggregation alone, float32, T = {num_tasks}, P = {size:,}", run
 
 
 def peers(config: Config) -> Iterator[Group]:

@@ -47,7 +47,6 @@ def problem(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Proble
     scales=options.scales,
     crop=options.crop,
     flip=options.flip,
-    signed=False,
     kinds={t: {"classes": "label"}.get(images.tasks[t].kind, images.tasks[t].kind) for t in tasks},
   )
   return map_problem(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from dataclasses import fields
 from typing import Any
 
 from experiments.auto_lambda import report
 from experiments.dense_prediction import pictures
 from experiments.dense_prediction.config import PRESETS, Config
-from experiments.dense_prediction.images import load
+from experiments.dense_prediction.images import ROOMS, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.predict import predict
+from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
 from experiments.runner.job import Outcome
@@ -31,6 +33,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     ValueError: for options that do not fit, before anything is compiled or written.
   """
   config.check()
+  if config.data.dataset != ROOMS:
+    note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.rooms)))
   images = load(config.data, config.run.seed)
   config = config.with_tasks(tuple(images.tasks))
   metrics = {task: images.tasks[task].metric for task in config.tasks}

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.runner.job import Problem
 from experiments.runner.measure import ratio
-from jaxmtl import losses, metrics, models, training
+from jaxmtl import data, losses, metrics, models, training
 
 # The median is read off a histogram of so many bins a degree.
 _BINS = 20
@@ -74,14 +74,6 @@ class MapImages(NamedTuple):
     return {name: some(part) for name, part in self.parts.items() if name != "train"}
 
 
-def centred(image: Any) -> jax.Array:
-  """Images from bytes or [0, 1] to [-1, 1], as the Auto-lambda paper has them."""
-  image = jnp.asarray(image)
-  if image.dtype == jnp.uint8:
-    image = image.astype(jnp.float32) / 255
-  return 2 * image - 1
-
-
 def map_problem(
   images: MapImages,
   tasks: tuple[str, ...],
@@ -98,7 +90,8 @@ def map_problem(
     images: the data.
     tasks: which ones are learned.
     model: the network, `images [B, H, W, 3] -> maps by task`, with a head for each.
-    augment: `(key, batch) -> batch`, of raw images and maps; None leaves them.
+    augment: `(key, batch) -> batch`, of raw images and maps, with images in [-1, 1]; None leaves
+      them where they are.
     normal_loss: l1, of unit normals, the released program's; or cosine.
     batch_size: images whose errors are averaged together, before the average over batches: what the
       papers' figures are means of.
@@ -112,11 +105,12 @@ def map_problem(
     return model.init(key, jnp.zeros((2, *shape)))
 
   def prepare(key: jax.Array, batch: Any) -> Any:
-    batch = batch if augment is None else augment(key, batch)
-    return batch | {"image": centred(batch["image"])}
+    if augment is not None:
+      return augment(key, batch)
+    return batch | {"image": data.signed_image(batch["image"])}
 
   def predict(variables: Any, batch: Any) -> Any:
-    outputs: Any = model.apply(variables, centred(batch["image"]))
+    outputs: Any = model.apply(variables, data.signed_image(batch["image"]))
     return answers(outputs, kinds)
 
   return Problem(

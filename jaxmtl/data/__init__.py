@@ -21,6 +21,7 @@ from jaxmtl.data.dense_folder import CAMVID_CLASSES, read_camvid, read_dense_fol
 from jaxmtl.data.dense_writers import write_cityscapes, write_dense_folder, write_nyuv2
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
+from jaxmtl.data.furnished_room import ROOM_CLASSES
 from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.image_files import Form, ImageFiles, common_form, find_images, read_image
 from jaxmtl.data.image_folder import read_image_folder
@@ -32,7 +33,7 @@ from jaxmtl.data.multi_digits import multi_digits
 from jaxmtl.data.nyuv2 import read_nyuv2
 from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.properties import PropertyImages, PropertySplits
-from jaxmtl.data.rooms import ROOM_CLASSES, RoomImages, rooms
+from jaxmtl.data.rooms import RoomImages, rooms
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 from jaxmtl.data.steel import load_steel

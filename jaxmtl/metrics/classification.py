@@ -30,7 +30,7 @@ def accuracy(
     ignore: the same.
 
   Returns:
-    A float32 scalar in [0, 1]; NaN if nothing is labelled.
+    A float32 scalar in [0, 1]; NaN if nothing is labelled. Logits with a NaN are wrong.
 
   Raises:
     ValueError: as `jaxmtl.losses.cross_entropy`.
@@ -57,5 +57,6 @@ def accuracy(
     weights,
     ignore,
   )
-  right = (logits.argmax(-1) == labels).astype(jnp.float32)
+  # NaN counts as the highest: a broken network would have the share of its class right.
+  right = ((logits.argmax(-1) == labels) & ~jnp.isnan(logits).any(-1)).astype(jnp.float32)
   return jnp.where(takes_part.mean(jnp.ones_like(right)) > 0, takes_part.mean(right), jnp.nan)

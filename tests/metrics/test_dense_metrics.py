@@ -114,5 +114,6 @@ def test_accuracy_counts_labelled_examples():
   assert float(metrics.accuracy(logits, labels, ignore=-1)) == pytest.approx(2 / 3)
   weights = jnp.array([1.0, 2.0, 0.0, 1.0])
   assert float(metrics.accuracy(logits, labels, weights=weights, ignore=-1)) == pytest.approx(1 / 3)
+  assert float(metrics.accuracy(jnp.full((2, 2), jnp.nan), jnp.zeros(2, int))) == 0
   with pytest.raises(ValueError, match="labels must be classes from 0 to 1, got -1"):
     metrics.accuracy(logits, labels)
