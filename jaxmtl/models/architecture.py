@@ -14,7 +14,7 @@ from jaxmtl.models.resize import resize_aligned
 # First words of the top-level names of parameters that several tasks see.
 SHARED = ("backbone", "experts", "trunks", "stitches", "branches", "bottlenecks")
 PENALTIES = "losses"
-_HEAD = "heads_"
+HEAD = "heads_"
 
 
 class Architecture(nn.Module):
@@ -179,10 +179,10 @@ def drop_heads(variables: Mapping[str, Any], *names: str) -> dict[str, Any]:
     >>> drop_heads({"params": params}, "aux")
     {'params': {'backbone': {'a': 1.0}, 'heads_main': {'b': 2.0}}}
   """
-  known = [key.removeprefix(_HEAD) for key in variables["params"] if key.startswith(_HEAD)]
+  known = [key.removeprefix(HEAD) for key in variables["params"] if key.startswith(HEAD)]
   if unknown := [name for name in names if name not in known]:
     raise ValueError(f"no head named {unknown}; the variables hold heads {known}")
-  dropped = {_HEAD + name for name in names}
+  dropped = {HEAD + name for name in names}
   return {
     collection: {key: value for key, value in tree.items() if key not in dropped}
     for collection, tree in variables.items()

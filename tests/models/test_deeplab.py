@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jaxmtl import models
 
@@ -39,28 +40,31 @@ def test_parameters_are_those_of_the_released_programs(
   assert counts(NYUV2 | {"noise": 1}, architecture) == (with_noise, shared)
 
 
-def small(architecture="hps", stride=8, **options):
-  backbone = models.create("resnet18", width=1 / 16, output_stride=stride)
+def small(architecture="hps", stride=8, blocks=(1, 1, 1, 1), **options):
+  backbone = models.ResNet(blocks, bottleneck=False, width=1 / 16, output_stride=stride)
   return models.deeplab(backbone, {"a": 2, "b": 3}, architecture, features=4, **options)
 
 
 @pytest.mark.parametrize("architecture", ["hps", "mtan", "cross_stitch"])
-def test_any_size_of_image_and_a_batch_of_one_train(architecture):
-  net, images = small(architecture), jnp.ones((1, 37, 50, 3)) * jnp.linspace(0, 1, 50)[:, None]
+def test_any_size_of_image_is_the_outputs(architecture):
+  net, images = small(architecture, blocks=(2, 2, 2, 2)), jnp.ones((1, 37, 50, 3))
+  outputs, _ = jax.eval_shape(net.init_with_output, jax.random.key(0), images)
+  assert {t: x.shape for t, x in outputs.items()} == {"a": (1, 37, 50, 2), "b": (1, 37, 50, 3)}
+
+
+def test_a_batch_of_one_trains():
+  net, images = small(), jnp.ones((1, 37, 50, 3)) * jnp.linspace(0, 1, 50)[:, None]
   variables = jax.jit(net.init)(jax.random.key(0), images)
 
   @jax.jit
-  def step(params):
-    def loss(params):
-      outputs, _ = net.apply(
-        {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
-      )
-      return sum(jnp.square(x - 1).mean() for x in outputs.values()), outputs
+  @jax.grad
+  def gradients(params):
+    outputs, _ = net.apply(
+      {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+    )
+    return sum(jnp.square(x - 1).mean() for x in outputs.values())
 
-    return jax.value_and_grad(loss, has_aux=True)(params)
-
-  (_, outputs), grads = step(variables["params"])
-  assert {t: x.shape for t, x in outputs.items()} == {"a": (1, 37, 50, 2), "b": (1, 37, 50, 3)}
+  grads = gradients(variables["params"])
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
   head = grads["heads_a"]["aspp"]
   assert np.abs(head["rate_0_conv"]["kernel"]).max() > 0
@@ -99,16 +103,15 @@ def test_bad_options_are_named():
 
 
 def test_blocks_computed_again_give_the_same_gradients_and_parameters():
-  images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
+  images = jax.random.normal(jax.random.key(0), (2, 16, 16, 3))
 
   def gradients(remat):
-    backbone = models.create("resnet18", width=1 / 16, output_stride=16, remat=remat)
-    net = models.deeplab(backbone, {"a": 2}, features=2)
+    net = models.ResNet((1, 1, 1, 1), bottleneck=False, width=1 / 16, remat=remat)
     variables = jax.jit(net.init)(jax.random.key(1), images)
 
     def loss(params):
       found, _ = net.apply({**variables, "params": params}, images, True, mutable=["batch_stats"])
-      return jnp.square(found["a"] - 1).mean()
+      return jnp.square(found - 1).mean()
 
     return jax.jit(jax.grad(loss))(variables["params"])
 
@@ -117,3 +120,92 @@ def test_blocks_computed_again_give_the_same_gradients_and_parameters():
     gradients(True),
     gradients(False),
   )
+
+
+# What torchvision calls a classifier's tensors, in the order of ours, without `classifier.`.
+TORCHVISION = {
+  "aspp/point": ("0.convs.0.0", "0.convs.0.1"),
+  "aspp/rate_0": ("0.convs.1.0", "0.convs.1.1"),
+  "aspp/rate_1": ("0.convs.2.0", "0.convs.2.1"),
+  "aspp/rate_2": ("0.convs.3.0", "0.convs.3.1"),
+  "aspp/mean": ("0.convs.4.1", "0.convs.4.2"),
+  "aspp/project": ("0.project.0", "0.project.1"),
+  "mix": ("1", "2"),
+}
+NORMS = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+  """Shapes of a small network's variables, and a file of torchvision's names for them."""
+  net, rng = small(blocks=(2, 2, 2, 2)), np.random.default_rng(0)
+  shapes = jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, 16, 16, 3)))
+  made = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+  file = {f"backbone.{n}": x for n, x in models.to_torch("resnet18", made).items()}
+  file |= {"aux_classifier.0.weight": np.ones(1), "classifier.2.num_batches_tracked": np.ones(())}
+  head = {c: made[c]["heads_b"] for c in ("params", "batch_stats")}
+  for ours, (conv, norm) in TORCHVISION.items():
+    inside = {c: tree["aspp"] if "/" in ours else tree for c, tree in head.items()}
+    name = ours.removeprefix("aspp/")
+    kernel = inside["params"][f"{name}_conv"]["kernel"]
+    file[f"classifier.{conv}.weight"] = kernel.transpose(3, 2, 0, 1)
+    both = {**inside["params"][f"{name}_norm"], **inside["batch_stats"][f"{name}_norm"]}
+    file |= {f"classifier.{norm}.{NORMS[leaf]}": x for leaf, x in both.items()}
+  last = head["params"]["last"]
+  file |= {
+    "classifier.4.weight": last["kernel"].transpose(3, 2, 0, 1),
+    "classifier.4.bias": last["bias"],
+  }
+  return shapes, made, {name: np.ascontiguousarray(x) for name, x in file.items()}
+
+
+def load(file, variables, tmp_path, **options):
+  save_file(file, tmp_path / "net.safetensors")
+  return models.load_pretrained("resnet18", tmp_path / "net.safetensors", variables, **options)
+
+
+def assert_same(got, want):
+  assert jax.tree.structure(got) == jax.tree.structure(want)
+  for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_array_equal(g, w)
+
+
+def test_torchvisions_file_goes_into_the_trunk_and_the_heads_that_are_named(checkpoint, tmp_path):
+  shapes, made, file = checkpoint
+  zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+  trunk = load(file, zeros, tmp_path)
+  both = load(file, zeros, tmp_path, heads=("b",))
+  parts = load(file, zeros, tmp_path, heads=("a", "b"), last=False)
+  for c in ("params", "batch_stats"):
+    for loaded in (trunk, both, parts):
+      assert_same(loaded[c]["backbone"], made[c]["backbone"])
+    assert_same(trunk[c]["heads_b"], zeros[c]["heads_b"])
+    assert_same(both[c]["heads_b"], made[c]["heads_b"])
+    assert_same(both[c]["heads_a"], zeros[c]["heads_a"])
+    for task in ("heads_a", "heads_b"):
+      assert_same(parts[c][task]["aspp"], made[c]["heads_b"]["aspp"])
+      assert_same(parts[c][task]["mix_norm"], made[c]["heads_b"]["mix_norm"])
+  assert_same(parts["params"]["heads_a"]["last"], zeros["params"]["heads_a"]["last"])
+
+
+def test_a_file_of_imagenet_goes_into_the_trunk(checkpoint, tmp_path):
+  _, made, _ = checkpoint
+  file = models.to_torch("resnet18", made) | {"fc.weight": np.ones((2, 2), np.float32)}
+  loaded = load(file, made, tmp_path)
+  assert_same(loaded, made)
+
+
+@pytest.mark.parametrize(
+  ("change", "options", "message"),
+  [
+    ({}, {"heads": ("c",)}, r"heads must be tasks of the variables, of \['a', 'b'\], got 'c'"),
+    ({}, {"heads": ("a",)}, r"another shape .*classifier.4.weight \(3, 4, 1, 1\), needed \(2, 4"),
+    ({"classifier.5.weight": np.ones(1)}, {"heads": ("b",)}, r"without a place .*classifier\.5"),
+    ({"classifier.1.weight": None}, {"heads": ("b",)}, r"missing tensors .*classifier\.1\.weight"),
+  ],
+)
+def test_a_classifier_that_does_not_fit_is_an_error(checkpoint, tmp_path, change, options, message):
+  shapes, _, file = checkpoint
+  file = {name: x for name, x in (file | change).items() if x is not None}
+  with pytest.raises(ValueError, match=message):
+    load(file, shapes, tmp_path, **options)

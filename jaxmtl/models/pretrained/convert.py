@@ -9,9 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from jaxmtl.models.architecture import HEAD
 from jaxmtl.models.multi_head import BACKBONE
 from jaxmtl.models.pretrained.files import read_checkpoint
-from jaxmtl.models.pretrained.names import IGNORED, SCHEMES, Scheme
+from jaxmtl.models.pretrained.names import (
+  CLASSIFIERS,
+  DEEPLAB_LAST,
+  IGNORED,
+  SCHEMES,
+  Scheme,
+  deeplab_name,
+)
 from jaxmtl.models.pretrained.positions import resize_positions
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
@@ -25,6 +33,8 @@ def load_pretrained(
   path: str | Path,
   variables: Mapping[str, Any],
   *,
+  heads: Sequence[str] = (),
+  last: bool = True,
   ignore: Sequence[str] = (),
   resize: bool = True,
   grid: tuple[int, int] | None = None,
@@ -35,6 +45,8 @@ def load_pretrained(
   do not need (classifiers, batch counters, relative position indices), or in `ignore`; otherwise an
   error names it. So it does variables without a tensor. Which library wrote the file is seen from
   its names. Convolution biases in front of batch normalization (VGG) go into the running mean.
+  Of torchvision's segmentation networks (`deeplabv3_resnet50`, `_resnet101`, FCN) the backbone is
+  taken, and DeepLabV3's classifier for the `heads` that are named.
 
   Args:
     name: the backbone's name in `create`.
@@ -42,6 +54,10 @@ def load_pretrained(
       code in it is run.
     variables: the backbone's variables, or those of a `MultiHead` around it, whose heads stay;
       arrays or shapes (from `jax.eval_shape`).
+    heads: tasks whose `DeepLabHead` starts from the file's classifier, each from the same one; the
+      others stay as they are.
+    last: whether these heads' last layer comes from the file too; it must have as many outputs.
+      False for other classes or another kind of task: the layer stays as it is.
     ignore: regular expressions that match whole names of further tensors to leave out.
     resize: whether to interpolate position embeddings and relative position biases where images or
       windows have another size than in pre-training; if not, that is an error.
@@ -52,7 +68,8 @@ def load_pretrained(
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if the name is unknown, the file cannot be read, or names or shapes do not fit.
+    ValueError: if the name is unknown, the file cannot be read, or names or shapes do not fit, or
+      `heads` has a task without a head.
 
   Example:
     >>> import jax, tempfile
@@ -80,13 +97,30 @@ def load_pretrained(
     raise ValueError(
       f"{path} has no tensor of {name}: it holds {_list(state)}, not {_list(names.values())}"
     )
+  for task in heads:
+    names |= _head_names(variables, task, last)
+  unused = CLASSIFIERS if not heads else () if last else DEEPLAB_LAST
+  ignore = (*IGNORED, *unused, *ignore)
+  return _place(f"{path} does not fit {name}", variables, names, state, ignore, resize, grid)
+
+
+def _place(
+  what: str,
+  variables: Mapping[str, Any],
+  names: Mapping[Key, str],
+  state: Mapping[str, np.ndarray],
+  ignore: Sequence[str],
+  resize: bool,
+  grid: tuple[int, int] | None,
+) -> dict[str, Any]:
+  """The variables with these tensors in the named places; every name is accounted for."""
   flat = traverse_util.flatten_dict(dict(variables))
   shapes, missing = [], []
   for key, torch_name in names.items():
     if torch_name not in state:
       missing.append(torch_name)
       continue
-    leaf, value = leaves[key], state[torch_name]
+    leaf, value = flat[key], state[torch_name]
     wanted = _torch_shape(key, leaf.shape)
     if resize:
       value = resize_positions(torch_name, value, wanted, grid)
@@ -94,19 +128,18 @@ def load_pretrained(
       shapes.append(f"{torch_name} {value.shape}, needed {wanted}")
     else:
       flat[key] = jnp.asarray(_transpose(key, value, from_torch=True), leaf.dtype)
-  patterns = (*IGNORED, *ignore)
   surplus = [
     n
     for n in sorted(set(state) - set(names.values()))
-    if not any(re.fullmatch(pattern, n) for pattern in patterns)
+    if not any(re.fullmatch(pattern, n) for pattern in ignore)
   ]
   problems = {
     "missing tensors (is it another architecture?)": missing,
     "tensors of another shape (other options of create, or another network's file?)": shapes,
     "tensors without a place (leave them out by `ignore`)": surplus,
   }
-  if lines := [f"{what}: {_list(which)}" for what, which in problems.items() if which]:
-    raise ValueError(f"{path} does not fit {name}; " + "; ".join(lines))
+  if lines := [f"{which}: {_list(found)}" for which, found in problems.items() if found]:
+    raise ValueError(f"{what}; " + "; ".join(lines))
   return traverse_util.unflatten_dict(flat)
 
 
@@ -177,6 +210,19 @@ def _names(leaves: Mapping[Key, Any], scheme: Scheme) -> dict[Key, str]:
       blocks[stage] = max(blocks.get(stage, 0), index + 1)
   sizes = [blocks[stage] for stage in sorted(blocks)]
   return {key: scheme.rename(name, sizes) for key, name in ours.items()}
+
+
+def _head_names(variables: Mapping[str, Any], task: str, last: bool) -> dict[Key, str]:
+  """Torchvision's name of every leaf of a task's `DeepLabHead`."""
+  module = HEAD + task
+  found = {}
+  for key in traverse_util.flatten_dict(dict(variables)):
+    if key[1] == module and (last or key[2] != "last"):
+      found[key] = deeplab_name(".".join((*key[2:-1], _LEAVES.get(key[-1], key[-1]))))
+  if not found:
+    tasks = [name.removeprefix(HEAD) for name in variables["params"] if name.startswith(HEAD)]
+    raise ValueError(f"heads must be tasks of the variables, of {tasks}, got {task!r}")
+  return found
 
 
 def _transpose(key: Key, value: np.ndarray, from_torch: bool) -> np.ndarray:

@@ -44,6 +44,21 @@ def _resnet(name: str, sizes: Sequence[int]) -> str:
   return _swap(name, ("stem_conv", "conv1"), ("stem_norm", "bn1"))
 
 
+def _inside(state: State) -> State:
+  """Torchvision's segmentation networks have the backbone as a part."""
+  return {name.removeprefix("backbone."): value for name, value in state.items()}
+
+
+def deeplab_name(name: str) -> str:
+  """Torchvision's name for what our `DeepLabHead` calls, say, `aspp.rate_0_conv.weight`."""
+  name = name.replace("mean_conv", "convs.4.1").replace("mean_norm", "convs.4.2")
+  name = name.replace("point", "convs.0").replace("project", "classifier.0.project")
+  name = re.sub(r"rate_(\d)", lambda m: f"convs.{int(m[1]) + 1}", name)
+  name = name.replace("_conv", ".0").replace("_norm", ".1")
+  name = _swap(name, ("mix.0", "classifier.1"), ("mix.1", "classifier.2"), ("last", "classifier.4"))
+  return name.replace("aspp.convs", "classifier.0.convs").removeprefix("aspp.")
+
+
 def _sequential(name: str, sizes: Sequence[int]) -> str:
   """A flat sequence of convolution, normalization and ReLU, and a pooling after every stage."""
 
@@ -135,7 +150,7 @@ def _torchvision_swin(name: str, sizes: Sequence[int]) -> str:
   return name.replace("mlp.fc1.", "mlp.0.").replace("mlp.fc2.", "mlp.3.")
 
 
-_RESNET = {"torchvision": Scheme(_resnet), "timm": Scheme(_resnet)}
+_RESNET = {"torchvision": Scheme(_resnet, _inside), "timm": Scheme(_resnet)}
 _SEQUENTIAL = dict.fromkeys(
   ("torchvision", "timm"), Scheme(_sequential, _fold_biases, _zero_biases)
 )
@@ -161,10 +176,12 @@ SCHEMES: dict[str, dict[str, Scheme]] = {
   },
 }
 
-# Tensors that features do not need: counters, indices that follow from sizes, classifiers.
+# Tensors that no prediction needs: counters, indices that follow from sizes, help while training.
 IGNORED = (
   r"(.*\.)?num_batches_tracked",
   r"(.*\.)?(relative_position_index|attn_mask)",
-  r"(fc|head|heads|head_dist|linear|classifier|pre_logits)\..*",
+  r"aux_classifier\..*",
   r"mask_token",
 )
+CLASSIFIERS = (r"(fc|head|heads|head_dist|linear|classifier|pre_logits)\..*",)
+DEEPLAB_LAST = (r"classifier\.4\..*",)
