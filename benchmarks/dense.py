@@ -9,7 +9,6 @@ with 1.6 times the memory.
 """
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -130,16 +129,9 @@ def torch_step(config: Config) -> Callable[[], None] | None:
 def main(config: Config) -> None:
   """Time every program in turn and print a Markdown table."""
   print(f"{jax.default_backend()}, jax {jax.__version__}, {config.precision}\n")
-  rows = timed(makers(config), config.rounds, config.threads)
-  if call := torch_step(config):
-    times = []
-    for _ in range(config.rounds + 1):
-      begin = time.perf_counter()
-      call()
-      times.append(time.perf_counter() - begin)
-    seconds = sorted(times[1:])[len(times) // 2 - 1]
-    ratio = seconds / rows[0]["seconds"]
-    rows.append({"program": "torchvision, plain", "seconds": seconds, "ratio": ratio})
+  call = torch_step(config)
+  others = {} if call is None else {"torchvision, plain": call}
+  rows = timed(makers(config), config.rounds, config.threads, others=others)
   print(table(rows))
 
 

@@ -91,11 +91,39 @@ def prepared(
   return ready, failures
 
 
+class Other:
+  """A step of another library, which waits for itself."""
+
+  def __init__(self, call: Callable[[], Any]) -> None:
+    """Of a function without arguments."""
+    self._call = call
+
+  def run(self, times: int) -> float:
+    """Seconds a call."""
+    begin = time.perf_counter()
+    for _ in range(times):
+      self._call()
+    return (time.perf_counter() - begin) / times
+
+  def analysis(self) -> dict[str, float]:
+    """Nothing is known."""
+    return {}
+
+
 def timed(
-  makers: Mapping[str, Callable[[], Program]], rounds: int, threads: int, plain: str = "plain"
+  makers: Mapping[str, Callable[[], Program]],
+  rounds: int,
+  threads: int,
+  plain: str = "plain",
+  others: Mapping[str, Callable[[], Any]] | None = None,
 ) -> list[dict[str, Any]]:
-  """One row a program: seconds, ratio to the one named `plain`, and the compiler's analysis."""
-  ready, failures = prepared(makers, threads)
+  """One row a program: seconds, ratio to the one named `plain`, and the compiler's analysis.
+
+  Each round times all programs, and the `others`, one after another.
+  """
+  compiled, failures = prepared(makers, threads)
+  others = {} if others is None else others
+  ready: dict[str, Ready | Other] = {**compiled, **{n: Other(call) for n, call in others.items()}}
   calls: dict[str, int] = {}
   for name in list(ready):
     try:
@@ -111,7 +139,7 @@ def timed(
       seconds[name].append(one.run(calls[name]))
   middle = {name: statistics.median(found) for name, found in seconds.items()}
   rows: list[dict[str, Any]] = []
-  for name in makers:
+  for name in (*makers, *others):
     if name in failures:
       rows.append({"program": name, "failure": failures[name]})
       continue

@@ -4,7 +4,8 @@ XLA's CPU backend runs `lax.conv` several times slower on tiny maps and with bat
 over seeds), and the derivatives that JAX makes of it inside loops (`scan`, `map`, `while_loop`),
 than the same sums written as matrix products. On CPU, this module therefore writes such
 convolutions as slices and matrix products, and the others as `lax.conv` with derivatives of its
-own; every other backend gets one plain `lax.conv_general_dilated`.
+own; every other backend gets one plain `lax.conv_general_dilated`. Taps that are dilated beyond the
+map are left out everywhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from jax import lax
 from jaxmtl._platform import on_cpu
 from jaxmtl.models._convolution import cpu_conv
 from jaxmtl.models._patches import Pads, matmul_conv
+from jaxmtl.models._wide_dilation import mostly_idle, tap_conv, without_idle_taps
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
 Form = Literal["auto", "cpu", "lax"]
@@ -71,11 +73,15 @@ def conv2d(
     raise ValueError(f"groups must divide the kernel's O, got groups={groups} and {kernel.shape}")
   steps, rates = _pair("strides", strides), _pair("dilation", dilation)
   pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
+  if max(rates) > 1 and form != "lax":
+    kernel, pads = without_idle_taps(x, kernel, steps, pads, rates)
   if use_cpu_form(form) and groups > 1:  # one convolution a group, batched
     x = x.reshape(*x.shape[:3], groups, -1)
     kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
     y = jax.vmap(lambda x, kernel: matmul_conv(x, kernel, steps, pads, rates), 3, 3)(x, kernel)
     return y.reshape(*y.shape[:3], -1)
+  if use_cpu_form(form) and mostly_idle(x, kernel, steps, pads, rates):
+    return tap_conv(x, kernel, pads, rates)
   if use_cpu_form(form):
     return cpu_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
