@@ -10,18 +10,16 @@ with 1.6 times the memory.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 import tyro
 
-import jaxmtl
-from benchmarks.accelerator.__main__ import table
 from benchmarks.accelerator.measure import Program, timed
+from benchmarks.accelerator.table import table
+from benchmarks.accelerator.workloads import Workload, options_of
 from experiments.problems.maps import MapImages, MapTask, map_problem
-from jaxmtl import models, training
+from jaxmtl import models
 
 TASKS = {
   "segmentation": MapTask("classes", 13),
@@ -42,6 +40,7 @@ class Config:
     features: channels within the heads.
     methods: beside the plain step.
     precision: float32 or bfloat16.
+    remat: whether the trunk's blocks are computed again in the backward pass.
     rounds: timed rounds.
     threads: programs that compile at a time; PyTorch's threads are its default.
   """
@@ -53,12 +52,13 @@ class Config:
   features: int = 256
   methods: tuple[str, ...] = ("auto_lambda", "pcgrad", "cagrad", "graddrop")
   precision: str = "float32"
+  remat: bool = False
   rounds: int = 5
   threads: int = 1
 
 
-def makers(config: Config) -> dict[str, Callable[[], Program]]:
-  """Programs by method."""
+def split(config: Config) -> Workload:
+  """The network with random images and maps."""
   keys = jax.random.split(jax.random.key(0), 4)
   size = (config.batch, config.height, config.width)
   normal = jax.random.normal(keys[3], (*size, 3))
@@ -70,27 +70,23 @@ def makers(config: Config) -> dict[str, Callable[[], Program]]:
   }
   dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
   net = models.deeplab(
-    models.create(config.backbone, output_stride=8, dtype=dtype),
+    models.create(config.backbone, output_stride=8, dtype=dtype, remat=config.remat),
     {t: kind.outputs for t, kind in TASKS.items()},
     features=config.features,
   )
-  images = MapImages({"train": batch}, TASKS, {})
-  problem = map_problem(images, tuple(TASKS), net)
+  problem = map_problem(MapImages({"train": batch}, TASKS, {}), tuple(TASKS), net)
   variables = jax.jit(lambda key: problem.init(key, None))(jax.random.key(1))
-  state = {k: v for k, v in variables.items() if k != "params"}
+  return Workload(problem.losses_fn, variables, batch, len(TASKS))
+
+
+def makers(config: Config) -> dict[str, Callable[[], Program]]:
+  """Programs by method."""
+  problem = split(config)
 
   def of(name: str) -> Callable[[], Program]:
     def make() -> Program:
-      options: dict[str, Any] = {}
-      if name != "plain":
-        method = getattr(jaxmtl, name)(len(TASKS))
-        options = {"weighting" if name == "auto_lambda" else "aggregator": method}
-      step = training.train_step(
-        problem.losses_fn, optax.sgd(0.01, momentum=0.9), 3, shared=problem.shared, **options
-      )
-      params = jax.tree.map(jnp.copy, variables["params"])
-      first = step.init(params, jax.random.key(2), jax.tree.map(jnp.copy, state))
-      return Program(step.update, first, ((batch, batch) if step.pairs else batch,))
+      update, state, batch = problem.step(**options_of(name, len(TASKS)))
+      return Program(update, state, (batch,))
 
     return make
 

@@ -10,7 +10,7 @@ import optax
 
 import jaxmtl
 from benchmarks.accelerator.config import Config
-from jaxmtl import losses, models, training
+from jaxmtl import aggregation, losses, models, training
 
 CLASSES = 10
 
@@ -111,3 +111,11 @@ def workload(config: Config, network: str, num_tasks: int, dtype: str, batch: in
 def explicit(method: str, num_tasks: int) -> Any:
   """An aggregator that the step gives stacked task gradients, whatever it could do without."""
   return getattr(jaxmtl, method)(num_tasks).changed(weigh=None)
+
+
+def options_of(name: str, num_tasks: int) -> dict[str, Any]:
+  """What `train_step` is told of a method; nothing for the plain step."""
+  if name == "plain":
+    return {}
+  method = getattr(jaxmtl, name)(num_tasks)
+  return {"aggregator" if name in aggregation.METHODS else "weighting": method}

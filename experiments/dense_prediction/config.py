@@ -43,6 +43,9 @@ class DenseOptions:
   """Whether half of the training images, with their maps, are mirrored."""
   remat: bool = False
   """Whether a ResNet's blocks are computed again in the backward pass: less memory, more time."""
+  chunk_size: int | None = None
+  """Of how many tasks gradients are computed at a time, where a method needs each by itself: 1
+  takes least memory; None chooses."""
   precision: Literal["float32", "bfloat16"] = "float32"
   """Of the network's arithmetic; parameters, losses and metrics stay in float32."""
 
@@ -56,6 +59,8 @@ class DenseOptions:
       raise ValueError(f"rates must be at least 1 each, got {self.rates}.")
     if not self.scales or min(self.scales) <= 0:
       raise ValueError(f"scales must be above 0 each, got {self.scales}.")
+    if self.chunk_size is not None:
+      check_positive(self, "chunk_size")
     if self.crop is not None and min(self.crop) < 1:
       raise ValueError(f"crop must be at least 1 pixel each way, got {self.crop}.")
 

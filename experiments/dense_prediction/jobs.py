@@ -68,7 +68,11 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   given = {
     **images.identity,
     **identity_of(
-      config.training, config.sgd, config.dense, without=("epochs", "architecture", "remat")
+      config.training,
+      config.sgd,
+      config.dense,
+      # What changes roundings alone, and what each job says by itself.
+      without=("epochs", "architecture", "remat", "chunk_size"),
     ),
     **config.network.identity,
     "seed": seed,
@@ -82,7 +86,7 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
       key: Job(
         name=name,
         problem=learned,
-        update=update_of(method, learned, recipe, feed.steps),
+        update=update_of(method, learned, recipe, feed.steps, config.dense.chunk_size),
         feed=feed.only("image", *tasks),
         recipe=recipe,
         identity={**given, "tasks": tasks, "architecture": kind, **method.identity},

@@ -8,15 +8,18 @@ from typing import Any
 
 import jax
 
-from experiments.runner.announce import Plan, waiting
+from experiments.runner.announce import Plan, say, waiting
 from experiments.runner.feeds import Call
 from experiments.runner.job import Job, Phase
+from experiments.runner.memory import bytes_at_hand
 from experiments.runner.mesh import RUNS, Layout
 from experiments.runner.programs import Programs
 from jaxmtl import training
 from jaxmtl.training.loop import Every
 
 PyTree = Any
+# Of the device's memory; what takes more is told.
+_MUCH = 0.1
 
 
 class Calls:
@@ -40,7 +43,7 @@ class Calls:
 
   def compile(self, state: Any, programs: Programs) -> None:
     """Compiles all calls that are to come, before any is timed."""
-    started = time.perf_counter()
+    started, needed = time.perf_counter(), 0.0
     with waiting(f"{self._job.name}: compiling"):
       # Of two epochs: training that goes on, perhaps in calls of another length than before, may
       # start anywhere in the first one.
@@ -51,8 +54,11 @@ class Calls:
           run = self._layout.vmap(self._run(phase, length), (0, self._job.feed.axes))
           args = state, self._chunk(step, length)
           self._compiled[phase, length] = programs.compile(run, args, [RUNS, ()], donate=True)
+          needed = max(needed, programs.needed)
         step += length
     self.compile_seconds = time.perf_counter() - started
+    if needed > _MUCH * (there := bytes_at_hand()):
+      say(f"{self._job.name}: takes {needed / 2**30:.1f} of the device's {there / 2**30:.1f} GiB")
 
   def __call__(self, state: Any) -> tuple[Any, dict[str, Any]]:
     """The next steps."""

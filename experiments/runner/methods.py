@@ -203,9 +203,13 @@ def _times(aggregator: Aggregator, factor: float) -> Aggregator:
 
 
 def update_of(
-  method: Method, problem: Problem, recipe: Recipe, steps_per_epoch: int
+  method: Method,
+  problem: Problem,
+  recipe: Recipe,
+  steps_per_epoch: int,
+  chunk_size: int | None = None,
 ) -> training.TrainStep:
-  """The train step of a method, of one run."""
+  """The train step of a method, of one run; `chunk_size` as in `train_step`."""
   num_tasks = len(problem.tasks)
   weighting, aggregator = method.build(num_tasks, steps_per_epoch)
   step = training.train_step(
@@ -216,6 +220,7 @@ def update_of(
     aggregator=aggregator,
     shared=problem.shared,
     own_batches=problem.own_batches,
+    chunk_size=chunk_size,
   )
   if method.swap or not step.pairs:
     return step

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.runner.memory import check_memory
 from experiments.runner.mesh import Layout
 
 PyTree = Any
@@ -28,6 +29,7 @@ class Programs:
     """Has compiled nothing yet, for these devices."""
     self._layout = layout
     self._found: dict[str, Any] = {}
+    self.needed = 0.0  # bytes of a device's memory, of the program that was compiled last
 
   def compile(
     self,
@@ -49,6 +51,9 @@ class Programs:
 
     Returns:
       The compiled function, of such arguments.
+
+    Raises:
+      MemoryError: if it needs more memory than the device has.
     """
     given = jax.tree.structure(args)
     several = isinstance(outputs, list)
@@ -76,6 +81,7 @@ class Programs:
     )
     lowered = jitted.lower(*(list(map(shape, jax.tree.leaves(arg))) for arg in args))
     compiled, (forms,) = self._compiled(lowered, options), made
+    self.needed = check_memory(compiled)
 
     def call(*args: Any) -> Any:
       found = compiled(*(jax.tree.leaves(arg) for arg in args))

@@ -1,0 +1,136 @@
+"""Compile training steps for TPU chips that are not there, and print what the compiler counts.
+
+Command: `python -m benchmarks.compile --network split --methods cagrad auto_lambda`. Needs the
+package `libtpu` of the version that JAX's extra `tpu` names, on any host. Beside the
+plain step, for each method: GFLOP and GB moved a step and chip, temporary memory and that of the
+state and batch, bytes that collectives send, seconds of compilation. FLOPs, bytes and memory are
+those of the program that the chip would run; loops count once. With several chips each has `batch`
+images, and a copy of the state.
+"""
+
+import dataclasses
+import os
+import re
+import time
+from typing import Any, Literal
+
+import tyro
+
+# Before JAX starts: what the chip's library would ask a TPU host for.
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from benchmarks import dense
+from benchmarks.accelerator.config import Config as Sizes
+from benchmarks.accelerator.table import table
+from benchmarks.accelerator.workloads import SIZES, Workload, options_of, workload
+from jaxmtl import _platform
+
+BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "pred": 1}
+COLLECTIVE = re.compile(
+  r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What to compile.
+
+  Args:
+    network: split (DeepLab with three heads), mlp, resnet18, resnet50 or vit_b16.
+    methods: weightings and aggregators, beside the plain step.
+    tasks: number of tasks; split has three.
+    batch: images a chip; 0 for the network's usual number (4 of 288x384 for split).
+    height: of split's images.
+    width: the same.
+    precisions: compute dtypes.
+    topology: chips, such as v5e:2x4 or v5e:16x16.
+    chips: how many of them; 0 for all.
+    remat: whether split's trunk is computed again in the backward pass.
+  """
+
+  network: Literal["split", "mlp", "resnet18", "resnet50", "vit_b16"] = "split"
+  methods: tuple[str, ...] = ("auto_lambda", "cagrad")
+  tasks: int = 3
+  batch: int = 0
+  height: int = 288
+  width: int = 384
+  precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+  topology: str = "v5e:2x4"
+  chips: int = 1
+  remat: bool = False
+
+
+def problem_of(config: Config, precision: str, chips: int) -> Workload:
+  """The network and a batch for all chips."""
+  if config.network == "split":
+    size = {"height": config.height, "width": config.width, "batch": chips * (config.batch or 4)}
+    return dense.split(dense.Config(precision=precision, remat=config.remat, **size))
+  default = SIZES[config.network].batch
+  batch = chips * (config.batch or default)
+  return workload(Sizes(), config.network, config.tasks, precision, batch)
+
+
+def row_of(problem: Workload, name: str, mesh: Mesh) -> dict[str, Any]:
+  """What the compiler counts of a method's step."""
+  update, state, batch = problem.step(**options_of(name, problem.num_tasks))
+
+  def abstract(tree: Any, *axes: str) -> Any:
+    sharding = NamedSharding(mesh, PartitionSpec(*axes))
+    return jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), tree
+    )
+
+  lowered = jax.jit(update, donate_argnums=0).lower(abstract(state), abstract(batch, "data"))
+  begin = time.perf_counter()
+  compiled = lowered.compile()
+  memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+  return {
+    "program": name,
+    "flops": cost["flops"],
+    "bytes_accessed": cost["bytes accessed"],
+    "temporary_bytes": memory.temp_size_in_bytes,
+    "argument_bytes": memory.argument_size_in_bytes,
+    "collective_bytes": collective_bytes(compiled.as_text()),
+    "compile_seconds": time.perf_counter() - begin,
+  }
+
+
+def collective_bytes(program: str) -> float:
+  """Bytes of what all collectives of a program give back on a chip."""
+  found = 0
+  for shapes in COLLECTIVE.findall(program):
+    for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+      found += BYTES[dtype] * int(np.prod([int(n) for n in dimensions.split(",") if n] or [1]))
+  return float(found)
+
+
+def main(config: Config) -> None:
+  """Print a table a precision."""
+  try:
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=config.topology)
+  except (RuntimeError, ValueError, NotImplementedError) as error:
+    raise SystemExit(f"--topology {config.topology}: {error} (is libtpu installed?)") from None
+  devices = topology.devices[: config.chips or None]
+  mesh = Mesh(np.array(devices), ("data",))
+  for precision in config.precisions:
+    problem = problem_of(config, precision, len(devices))
+    print(f"\n{config.network}, {len(devices)} of {config.topology}, {precision}\n")
+    with _platform.forms_of("tpu"):
+      rows = []
+      for name in ("plain", *config.methods):
+        try:
+          rows.append(row_of(problem, name, mesh))
+        except jax.errors.JaxRuntimeError as error:  # out of memory: the others may fit
+          rows.append({"program": name, "failure": str(error).splitlines()[0][:160]})
+    print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+  main(tyro.cli(Config))
