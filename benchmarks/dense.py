@@ -9,17 +9,21 @@ with 1.6 times the memory.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import tyro
 
+import jaxmtl
 from benchmarks.accelerator.measure import Program, timed
 from benchmarks.accelerator.table import table
 from benchmarks.accelerator.workloads import Workload, options_of
-from experiments.problems.maps import MapImages, MapTask, map_problem
-from jaxmtl import models
+from experiments.problems.maps import MapImages, MapTask, answers, map_problem
+from jaxmtl import losses, models
 
 TASKS = {
   "segmentation": MapTask("classes", 13),
@@ -39,6 +43,7 @@ class Config:
     width: the same.
     features: channels within the heads.
     methods: beside the plain step.
+    at_representation: aggregators that see gradients at the trunk's output.
     precision: float32 or bfloat16.
     remat: whether the trunk's blocks are computed again in the backward pass.
     rounds: timed rounds.
@@ -51,10 +56,21 @@ class Config:
   width: int = 160
   features: int = 256
   methods: tuple[str, ...] = ("auto_lambda", "pcgrad", "cagrad", "graddrop")
+  at_representation: tuple[str, ...] = ("pcgrad", "cagrad")
   precision: str = "float32"
   remat: bool = False
   rounds: int = 5
   threads: int = 1
+
+
+def network(config: Config) -> Any:
+  """The Split network."""
+  dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
+  return models.deeplab(
+    models.create(config.backbone, output_stride=8, dtype=dtype, remat=config.remat),
+    {t: kind.outputs for t, kind in TASKS.items()},
+    features=config.features,
+  )
 
 
 def split(config: Config) -> Workload:
@@ -68,15 +84,60 @@ def split(config: Config) -> Workload:
     "depth": jax.random.uniform(keys[2], (*size, 1), minval=1, maxval=5),
     "normal": normal / jnp.linalg.norm(normal, axis=-1, keepdims=True),
   }
-  dtype = None if config.precision == "float32" else jnp.dtype(config.precision)
-  net = models.deeplab(
-    models.create(config.backbone, output_stride=8, dtype=dtype, remat=config.remat),
-    {t: kind.outputs for t, kind in TASKS.items()},
-    features=config.features,
-  )
-  problem = map_problem(MapImages({"train": batch}, TASKS, {}), tuple(TASKS), net)
+  problem = map_problem(MapImages({"train": batch}, TASKS, {}), tuple(TASKS), network(config))
   variables = jax.jit(lambda key: problem.init(key, None))(jax.random.key(1))
   return Workload(problem.losses_fn, variables, batch, len(TASKS))
+
+
+def at_the_representation(config: Config, problem: Workload, name: str) -> Program:
+  """A step whose aggregator sees the gradients at the trunk's output, with one way back from it."""
+  net, aggregator = network(config), getattr(jaxmtl, name)(len(TASKS))
+  optimizer = optax.sgd(0.01, momentum=0.9)
+  variables = jax.tree.map(jnp.copy, problem.variables)
+  params, stats = variables["params"], variables["batch_stats"]
+
+  def apply(variables: Any, method: Any, *args: Any) -> Any:
+    return net.apply(variables, *args, True, method=method, mutable=["batch_stats"])
+
+  def step(state: Any, batch: Any) -> Any:
+    params, opt_state, aggregator_state, stats = state
+    own = {n: p for n, p in params.items() if n != "backbone"}
+
+    def encode(shared: Any, batch: Any) -> Any:
+      found = {"params": {"backbone": shared}, "batch_stats": stats}
+      features, updated = apply(found, net.features, batch["image"], tuple(TASKS))
+      return features["depth"], updated["batch_stats"]["backbone"]
+
+    def losses_of(encoded: Any, own: Any, batch: Any) -> Any:
+      found = {}
+      for task in TASKS:
+        head = {"params": own, "batch_stats": stats}
+        output, _ = apply(head, net.head, task, encoded[0])
+        found[task] = models.resize_aligned(output, batch["image"].shape[1:3])
+      found = answers(found, TASKS)
+      return jnp.stack(
+        [
+          losses.cross_entropy(found["segmentation"], batch["segmentation"], ignore=-1),
+          losses.pixel_l1(found["depth"], batch["depth"], ignore=0),
+          losses.pixel_l1(found["normal"], batch["normal"], ignore=0),
+        ]
+      )
+
+    graded = jaxmtl.representation_value_and_grad(encode, losses_of)
+    values, (grads, own_grad, pullback) = graded(params["backbone"], own, batch)
+    combined, aggregator_state = aggregator.update(grads[0], aggregator_state, losses=values)
+    of_stats = jax.tree.map(lambda g: jnp.zeros_like(g[0]), grads[1])
+    grad = {"backbone": pullback((combined, of_stats)), **own_grad}
+    updates, opt_state = optimizer.update(grad, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state, aggregator_state, stats), values
+
+  z = jax.eval_shape(
+    lambda v, x: apply(v, net.features, x, tuple(TASKS))[0]["depth"],
+    problem.variables,
+    problem.batch["image"],
+  )
+  first = params, optimizer.init(params), aggregator.init(jnp.zeros(z.shape, z.dtype)), stats
+  return Program(step, first, (problem.batch,))
 
 
 def makers(config: Config) -> dict[str, Callable[[], Program]]:
@@ -90,7 +151,12 @@ def makers(config: Config) -> dict[str, Callable[[], Program]]:
 
     return make
 
-  return {name: of(name) for name in ("plain", *config.methods)}
+  found = {name: of(name) for name in ("plain", *config.methods)}
+  for name in config.at_representation:
+    found[f"{name}, at the representation"] = functools.partial(
+      at_the_representation, config, problem, name
+    )
+  return found
 
 
 def torch_step(config: Config) -> Callable[[], None] | None:

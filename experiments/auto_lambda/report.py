@@ -19,6 +19,7 @@ from experiments.problems.task_metrics import LOWER_IS_BETTER
 from experiments.runner import report
 from experiments.runner.job import Outcome
 from experiments.runner.report import SINGLE, Row
+from jaxmtl.training.results import Table
 
 
 def write(
@@ -29,6 +30,7 @@ def write(
   partial: str | None = None,
   metrics: Mapping[str, str] | None = None,
   experiment: str = "auto_lambda",
+  further: tuple[Sequence[Row], Sequence[Table]] | None = None,
 ) -> dict[str, Any]:
   """Writes tables, figures and results of what there is so far; nothing before the baselines.
 
@@ -40,6 +42,7 @@ def write(
     partial: as `experiments.runner.report.write_report`'s.
     metrics: what each task is judged by; accuracy where None.
     experiment: which one's configuration it is.
+    further: rows and tables that stand behind these.
   """
   options: Any = dataclasses.asdict(config)  # type: ignore[call-overload]
   metrics = metrics or dict.fromkeys(config.tasks, "accuracy")
@@ -59,12 +62,13 @@ def write(
   exact, near = (found.get((MULTI_TASK, n)) for n in ("auto_lambda", approximate(config)))
   gaps = figures.gaps(exact, near)
   below = below_zero(config, found)
+  more_rows, more_tables = further or ((), ())
   summary = report.write_report(
     folder,
     experiment,
     options,
-    rows,
-    tables(config, rows, metrics),
+    [*rows, *more_rows],
+    [*tables(config, rows, metrics), *more_tables],
     conclusions=[*_conclusions(config, rows), *_on_gaps(config, gaps), *_on_weights(below)],
     partial=partial,
     exact_against_approximate={

@@ -88,6 +88,9 @@ class Config:
   trained with the same options, says of them."""
   ablations: tuple[Literal["init", "learning_rate", "no_swapping"], ...] = ()
   """Auto-lambda in multi-task learning with other values, as in table 3.4."""
+  groupings: bool = False
+  """Whether equal weights also learn each smaller group of the tasks (but noise), as in figure 3.6:
+  which tasks help which."""
   data: DataOptions = DataOptions()
   dense: DenseOptions = DenseOptions()
   weights: WeightOptions = WeightOptions()

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from experiments.auto_lambda.jobs import Key, methods_of, recipe_of
 from experiments.dense_prediction.config import Config
+from experiments.dense_prediction.groupings import groups, key_of
 from experiments.problems.maps import MapImages, map_problem
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
@@ -101,4 +102,8 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   for task in config.tasks:
     found |= jobs((task,), {(SINGLE, task): (f"single_{task}", Method())})
   methods = methods_of(config, recipe.epochs * feed.steps)
+  if config.groupings:
+    for group in groups(config.judged):
+      setting, name = key_of(group)
+      found |= jobs(group, {(setting, name): (f"{setting} {name}", Method())})
   return found | jobs(config.tasks, {key: (" ".join(key), m) for key, m in methods.items()})

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.auto_lambda import report
-from experiments.dense_prediction import pictures
+from experiments.dense_prediction import groupings, pictures
 from experiments.dense_prediction.config import PRESETS, Config
 from experiments.dense_prediction.images import ROOMS, load
 from experiments.dense_prediction.jobs import plan
@@ -49,8 +49,18 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   folder = report_folder(config, root)
 
   def write(outcomes: dict[str, Outcome], partial: str | None = None) -> dict[str, Any]:
+    gains = groupings.gains(config, names, outcomes, metrics) if config.groupings else None
+    if gains is not None:
+      groupings.draw(config, gains, folder)
     return report.write(
-      config, names, outcomes, folder, partial, metrics, experiment="dense_prediction"
+      config,
+      {key: name for key, name in names.items() if key[0] != groupings.GROUP},
+      outcomes,
+      folder,
+      partial,
+      metrics,
+      experiment="dense_prediction",
+      further=None if gains is None else (gains.rows, [groupings.table(config, gains)]),
     )
 
   def so_far(outcomes: dict[str, Outcome]) -> None:

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.dense_prediction import groupings
 from experiments.dense_prediction.config import PRESETS
 from experiments.dense_prediction.images import WithNoise, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.run import run
 from experiments.runner.config import override
+from experiments.runner.job import Outcome
 from jaxmtl import data
 
 pytestmark = pytest.mark.usefixtures("one_layer")
@@ -116,3 +118,56 @@ def test_the_paper_presets_are_the_thesis_recipe():
     assert config.run.seeds == 2
   assert PRESETS["nyuv2"].dense.scales == (1.0, 1.2, 1.5)
   assert PRESETS["cityscapes"].dense.scales == (1.0,)
+
+
+def test_groups_say_which_tasks_help_which(tmp_path):
+  config = override(
+    PRESETS["quick"],
+    **{**SMALL, "methods": ("equal", "auto_lambda"), "seeds": 2, "groupings": True},
+    **{"tasks": ("segmentation", "depth", "normal"), "auxiliary_methods": ("auto_lambda",)},
+    **{"train_images": 4, "test_images": 2, "validation_images": 0, "height": 16},
+    **{"width_in_pixels": 16, "primaries": ("depth",)},
+  )
+  images = load(config.data, 0)
+  jobs = plan(config.with_tasks(tuple(images.tasks)), images)
+  names = {key: job.name for key, job in jobs.items()}
+  pairs = ["segmentation + depth", "segmentation + normal", "depth + normal"]
+  assert [name for setting, name in names if setting == groupings.GROUP] == pairs
+  assert jobs["group", "depth + normal"].problem.tasks == ("depth", "normal")
+  metrics = {task: kind.metric for task, kind in images.tasks.items()}
+  values = {"single_segmentation": 50.0, "single_depth": 2.0, "single_normal": 10.0}
+  values |= {
+    "group segmentation + depth": [55.0, 1.0],
+    "group depth + normal": [3.0, 10.0],
+    "multi-task equal": [50.0, 2.0, 5.0],
+    "depth auto_lambda": [10.0, 1.5, 10.0],
+  }
+
+  def outcome(name):
+    tasks = next(job.problem.tasks for job in jobs.values() if job.name == name)
+    each = dict(zip(tasks, np.atleast_1d(values[name]), strict=True))
+    measured = {metrics[t]: {} for t in tasks}
+    for task, value in each.items():
+      measured[metrics[task]][task] = np.array([value, value])
+    return Outcome(name, tasks, measured, [], 0.0, 0.0, 1, None, tmp_path)
+
+  outcomes = {name: outcome(name) for name in values}
+  found = groupings.gains(config, names, outcomes, metrics)
+  table = groupings.table(config, found)
+  assert [row[0] for row in table.rows] == [
+    *("segmentation + depth", "depth + normal"),
+    *("equal, all tasks", "auto_lambda, one primary"),
+  ]
+  np.testing.assert_allclose(
+    found.values.mean(-1),
+    [[10, 50, np.nan], [np.nan, -50, 0], [0, 0, 50], [np.nan, 25, np.nan]],
+  )
+  assert found.rows[0]["delta_mtl"] == [30, 30]
+  (figure,) = groupings.draw(config, found, tmp_path).values()
+  assert (tmp_path / "groupings.png").exists()
+  assert "+50.0" in [text.get_text() for text in figure.axes[0].texts]
+  # Nothing is said before the baselines are there.
+  assert (
+    groupings.gains(config, names, {"multi-task equal": outcomes["multi-task equal"]}, metrics)
+    is None
+  )
