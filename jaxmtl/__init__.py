@@ -19,6 +19,7 @@ from jaxmtl.transforms import *
 from jaxmtl.weighting import *
 
 if TYPE_CHECKING:
+  from jaxmtl import contrast as contrast
   from jaxmtl import data as data
   from jaxmtl import export as export
   from jaxmtl import flax as flax
@@ -37,7 +38,18 @@ METHODS = {**weighting.METHODS, **meta.METHODS, **aggregation.METHODS}
 """All weightings and aggregators by name."""
 
 _PACKAGES = (
-  *("aggregation", "data", "gradients", "labels", "losses", "meta", "metrics", "models", "plots"),
+  *(
+    "aggregation",
+    "contrast",
+    "data",
+    "gradients",
+    "labels",
+    "losses",
+    "meta",
+    "metrics",
+    "models",
+    "plots",
+  ),
   *("regularization", "training", "transforms", "weighting"),
 )
 # What fits to other libraries, under their names: a star import must not hide these.
