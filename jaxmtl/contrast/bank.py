@@ -43,7 +43,7 @@ def feature_bank(num_classes: int, size: int, dimension: int) -> FeatureBank:
     (3, 100, 8)
 
   Reference: Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning",
-  2023, section 4.5.
+  2024, section 4.5.
   """
   for name, number in (("num_classes", num_classes), ("size", size), ("dimension", dimension)):
     if number < 1:

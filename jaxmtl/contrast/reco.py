@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -108,86 +108,121 @@ def reco_loss(
     "easy": confidence >= strong_threshold,
     "random": jnp.ones_like(confidence, bool),
   }[queries]
-  options = (num_queries, num_negatives, temperature, graph_temperature)
-  return _loss(pixels, chosen, key, options, keys, reduction, bank)
+  pools = pools_of(pixels, chosen, keys, graph_temperature, bank)
+  total = _loss(pixels.features, pools, key, num_queries, num_negatives, temperature)
+  return total if reduction == "sum" else total / jnp.maximum(pools.present.sum(), 1)
 
 
-class _Table(NamedTuple):
-  """Where keys are drawn from: unit vectors, class after class.
+class Pools(NamedTuple):
+  """What queries and keys are drawn from.
 
   Attributes:
-    keys: float `[M, D]`.
-    order: which of them are a class's, one after another, int32 `[M]`.
-    starts: int32 `[C]`.
-    counts: int32 `[C]`.
-    means: float `[C, D]`, of each class.
+    queries: indices of pixels, class after class, those that may be queries first, int32 `[P]`.
+    starts: where each class begins among them, int32 `[C]`.
+    in_doubt: how many of each may be queries, int32 `[C]`.
+    keys: unit vectors, float `[M, D]`: of the pixels or of the bank.
+    of_class: indices of keys, class after class, int32 `[M]`.
+    key_starts: where each class begins among these, int32 `[C]`.
+    key_counts: how many keys each has, int32 `[C]`.
+    shares: how often a class (column) is a negative of each (row), up to a factor, float `[C, C]`.
+    positives: each class's mean, of length 1, float `[C, D]`.
+    present: which classes the batch has, bool `[C]`.
   """
 
-  keys: jax.Array
-  order: jax.Array
+  queries: jax.Array
   starts: jax.Array
-  counts: jax.Array
-  means: jax.Array
+  in_doubt: jax.Array
+  keys: jax.Array
+  of_class: jax.Array
+  key_starts: jax.Array
+  key_counts: jax.Array
+  shares: jax.Array
+  positives: jax.Array
+  present: jax.Array
 
 
-def _loss(
+def pools_of(
   pixels: Pixels,
   chosen: jax.Array,
-  key: jax.Array,
-  options: tuple[int, int, float, float],
   keys: Keys,
-  reduction: str,
-  bank: FeatureBank | None,
-) -> jax.Array:
-  num_queries, num_negatives, temperature, graph_temperature = options
-  classes = jnp.arange(pixels.num_classes)
+  graph_temperature: float,
+  bank: FeatureBank | None = None,
+) -> Pools:
+  """The pools of a batch; `chosen`, bool `[P]`, are those that may be queries."""
   fixed = pixels._replace(features=jax.lax.stop_gradient(pixels.features))
   means, counts = means_of(fixed)
-  directions = unit(means)
-  # Class after class, those that may be queries first.
   order, starts = grouped(2 * pixels.classes + ~chosen, counts)
   in_doubt = (pixels.one_hot & chosen[:, None]).sum(0, dtype=jnp.int32)
   if bank is None:
-    table = _Table(unit(fixed.features), order, starts, counts, means)
+    table, of_class, key_starts, key_counts, others = fixed.features, order, starts, counts, means
   else:
-    table = _of_bank(bank, pixels)
-  shares = _shares(means, table, keys, graph_temperature)
-  present = counts > 0
+    table, of_class, key_starts, key_counts, others = _of_bank(bank, pixels)
+  shares = _shares(means, others, key_counts, keys, graph_temperature)
+  return Pools(
+    *(order, starts, in_doubt, unit(table), of_class, key_starts, key_counts),
+    *(shares, unit(means), counts > 0),
+  )
+
+
+def draw(
+  pools: Pools, key: jax.Array, c: jax.Array, num_queries: int, num_negatives: int
+) -> tuple[jax.Array, jax.Array]:
+  """Queries of a class, pixels `[Q]`, and their negative keys `[Q, N]`."""
+  of_queries, of_classes, of_keys = jax.random.split(jax.random.fold_in(key, c), 3)
+  drawn = ranks(of_queries, (num_queries,), pools.in_doubt[c])
+  shape = (num_queries, num_negatives)
+  other = categories(of_classes, shape, pools.shares[c])
+  place = pools.key_starts[other] + ranks(of_keys, shape, pools.key_counts[other])
+  return pools.queries[pools.starts[c] + drawn], pools.of_class[place]
+
+
+# Compiled once for calls outside of `jax.jit` as well.
+@functools.partial(jax.jit, static_argnames=("num_queries", "num_negatives"), inline=True)
+def _loss(
+  features: jax.Array,
+  pools: Pools,
+  key: jax.Array,
+  num_queries: int,
+  num_negatives: int,
+  temperature: float,
+) -> jax.Array:
+  """The sum over classes."""
 
   def of_class(c: jax.Array) -> jax.Array:
-    of_queries, of_classes, of_keys = jax.random.split(jax.random.fold_in(key, c), 3)
-    drawn = order[starts[c] + ranks(of_queries, (num_queries,), in_doubt[c])]
-    shape = (num_queries, num_negatives)
-    other = categories(of_classes, shape, shares[c])
-    place = table.order[table.starts[other] + ranks(of_keys, shape, table.counts[other])]
-    query = unit(pixels.features[drawn])
-    positive = query @ directions[c]
-    # All keys at once: a product of matrices, where a key a draw would be moved 512 times.
-    negatives = jnp.take_along_axis(query @ table.keys.T, place, axis=1)
+    queries, keys = draw(pools, key, c, num_queries, num_negatives)
+    query = unit(features[queries])
+    positive = query @ pools.positives[c]
+    # All keys at once: a product of matrices, where each draw's own vector would be moved.
+    negatives = jnp.take_along_axis(query @ pools.keys.T, keys, axis=1)
     logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
     return (jax.nn.logsumexp(logits, axis=1) - logits[:, 0]).mean()
 
+  def nothing(c: jax.Array) -> jax.Array:
+    del c
+    return jnp.zeros((), features.dtype)
+
   def one(c: jax.Array) -> jax.Array:
-    takes_part = (in_doubt[c] > 0) & (shares[c].sum() > 0)
-    zero: Callable[[jax.Array], jax.Array] = lambda c: jnp.zeros((), pixels.features.dtype)  # noqa: E731
-    return jax.lax.cond(takes_part, of_class, zero, c)
+    takes_part = (pools.in_doubt[c] > 0) & (pools.shares[c].sum() > 0)
+    return jax.lax.cond(takes_part, of_class, nothing, c)
 
-  total = jax.lax.map(one, classes).sum()
-  total = jnp.where(present.sum() > 1, total, 0) if bank is None else total
-  return total if reduction == "sum" else total / jnp.maximum(present.sum(), 1)
+  # One class after another: similarities of all at once would be the largest array of the step.
+  return jax.lax.map(one, jnp.arange(len(pools.present))).sum()
 
 
-def _shares(means: jax.Array, table: _Table, keys: Keys, graph_temperature: float) -> jax.Array:
-  """How often each class, `[C, C]`, is a negative of each; 0 for itself and for those without."""
-  others = (table.counts > 0) & ~jnp.eye(len(means), dtype=bool)
+def _shares(
+  means: jax.Array, others: jax.Array, counts: jax.Array, keys: Keys, graph_temperature: float
+) -> jax.Array:
+  """How often each class is a negative of each; 0 for itself and for those without keys."""
+  some = (counts > 0) & ~jnp.eye(len(means), dtype=bool)
   if keys == "random":
-    return jnp.where(others, table.counts.astype(means.dtype), 0)
-  near = unit(means) @ unit(table.means).T / graph_temperature
-  highest = jnp.max(jnp.where(others, near, -jnp.inf), axis=1, keepdims=True)
-  return jnp.where(others, jnp.exp(near - jnp.where(jnp.isfinite(highest), highest, 0)), 0)
+    return jnp.where(some, counts.astype(means.dtype), 0)
+  near = unit(means) @ unit(others).T / graph_temperature
+  highest = jnp.max(near, axis=1, keepdims=True, where=some, initial=-1 / graph_temperature)
+  return jnp.where(some, jnp.exp(near - highest), 0)
 
 
-def _of_bank(bank: FeatureBank, pixels: Pixels) -> _Table:
+def _of_bank(bank: FeatureBank, pixels: Pixels) -> tuple[jax.Array, ...]:
+  """Keys, their order by class, starts, counts, and means by class."""
   num_classes, size, dimension = bank.features.shape
   wanted = pixels.num_classes, pixels.features.shape[1]
   if (num_classes, dimension) != wanted:
@@ -197,12 +232,10 @@ def _of_bank(bank: FeatureBank, pixels: Pixels) -> _Table:
     )
   features = jax.lax.stop_gradient(bank.features).astype(pixels.features.dtype)
   counts = jnp.minimum(bank.filled, size)
-  held = (jnp.arange(size) < counts[:, None])[..., None]
-  means = jnp.where(held, features, 0).sum(1) / jnp.maximum(counts, 1)[:, None]
-  order = jnp.arange(num_classes * size)
-  return _Table(
-    features.reshape(-1, dimension), order, jnp.arange(num_classes) * size, counts, means
-  )
+  # What is not filled is 0 and adds nothing.
+  means = features.sum(1) / jnp.maximum(counts, 1)[:, None]
+  places = jnp.arange(num_classes * size, dtype=jnp.int32)
+  return features.reshape(-1, dimension), places, places[::size], counts, means
 
 
 def _check(
