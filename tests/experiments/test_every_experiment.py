@@ -15,7 +15,8 @@ import pytest
 from experiments.runner.config import override
 from jaxmtl import training
 
-pytestmark = pytest.mark.usefixtures("one_layer")
+# test_dense_prediction.py trains with heads as they are.
+pytestmark = pytest.mark.usefixtures("one_layer", "one_convolution")
 
 
 class Case(NamedTuple):
