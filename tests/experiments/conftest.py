@@ -1,13 +1,17 @@
 """A network for tests of what experiments do with any network."""
 
+import contextlib
 import functools
+import io
+import json
+import math
 
 import flax.linen as nn
 import matplotlib.figure
 import pytest
 import sklearn.manifold
 
-from jaxmtl import models
+from jaxmtl import models, training
 from jaxmtl.models.conv import Conv
 from jaxmtl.models.layers import PatchEmbed
 from jaxmtl.models.normalization import batch_norm
@@ -101,3 +105,52 @@ def one_convolution():
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(models, "deeplab", create_small)
     yield
+
+
+def finite(value):
+  if isinstance(value, dict):
+    return all(map(finite, value.values()))
+  if isinstance(value, list):
+    return all(map(finite, value))
+  return not isinstance(value, float) or math.isfinite(value)
+
+
+@pytest.fixture(scope="session")
+def promised():
+  """Finds what every experiment promises in a folder where it is finished.
+
+  Its files, its rows, and that the same command trains nothing again.
+  """
+
+  def check(run, config, folder, summary, files, rows):
+    for file in ("config.json", "results.json", "results.md", *files):
+      assert (folder / file).exists(), file
+    assert json.loads((folder / "results.json").read_text()) == summary
+    assert summary["partial"] is None
+    assert tuple(row["name"] for row in summary["results"]) == rows
+    for row in summary["results"]:
+      assert set(row) == {
+        *("name", "setting", "values", "paper", "delta_mtl", "ms_per_step", "minutes", "failure")
+      }
+      assert finite(row["values"])
+      assert row["ms_per_step"] > 0
+    table = (folder / "results.md").read_text()
+    assert all(f"| {row} |" in table for row in rows)
+    for job in folder.glob("*/job.json"):
+      home = job.parent
+      logged = [json.loads(line) for line in (home / "metrics.jsonl").read_text().splitlines()]
+      assert [row["step"] for row in logged] == sorted(row["step"] for row in logged)
+      assert (home / "weights.safetensors").exists()
+      assert list((home / "tensorboard").iterdir())
+
+    def train(*_, **__):
+      raise AssertionError("nothing is to be trained")
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+      patch.setattr(training, "fit", train)
+      again = run(config, folder)
+    assert again["results"] == summary["results"]
+    assert "on disk already" in said.getvalue()
+
+  return check
