@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -26,6 +24,7 @@ from experiments.runner.job import Phase, Selection
 from experiments.runner.measure import accuracy, most_likely
 from experiments.runner.run import Runner
 from jaxmtl import training
+from jaxmtl.training import lock
 
 
 def rows_of(folder):
@@ -106,15 +105,15 @@ def test_after_a_kill_it_goes_on_to_the_bit(tmp_path, job, capsys):
 @pytest.mark.parametrize("method", ["dwa+pcgrad", "auto_lambda"])
 def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, job, method):
   whole = Runner(tmp_path / "whole").run(job(method=method))
-  # Calls of two steps, a checkpoint within the second epoch, and going on from it in longer calls.
+  # Calls of three steps, a checkpoint within the second epoch, and going on from it in longer ones.
   home = tmp_path / "cut" / "line"
-  runner = Runner(tmp_path / "cut", checkpoint_every="4 steps", log_every="2 steps")
+  runner = Runner(tmp_path / "cut", checkpoint_every="4 steps", log_every="3 steps")
   save = training.Checkpointer.save
 
   def save_and_die(self, step, state):
     save(self, step, state)
     self.wait()
-    if step == 8:
+    if step == 9:  # the first call that ends behind the eighth
       raise KeyError("killed")
 
   with pytest.MonkeyPatch.context() as patch:
@@ -122,9 +121,9 @@ def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, 
     with pytest.raises(KeyError, match="killed"):
       runner.run(job(method=method))
   assert not (home / "outcome.json").exists()
-  assert [row["step"] for row in rows_of(home)] == [2, 4, 6, 8]
+  assert [row["step"] for row in rows_of(home)] == [3, 6, 9]
   again = Runner(tmp_path / "cut").run(job(method=method))
-  assert [row["step"] for row in rows_of(home)] == [2, 4, 6, 8, 12, 18]
+  assert [row["step"] for row in rows_of(home)] == [3, 6, 9, 12, 18]
   jax.tree.map(np.testing.assert_array_equal, whole.variables, again.variables)
 
 
@@ -422,14 +421,11 @@ def test_going_on_after_a_divergence_with_another_rate(tmp_path, job, capsys):
 
 def test_another_run_in_the_folder_is_kept_out_before_anything_is_written(tmp_path, job):
   Runner(tmp_path).run(job())
-  code = "import sys, time; from jaxmtl.training.lock import locked"
+  # The module alone: importing all of jaxmtl would take most of the test's time.
+  code = "import runpy, sys, time; locked = runpy.run_path(sys.argv[2])['locked']"
   code += "\nwith locked(sys.argv[1]): print('held', flush=True); time.sleep(600)"
-  root = str(pathlib.Path(__file__).parents[3])
   with subprocess.Popen(
-    [sys.executable, "-c", code, str(tmp_path)],
-    stdout=subprocess.PIPE,
-    text=True,
-    env=os.environ | {"PYTHONPATH": root},
+    [sys.executable, "-c", code, str(tmp_path), lock.__file__], stdout=subprocess.PIPE, text=True
   ) as process:
     assert process.stdout.readline() == "held\n"
     before = sorted(tmp_path.rglob("*"))
@@ -489,6 +485,10 @@ def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
   def jobs(feed):
     return [job(t, problem=alone(t), feed=feed(t), parts={}) for t in ("up", "down")]
 
+  alone_again = {}
+  for one in jobs(lambda t: whole):
+    outcome = Runner(tmp_path / one.name).run(one)
+    alone_again[one.name] = outcome.variables["params"]["w"][:, 0]
   compiled = []
   with pytest.MonkeyPatch.context() as patch:
     compile = jax.stages.Lowered.compile
@@ -503,6 +503,4 @@ def test_jobs_that_share_a_program_learn_their_own(tmp_path, job):
       up, down = (found[t].variables["params"]["w"][:, 0] for t in ("up", "down"))
       assert not np.allclose(up, down)
       for t, w in (("up", up), ("down", down)):
-        (fresh,) = (j for j in jobs(feed) if j.name == t)
-        alone_again = Runner(tmp_path / f"{name}_{t}").run(fresh)
-        np.testing.assert_array_equal(alone_again.variables["params"]["w"][:, 0], w)
+        np.testing.assert_array_equal(alone_again[t], w)
