@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import re
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -103,16 +104,18 @@ def test_an_option_changes_only_what_depends_on_it(change, changed, images):
   assert {key for key in before if after.get(key) != before[key]} == changed
 
 
+FIRST = override(SMALL, auxiliary_methods=("gcs",), compare="finite_difference", epochs=1)
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, first_folder):
   """Two runs in a folder, the second at another weight rate: results, what they said and wrote."""
   folder, found = tmp_path_factory.mktemp("runs"), []
-  config = override(SMALL, auxiliary_methods=(), compare="finite_difference", epochs=1)
   changed = override(
-    config, compare="none", weight_learning_rate=0.5, weight_init=0.3, num_sampled=1
+    FIRST, compare="none", weight_learning_rate=0.5, weight_init=0.3, num_sampled=1
   )
   write = report.write_report
-  for each in (config, changed):
+  for each in (FIRST, changed):
     tables = []
 
     def record(folder, *args, tables=tables, **options):
@@ -125,14 +128,28 @@ def runs(tmp_path_factory):
       patch.setattr(report, "write_report", record)
       patch.setattr(runner, "REPORT_SHARE", math.inf)
       found.append((run(each, folder), said.getvalue(), tables))
+    if each is FIRST:
+      shutil.copytree(folder, first_folder, dirs_exist_ok=True)
   return found
+
+
+@pytest.fixture(scope="module")
+def first_folder(tmp_path_factory):
+  """What the first of the two wrote."""
+  return tmp_path_factory.mktemp("first")
+
+
+def test_it_writes_what_it_promises_and_trains_nothing_again(runs, first_folder, promised):
+  files = ("weights.png", "relations.png", "exact.png")
+  methods = ("equal", "dwa", "auto_lambda", "auto_lambda, finite difference", "gcs")
+  promised(run, FIRST, first_folder, runs[0][0], files, ("single task", *methods))
 
 
 def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(runs):
   (first, said, _), (again, said_again, _) = runs
   assert "learning rate is 0.0003, as given" in said
-  assert "6 training(s): 18 steps in all" in said
-  assert "5 training(s), 4 of them on disk already: 3 steps in all" in said_again
+  assert "7 training(s): 21 steps in all" in said
+  assert "6 training(s), 5 of them on disk already: 3 steps in all" in said_again
   assert "learning rate is 0.5, as given" in said_again
   assert re.search("multi-task_auto_lambda has .*learning_rate=0.0003 instead of 0.5", said_again)
   assert again["results"][:3] == first["results"][:3]
@@ -145,9 +162,9 @@ def test_single_tasks_equal_and_dwa_are_found_on_disk_at_another_weight_rate(run
 def test_tables_are_written_after_each_training(runs):
   _, _, tables = runs[0]
   # The first two are the baselines.
-  counts = [f"{n} of 6 trainings" for n in (2, 3, 4, 5)]
+  counts = [f"{n} of 7 trainings" for n in (2, 3, 4, 5, 6)]
   assert [partial for partial, _ in tables] == [*counts, None]
-  assert "**Partial: 2 of 6 trainings.**" in tables[0][1]
+  assert "**Partial: 2 of 7 trainings.**" in tables[0][1]
   assert "| dwa |" not in tables[1][1]
   assert "| dwa |" in tables[2][1]
   assert "Partial" not in tables[-1][1]

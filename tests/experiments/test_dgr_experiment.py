@@ -52,6 +52,11 @@ def images():
   return SMALL.data.load(0).images
 
 
+def test_it_writes_what_it_promises_and_trains_nothing_again(workdir, promised):
+  files = ("curves.png", "cost.png", "sweep.png", "probes.png", "tsne.png")
+  promised(run, SMALL, *workdir, files, ("single task", "equal", "equal+dgr"))
+
+
 def test_the_sweep_chooses_the_weight_on_validation(workdir):
   folder, summary = workdir
   settings = [(row["weight"], row["num_dummies"]) for row in summary["sweep"]]

@@ -41,6 +41,11 @@ def workdir(tmp_path_factory):
   return folder, run(SMALL, folder)
 
 
+def test_it_writes_what_it_promises_and_trains_nothing_again(workdir, promised):
+  files = ("predictions.png", "ranges.png", "curves.png")
+  promised(run, SMALL, *workdir, files, ("FastCAR", "MTL, standardised targets", "MTL"))
+
+
 def last_trial(summary):
   return summary["one_epoch_test"]["fastcar"][-1]
 

@@ -25,7 +25,7 @@ SMALL = override(
   PRESETS["quick"],
   backbone="one_stage",
   architectures=("hps", "mmoe"),
-  methods=("EW", "DWA"),
+  methods=("EW", "CAGrad"),
   decoders=(1,),
   epochs=2,
   batch_size=256,
@@ -51,15 +51,22 @@ def workdir(tmp_path_factory):
   return folder, summary, partial
 
 
+def test_it_writes_what_it_promises_and_trains_nothing_again(workdir, promised):
+  folder, summary, _ = workdir
+  config = override(SMALL, architectures=("hps",))
+  rows = ("hps, EW, decoder 1", "hps, CAGrad, decoder 1")
+  promised(run, config, folder, summary, ("accuracy_decoder1.png", "mse_decoder1.png"), rows)
+
+
 def test_tables_are_written_after_each_model(workdir):
   _, summary, partial = workdir
   assert [so_far for so_far, _ in partial] == ["1 of 2 models", None]
   first = partial[0][1]
   assert "**Partial: 1 of 2 models.**" in first
   assert "hps, EW, decoder 1" in first
-  assert "hps, DWA, decoder 1" not in first
+  assert "hps, CAGrad, decoder 1" not in first
   assert summary["models"] == [
-    {"architecture": "hps", "method": method, "decoder": 1} for method in ("EW", "DWA")
+    {"architecture": "hps", "method": method, "decoder": 1} for method in ("EW", "CAGrad")
   ]
 
 
@@ -144,10 +151,10 @@ def test_more_models_in_another_order_are_no_other_runs(workdir, tmp_path, monke
 
   with monkeypatch.context() as patch:
     patch.setattr(fit, train)
-    both = override(SMALL, architectures=("hps",), methods=("DWA", "EW"), num_experts=9)
+    both = override(SMALL, architectures=("hps",), methods=("CAGrad", "EW"), num_experts=9)
     assert run(both, folder)["results"] == workdir[1]["results"][::-1]
     with pytest.raises(AssertionError, match="trained again"):
-      run(override(both, methods=("DWA", "UW", "EW")), folder)
+      run(override(both, methods=("CAGrad", "UW", "EW")), folder)
   # Killed after the first of two epochs.
   home = folder / "decoder1_hps_EW"
   before = workdir[1]["results"][0]["values"]

@@ -23,11 +23,13 @@ from jaxmtl import plots, training
 
 SMALL = override(
   PRESETS["quick"],
-  methods=("single", "random", "human"),
+  methods=("single", "random", "kmeans", "human"),
   psi=("total:10",),
   fraction=0.1,
   width=2,
   head_width=4,
+  latent=3,
+  auto_encoder_epochs=1,
   epochs=2,
   batch_size=54,
   tsne_images=40,
@@ -77,6 +79,11 @@ def rows_of(folder, job):
 
 def untimed(rows):
   return [{**row, "seconds": 0} for row in rows]
+
+
+def test_it_writes_what_it_promises_and_trains_nothing_again(given, promised):
+  files = ("curves.png", "cosine.png", "tsne.png")
+  promised(run, SMALL, *given, files, ("single task", "Random", "K-Means", "Human"))
 
 
 def test_methods_differ_by_their_labels_alone(given):
@@ -165,8 +172,8 @@ def test_a_method_keeps_its_colour_and_its_epochs(given, drawn):
   assert (folder, "labels_in_use.png") not in drawn  # nothing was generated
   colors = plots.palette(NAMES.values())
   for name, methods in (
-    ("curves.png", ["single task", "Random", "Human"]),
-    ("cosine.png", ["Random", "Human"]),
+    ("curves.png", ["single task", "Random", "K-Means", "Human"]),
+    ("cosine.png", ["Random", "K-Means", "Human"]),
   ):
     (axes,) = drawn[folder, name].axes
     shown = [text.get_text() for text in drawn[folder, name].legends[0].get_texts()]
