@@ -126,8 +126,8 @@ from experiments.runner.run import Runner
 port, process, folder = sys.argv[1:4]
 start_processes("localhost:" + port, 2, int(process))
 from conftest import line_job
-runner = Runner(folder, layout=Layout.parse("1x8"))
 for until in (2, 3):
+  runner = Runner(folder, layout=Layout.parse("1x8"))
   outcome = runner.run(line_job(method="dwa+pcgrad", batch_size=8), until=until)
   print("found", outcome.epochs.tolist(), sorted(outcome.variables), flush=True)
 """
