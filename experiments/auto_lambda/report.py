@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def write(
   metrics: Mapping[str, str] | None = None,
   experiment: str = "auto_lambda",
   further: tuple[Sequence[Row], Sequence[Table]] | None = None,
+  published: Callable[[str, str], Any] | None = None,
 ) -> dict[str, Any]:
   """Writes tables, figures and results of what there is so far; nothing before the baselines.
 
@@ -43,6 +45,8 @@ def write(
     metrics: what each task is judged by; accuracy where None.
     experiment: which one's configuration it is.
     further: rows and tables that stand behind these.
+    published: the paper's figures of a setting and method, by metric and task, or None; those of
+      the domains where None.
   """
   options: Any = dataclasses.asdict(config)  # type: ignore[call-overload]
   metrics = metrics or dict.fromkeys(config.tasks, "accuracy")
@@ -55,8 +59,10 @@ def write(
     single = domains.by_domain(outcome, config.tasks)
   else:
     single = report.together(SINGLE, singles)
+  if published is None:
+    published = functools.partial(_of_domains, config)
   rows = [
-    _row(config, *key, outcome, single, metrics)
+    _row(config, *key, outcome, single, metrics, published(*key))
     for key, outcome in {(MULTI_TASK, SINGLE): single, **found}.items()
   ]
   exact, near = (found.get((MULTI_TASK, n)) for n in ("auto_lambda", approximate(config)))
@@ -87,24 +93,30 @@ def _row(
   outcome: Outcome,
   single: Outcome,
   metrics: Mapping[str, str],
+  published: Any,
 ) -> Row:
   multi_task = setting == MULTI_TASK
-  published = None
-  if config.data.dataset == DOMAINS:
-    published = paper.published(name, auxiliary=not multi_task)
-  if published and not multi_task:
-    published = {setting: published[setting]} if setting in published else None
   last = {task: values[:, -1] for task, values in figures.weights_of(outcome).items()}
   return report.row(
     name,
     outcome,
     setting=setting,
     further={"last_weight": last} if last else None,
-    paper={"accuracy": published} if published else None,
+    paper=published,
     delta=report.against(
       outcome, single, config.judged if multi_task else [setting], metrics, LOWER_IS_BETTER
     ),
   )
+
+
+def _of_domains(config: Compared, setting: str, name: str) -> Any:
+  """The thesis' figures of its domains."""
+  if config.data.dataset != DOMAINS:
+    return None
+  found = paper.published(name, auxiliary=setting != MULTI_TASK)
+  if found and setting != MULTI_TASK:
+    found = {setting: found[setting]} if setting in found else None
+  return {"accuracy": found} if found else None
 
 
 def below_zero(config: Compared, found: Mapping[Key, Outcome]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from experiments.problems.task_metrics import columns, names_of, task_cell, valu
 from experiments.runner.report import SINGLE, Row, cell
 from jaxmtl.training.results import Table
 
+DELTA = "delta_mtl"
 # With more tasks than that, a table shows the hardest, and the mean of all.
 _COLUMNS = 8
 
@@ -54,9 +55,10 @@ def _multi_task(config: Compared, rows: Sequence[Row], metrics: Mapping[str, str
   mine = [row for row in rows if row["setting"] == MULTI_TASK]
   made = [cells(row) for row in mine]
   for row in mine:
-    if row["paper"]:
-      values = [f"{row['paper']['accuracy'][t]:.1f}" for t in (*shown, paper.MEAN)]
-      made.append([f"{row['name']}, paper", *values, "-", "-"])
+    if set(row["paper"] or ()) - {DELTA}:
+      values = [_published(row, metrics[t], t) for t in shown]
+      values += [_published(row, "accuracy", paper.MEAN)] if alike else []
+      made.append([f"{row['name']}, paper", *values, _published(row, DELTA, "all"), "-"])
   excluded = "" if config.judged == config.tasks else " but noise"
   over = "mean and Delta_MTL" if alike else "Delta_MTL"
   title = f"{config.describe(names_of(metrics))}; {over} over all tasks{excluded}"
@@ -84,12 +86,10 @@ def _auxiliary(config: Compared, rows: Sequence[Row], metrics: Mapping[str, str]
       deltas.append(None if row is None else row["delta_mtl"])
     complete = all(delta is not None for delta in deltas)
     made.append([name, *cells, cell(np.mean(deltas, axis=0)) if complete else "-"])
-  if config.data.dataset == DOMAINS:
-    for name in names:
-      published = paper.published(name, auxiliary=True)
-      if published:
-        values = [f"{published[t]:.1f}" if t in published else "-" for t in primaries]
-        made.append([f"{name}, paper", *values, "-"])
+  for name in names:
+    values = [_published(by_key.get((name, t)), metrics[t], t) for t in primaries]
+    if set(values) != {"-"}:
+      made.append([f"{name}, paper", *values, "-"])
   title = f"Auxiliary learning: test {names_of(metrics)} of each task where it is the primary one"
   return Table(title, ["method", *columns(metrics, primaries), "Delta_MTL (%)"], made)
 
@@ -111,6 +111,10 @@ def _combinations(rows: Sequence[Row]) -> Table | None:
     return "-" if row is None or row["failure"] else cell(row["delta_mtl"])
 
   made = [[f"+ {a}" if a else "alone", *(delta(w, a) for w in columns)] for a in lines]
+  for a in lines:
+    published = [_published(pairs.get((w, a)), DELTA, "all") for w in columns]
+    if set(published) != {"-"}:
+      made.append([f"+ {a}, paper" if a else "alone, paper", *published])
   return Table("Delta_MTL (%) of weightings with aggregators", ["", *columns], made)
 
 
@@ -130,4 +134,17 @@ def _hyper_parameters(config: Compared, rows: Sequence[Row]) -> Table | None:
     weights = [f"{np.mean(last[t]):.2f}" for t in config.tasks]
     made.append([name, *weights, cell(row["delta_mtl"])])
   title = "Auto-lambda, multi-task: last weight of each task, and Delta_MTL (%)"
-  return Table(title, ["setting", *config.tasks, "Delta_MTL (%)"], made)
+  header = ["setting", *config.tasks, "Delta_MTL (%)"]
+  published = [_published(row, DELTA, "all") for row in mine]
+  if set(published) != {"-"}:
+    header.append("Delta_MTL (%), paper")
+    made = [[*cells, text] for cells, text in zip(made, published, strict=True)]
+  return Table(title, header, made)
+
+
+def _published(row: Row | None, metric: str, task: str) -> str:
+  """The paper's figure, a dash where there is none."""
+  found = ((row or {}).get("paper") or {}).get(metric, {}).get(task)
+  if found is None:
+    return "-"
+  return f"{found:.4g}" if metric == "absolute_error" else f"{found:.1f}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from dataclasses import fields
 from typing import Any
 
 from experiments.auto_lambda import report
-from experiments.dense_prediction import groupings, pictures
+from experiments.auto_lambda.jobs import MULTI_TASK
+from experiments.dense_prediction import groupings, paper, pictures
 from experiments.dense_prediction.config import PRESETS, Config
-from experiments.dense_prediction.images import ROOMS, load
+from experiments.dense_prediction.images import NOISE, ROOMS, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.predict import predict
 from experiments.problems.own_data import note_ignored
@@ -60,6 +62,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
       partial,
       metrics,
       experiment="dense_prediction",
+      published=functools.partial(_published, config),
       further=None if gains is None else (gains.rows, [groupings.table(config, gains)]),
     )
 
@@ -71,6 +74,13 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   pictures.draw(config, images, planned, outcomes, folder)
   say(f"Results and figures are in {folder}.")
   return summary
+
+
+def _published(config: Config, setting: str, name: str) -> Any:
+  """The thesis' figures of a row, where the data and the network are its own."""
+  primary = None if setting == MULTI_TASK else setting
+  kind, noise = config.dense.architecture, NOISE in config.tasks
+  return paper.published(config.data.dataset, kind, noise, primary, name)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -29,9 +29,11 @@ from jaxmtl.data.joint_augment import joint_augment, signed_image
 from jaxmtl.data.labelled_files import LabelledFiles
 from jaxmtl.data.loader import EvalBatches, batches, epoch_indices, eval_batches
 from jaxmtl.data.manifest import read_manifest
+from jaxmtl.data.mixing import PseudoLabelled, classmix, cutmix, cutout
 from jaxmtl.data.multi_digits import multi_digits
 from jaxmtl.data.nyuv2 import read_nyuv2
 from jaxmtl.data.own_files import FileSplits, load_files
+from jaxmtl.data.photometric import color_jitter, gaussian_blur
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import RoomImages, rooms
 from jaxmtl.data.sources import load, load_tasks
@@ -61,6 +63,7 @@ __all__ = [
   "MapFiles",
   "PropertyImages",
   "PropertySplits",
+  "PseudoLabelled",
   "RoomImages",
   "Splits",
   "TaskImages",
@@ -73,11 +76,16 @@ __all__ = [
   "cityscapes_parts",
   "cityscapes_train_ids",
   "class_levels",
+  "classmix",
+  "color_jitter",
   "common_form",
+  "cutmix",
+  "cutout",
   "digits_ink",
   "epoch_indices",
   "eval_batches",
   "find_images",
+  "gaussian_blur",
   "joint_augment",
   "labelled_fraction",
   "load",

@@ -37,6 +37,7 @@ from jaxmtl.models.conv_transpose import ConvTranspose, conv_transpose2d
 from jaxmtl.models.convnet import ConvNet4
 from jaxmtl.models.decoder import DenseLabelDecoder
 from jaxmtl.models.deeplab import ASPP, DeepLabHead, deeplab
+from jaxmtl.models.deeplab_plus import DeepLabV3Plus
 from jaxmtl.models.domains import MultiDomain, multi_domain
 from jaxmtl.models.initializers import INITIALIZERS, dense, initializer
 from jaxmtl.models.mixer import Mixer
@@ -71,6 +72,7 @@ __all__ = [
   "CrossStitch",
   "DSelectK",
   "DeepLabHead",
+  "DeepLabV3Plus",
   "DenseLabelDecoder",
   "MMoE",
   "Mixer",

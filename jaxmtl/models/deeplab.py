@@ -54,7 +54,7 @@ class ASPP(nn.Module):
     """Map `[B, H, W, C]` to `[B, H, W, features]`."""
 
     def branch(x: jax.Array, name: str, size: int = 1, dilation: int = 1) -> jax.Array:
-      return _conv_norm(self, x, train, self.features, name, size, dilation)
+      return conv_norm(self, x, train, self.features, name, size, dilation)
 
     parts = [branch(x, "point")]
     parts += [branch(x, f"rate_{i}", 3, rate) for i, rate in enumerate(self.rates)]
@@ -99,7 +99,7 @@ class DeepLabHead(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Map `[B, H, W, C]` to `[B, H, W, outputs]`."""
     x = ASPP(self.features, self.rates, self.dtype, self.axis_name, name="aspp")(x, train)
-    x = _conv_norm(self, x, train, self.features, "mix", 3)
+    x = conv_norm(self, x, train, self.features, "mix", 3)
     # The last layer in float32: its rounding is that of the prediction.
     return Conv(self.outputs, (1, 1), name="last")(x.astype(jnp.float32))
 
@@ -157,7 +157,7 @@ def deeplab(
   return multi_task(architecture, backbone, heads, on_maps=True, upsample=True, **options)
 
 
-def _conv_norm(
+def conv_norm(
   parent: Any, x: jax.Array, train: bool, features: int, name: str, size: int = 1, dilation: int = 1
 ) -> jax.Array:
   """A convolution that keeps the map's size, batch normalization and ReLU."""

@@ -7,6 +7,7 @@ from jaxmtl.training.epoch import scan_epoch, scan_steps
 from jaxmtl.training.evaluation import Metric, batches_of, evaluator, predict
 from jaxmtl.training.lock import locked
 from jaxmtl.training.loop import Fitted, TrainingDiverged, check_finite, fit, in_steps
+from jaxmtl.training.mean_teacher import Teacher, mean_teacher, update_teacher
 from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
 from jaxmtl.training.stop import Stopped, stop_on_signal, stop_requested
@@ -22,6 +23,7 @@ __all__ = [
   "Metric",
   "MetricsWriter",
   "Stopped",
+  "Teacher",
   "TrainState",
   "TrainStep",
   "Trained",
@@ -34,6 +36,7 @@ __all__ = [
   "load_trained",
   "load_weights",
   "locked",
+  "mean_teacher",
   "predict",
   "replacing",
   "save_weights",
@@ -42,5 +45,6 @@ __all__ = [
   "stop_on_signal",
   "stop_requested",
   "train_step",
+  "update_teacher",
   "variables_of",
 ]

@@ -1,10 +1,13 @@
 """Dense prediction's own: data sets from files, noise, pictures of images of one's own."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.dense_prediction import groupings
+from experiments.auto_lambda import tables
+from experiments.dense_prediction import groupings, paper
 from experiments.dense_prediction.config import PRESETS
 from experiments.dense_prediction.images import WithNoise, load
 from experiments.dense_prediction.jobs import plan
@@ -171,3 +174,45 @@ def test_groups_say_which_tasks_help_which(tmp_path):
     groupings.gains(config, names, {"multi-task equal": outcomes["multi-task equal"]}, metrics)
     is None
   )
+
+
+def test_the_thesis_figures_stand_beside_its_own_data_and_networks():
+  of = functools.partial(paper.published, "nyuv2", "hps")
+  assert of(False, None, "auto_lambda") == {
+    "miou": {"segmentation": 47.17},
+    "absolute_error": {"depth": 0.4097},
+    "angle": {"normal": 23.68},
+    "delta_mtl": {"all": 8.21},
+  }
+  assert of(True, None, "auto_lambda")["delta_mtl"] == {"all": 9.66}
+  assert of(True, "depth", "gcs") == {"absolute_error": {"depth": 0.4206}}
+  assert of(False, "depth", "gcs") is None  # the thesis has noise there
+  assert of(False, None, "uncertainty+cagrad") == {"delta_mtl": {"all": 9.65}}
+  assert of(False, None, "pcgrad") == {"delta_mtl": {"all": 5.09}}
+  assert of(True, None, "auto_lambda, init 1") == {"delta_mtl": {"all": 1.42}}
+  assert paper.published("rooms", "hps", False, None, "equal") is None
+  assert paper.published("cityscapes", "mtan", False, None, "single task") == {
+    "miou": {"segmentation": 56.2, "part": 52.74},
+    "absolute_error": {"disparity": 0.0084},
+  }
+
+  def row(name, noise=False):
+    published = of(noise, None, name)
+    values = {m: {t: [v] for t, v in by.items()} for m, by in (of(False, None, "equal")).items()}
+    values["last_weight"] = {t: [1.0] for t in ("segmentation", "depth", "normal")}
+    return {
+      **{"name": name, "setting": "multi-task", "values": values, "paper": published},
+      **{"delta_mtl": [1.0], "ms_per_step": 1.0, "minutes": 1.0, "failure": None},
+    }
+
+  config = override(PRESETS["nyuv2"], tasks=("segmentation", "depth", "normal"))
+  metrics = {"segmentation": "miou", "depth": "absolute_error", "normal": "angle"}
+  rows = [row(n) for n in ("single task", "equal", "auto_lambda", "auto_lambda+cagrad")]
+  rows.append(row("auto_lambda, init 1", noise=True))
+  table, combined, ablated = tables.tables(config, rows, metrics)
+  by_name = {cells[0]: cells[1:] for cells in table.rows}
+  assert by_name["auto_lambda, paper"] == ["47.2", "0.4097", "23.7", "8.2", "-"]
+  assert "auto_lambda+cagrad, paper" not in by_name
+  assert {cells[0]: cells[1:] for cells in combined.rows}["+ cagrad, paper"] == ["11.1"]
+  assert ablated.header[-1] == "Delta_MTL (%), paper"
+  assert ablated.rows[-1][-1] == "1.4"

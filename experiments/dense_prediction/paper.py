@@ -1,0 +1,135 @@
+"""The thesis' tables 3.1, 3.4 and 3.5: ResNet-50, 200 epochs, two seeds, on the validation split.
+
+Test figures after the last epoch, of NYUv2 (795 and 654 images, 288x384) and Cityscapes (2975 and
+500, 256x512). Auxiliary learning has the noise task besides.
+"""
+
+from __future__ import annotations
+
+NYUV2, CITYSCAPES = "nyuv2", "cityscapes"
+# Task, metric, and what the printed number is multiplied by: errors are printed in hundredths.
+_COLUMNS = {
+  NYUV2: (
+    ("segmentation", "miou", 1.0),
+    ("depth", "absolute_error", 0.01),
+    ("normal", "angle", 1.0),
+  ),
+  CITYSCAPES: (
+    ("segmentation", "miou", 1.0),
+    ("part", "miou", 1.0),
+    ("disparity", "absolute_error", 0.01),
+  ),
+}
+_SINGLE = {NYUV2: (43.37, 52.24, 22.40), CITYSCAPES: (56.20, 52.74, 0.84)}
+# By data set and architecture, and method: the tasks' figures, and Delta_MTL.
+_MULTI_TASK = {
+  (NYUV2, "hps"): {
+    "equal": (44.64, 43.32, 24.48, 3.57),
+    "dwa": (45.14, 43.06, 24.17, 4.58),
+    "uncertainty": (45.98, 41.26, 24.09, 6.50),
+    "auto_lambda": (47.17, 40.97, 23.68, 8.21),
+  },
+  (NYUV2, "mtan"): {
+    "equal": (44.62, 42.64, 24.29, 4.27),
+    "dwa": (45.04, 42.81, 24.02, 4.89),
+    "uncertainty": (46.41, 40.94, 23.65, 7.69),
+    "auto_lambda": (47.63, 40.37, 23.28, 9.54),
+  },
+  (CITYSCAPES, "hps"): {
+    "equal": (54.03, 50.18, 0.79, -0.92),
+    "dwa": (54.93, 50.15, 0.80, -0.80),
+    "uncertainty": (56.06, 52.98, 0.82, 0.86),
+    "auto_lambda": (56.08, 51.88, 0.76, 2.56),
+  },
+  (CITYSCAPES, "mtan"): {
+    "equal": (55.05, 50.74, 0.78, 0.43),
+    "dwa": (54.71, 51.07, 0.80, -0.35),
+    "uncertainty": (56.28, 53.24, 0.82, 1.16),
+    "auto_lambda": (56.57, 52.67, 0.75, 3.75),
+  },
+}
+# With the noise task: uncertainty, and Auto-lambda for all tasks but noise.
+_WITH_NOISE = {
+  (NYUV2, "hps"): {
+    "uncertainty": (45.26, 42.25, 24.36, 4.91),
+    "auto_lambda": (48.04, 40.61, 23.31, 9.66),
+  },
+  (NYUV2, "mtan"): {
+    "uncertainty": (44.56, 42.21, 24.26, 4.55),
+    "auto_lambda": (47.35, 40.10, 23.41, 9.30),
+  },
+  (CITYSCAPES, "hps"): {
+    "uncertainty": (55.72, 52.62, 0.83, 0.04),
+    "auto_lambda": (56.42, 52.42, 0.78, 2.31),
+  },
+  (CITYSCAPES, "mtan"): {
+    "uncertainty": (56.13, 52.78, 0.83, 0.38),
+    "auto_lambda": (57.64, 52.77, 0.78, 3.25),
+  },
+}
+# With noise, each figure of a run in which its task alone is primary.
+_AUXILIARY = {
+  (NYUV2, "hps"): {"gcs": (45.01, 42.06, 24.12), "auto_lambda": (47.80, 40.27, 23.09)},
+  (NYUV2, "mtan"): {"gcs": (44.28, 44.07, 24.03), "auto_lambda": (47.70, 39.89, 22.75)},
+  (CITYSCAPES, "hps"): {"gcs": (55.76, 52.19, 0.80), "auto_lambda": (57.89, 53.56, 0.77)},
+  (CITYSCAPES, "mtan"): {"gcs": (55.47, 52.75, 0.76), "auto_lambda": (58.39, 54.00, 0.78)},
+}
+# Table 3.5, Delta_MTL of NYUv2's three tasks by Split: weightings with aggregators.
+_COMBINED = {
+  "graddrop": {"equal": 4.65, "dwa": 5.93, "uncertainty": 6.22, "auto_lambda": 8.12},
+  "pcgrad": {"equal": 5.09, "dwa": 4.37, "uncertainty": 6.20, "auto_lambda": 8.50},
+  "cagrad": {"equal": 7.05, "dwa": 8.08, "uncertainty": 9.65, "auto_lambda": 11.07},
+}
+# Table 3.4, Delta_MTL of NYUv2's three tasks with noise by Split: Auto-lambda with other values.
+_ABLATED = {
+  "init 0.01": 8.98,
+  "init 1": 1.42,
+  "learning rate 3e-05": 8.53,
+  "learning rate 0.0003": 8.56,
+  "learning rate 0.001": 5.04,
+  "no swapping": 8.17,
+}
+Published = dict[str, dict[str, float]]
+
+
+def published(
+  dataset: str, architecture: str, noise: bool, primary: str | None, name: str
+) -> Published | None:
+  """The thesis' figures of a row.
+
+  Args:
+    dataset: nyuv2, cityscapes, or any other, of which there are none.
+    architecture: hps or mtan.
+    noise: whether the noise task is learned too.
+    primary: the task that alone is primary; None in multi-task learning.
+    name: of the method, or "single task".
+
+  Returns:
+    Figures by metric and task; `delta_mtl` of `all`. None where the thesis has none.
+  """
+  key = dataset, architecture
+  if key not in _MULTI_TASK:
+    return None
+  if primary is not None:
+    found = _AUXILIARY[key].get(name) if noise else None
+    return None if found is None else _figures(dataset, found, primary)
+  if name == "single task":
+    return _figures(dataset, _SINGLE[dataset])
+  row = (_WITH_NOISE if noise else _MULTI_TASK)[key].get(name)
+  if row is not None:
+    return _figures(dataset, row[:3]) | {"delta_mtl": {"all": row[3]}}
+  if key != (NYUV2, "hps"):
+    return None
+  weighting, _, aggregator = name.rpartition("+")
+  delta = _COMBINED.get(aggregator, {}).get(weighting or "equal")
+  if noise:
+    delta = _ABLATED.get(name.removeprefix("auto_lambda, ")) if "auto_lambda, " in name else None
+  return None if delta is None else {"delta_mtl": {"all": delta}}
+
+
+def _figures(dataset: str, row: tuple[float, ...], only: str | None = None) -> Published:
+  found: Published = {}
+  for (task, metric, factor), value in zip(_COLUMNS[dataset], row, strict=True):
+    if only in (None, task):
+      found.setdefault(metric, {})[task] = round(value * factor, 6)
+  return found
