@@ -210,8 +210,10 @@ def _metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
 
 
 def _confusion(logits: jax.Array, batch: Any, task: str, kind: MapTask) -> jax.Array:
-  predicted = logits.argmax(-1)
   labels = jnp.where(_counted(batch, logits.ndim - 1), batch[task].astype(jnp.int32), -1)
+  # Of what is no number the highest is no answer, and not by chance the right one.
+  wrong = (labels + 1) % kind.outputs
+  predicted = jnp.where(jnp.isnan(logits).any(-1), wrong, logits.argmax(-1))
   return metrics.confusion_matrix(predicted, labels, kind.outputs)
 
 

@@ -125,3 +125,11 @@ def test_a_batch_without_labels_has_no_part(problem, examples):
   assert np.asarray(losses)[:4].tolist() == [0, 0, 0, 0]
   assert losses[4] > 0
   assert aux.mask is None  # the losses tell
+
+
+def test_what_is_no_number_is_never_right(problem, examples):
+  batch = {"valid": np.ones(7, bool), **examples}
+  nothing = {t: jnp.full((7, 5, 6, kind.outputs), jnp.nan) for t, kind in KINDS.items()}
+  confusion = problem.metrics["miou"].count(nothing, batch)["segmentation"]
+  assert confusion.sum() == (examples["segmentation"] >= 0).sum()
+  assert not np.diag(confusion).any()
