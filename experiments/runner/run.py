@@ -231,8 +231,9 @@ class Runner:
         variables = job.variables(state)
         if best is not None:
           variables = self.layout.put(chosen(job, best, variables), RUNS)
+        everywhere = self.layout.fetch(variables)  # by all processes: each has a part
         if is_main():
-          training.save_weights(home / WEIGHTS, self.layout.fetch(variables), job=job.name)
+          training.save_weights(home / WEIGHTS, everywhere, job=job.name)
         test = self._measure(job, "test")
         # The test part is looked at here, once.
         values = test(variables)["test"] if test and epochs == job.recipe.epochs else {}

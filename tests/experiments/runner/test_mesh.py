@@ -126,8 +126,9 @@ from experiments.runner.run import Runner
 port, process, folder = sys.argv[1:4]
 start_processes("localhost:" + port, 2, int(process))
 from conftest import line_job
-for until in (2, 3):
-  runner = Runner(folder, layout=Layout.parse("1x8"))
+# Each process first has a run of its own, then half of each batch.
+for until, mesh in ((2, "2x4"), (3, "1x8")):
+  runner = Runner(folder, layout=Layout.parse(mesh))
   outcome = runner.run(line_job(method="dwa+pcgrad", batch_size=8), until=until)
   print("found", outcome.epochs.tolist(), sorted(outcome.variables), flush=True)
 """
