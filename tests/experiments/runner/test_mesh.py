@@ -150,7 +150,11 @@ def processes(script, folder):
     )
     for i in range(2)
   ]
-  found = [p.communicate(timeout=300) for p in running]
+  try:
+    found = [p.communicate(timeout=300) for p in running]
+  finally:
+    for p in running:  # one waits forever where the other ended
+      p.kill()
   assert [p.returncode for p in running] == [0, 0], found
   return [out for out, _ in found]
 
