@@ -108,8 +108,14 @@ class Config:
     return {name: Method.parse(name) for name in (*self.methods, *self.auxiliary_methods)}
 
   def with_tasks(self, known: tuple[str, ...]) -> Config:
-    """With the tasks' names; raises ValueError where one is not among the data's."""
-    return with_tasks(self, known)
+    """With the tasks' names; raises ValueError where one is not among the data's, or too few."""
+    config = with_tasks(self, known)
+    if config.groupings and len(config.judged) < 3:
+      raise ValueError(
+        "groupings need three tasks, of which each two are a group, but noise, got "
+        f"{', '.join(config.judged)}."
+      )
+    return config
 
   @property
   def judged(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from jaxmtl.data.dense_files import DenseSplits
 ROOMS, NOISE, DISTANCE = "rooms", "noise", "distance"
 # In pixels: beyond it, how far a border is says nothing of the pixel.
 _FARTHEST = 20.0
-_READERS: dict[str, Callable[..., DenseSplits]] = {
+READERS: dict[str, Callable[..., DenseSplits]] = {
   "nyuv2": data.read_nyuv2,
   "cityscapes": data.read_cityscapes,
   "camvid": data.read_camvid,
@@ -71,11 +71,13 @@ class DataOptions:
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     self.rooms.check()
-    if self.dataset in _READERS and self.data_dir is None:
+    if self.dataset in READERS and self.data_dir is None:
       raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
-    if self.dataset not in (ROOMS, *_READERS) and not pathlib.Path(self.dataset).is_dir():
-      known = ", ".join((ROOMS, *_READERS))
-      raise ValueError(f"dataset must be {known}, or a folder, got {self.dataset!r}.")
+    if self.dataset not in (ROOMS, *READERS) and not pathlib.Path(self.dataset).is_dir():
+      known = ", ".join((ROOMS, *READERS))
+      raise ValueError(
+        f"dataset must be {known}, or the path of a folder of one's own, got {self.dataset!r}."
+      )
 
   def describe(self) -> str:
     """For the title of a table."""
@@ -95,8 +97,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
   """
   if options.dataset == ROOMS:
     return _rooms(options, seed)
-  if options.dataset in _READERS:
-    splits = _READERS[options.dataset](options.data_dir)
+  if options.dataset in READERS:
+    splits = READERS[options.dataset](options.data_dir)
   else:
     splits = data.read_dense_folder(options.dataset)
   # NYUv2 and Cityscapes are reported on the part that is called val, for want of a test part.
@@ -184,6 +186,10 @@ class WithNoise:
     return [
       example | {NOISE: self._noise(i, example)} for i, example in zip(rows, found, strict=True)
     ]
+
+  def fingerprint(self) -> str:
+    """The source's: the noise follows from it and the seeds."""
+    return self._source.fingerprint()
 
   def _noise(self, row: int, example: dict[str, np.ndarray]) -> np.ndarray:
     rng = np.random.default_rng([*self._seed, row])

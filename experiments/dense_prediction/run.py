@@ -11,7 +11,7 @@ from experiments.auto_lambda import report
 from experiments.auto_lambda.jobs import MULTI_TASK
 from experiments.dense_prediction import groupings, paper, pictures
 from experiments.dense_prediction.config import PRESETS, Config
-from experiments.dense_prediction.images import NOISE, ROOMS, load
+from experiments.dense_prediction.images import NOISE, READERS, ROOMS, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.predict import predict
 from experiments.problems.own_data import note_ignored
@@ -35,6 +35,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     ValueError: for options that do not fit, before anything is compiled or written.
   """
   config.check()
+  if config.data.dataset not in READERS and config.data.data_dir is not None:
+    say(f"Note: {config.data.dataset} has no use for --data-dir; it is for {', '.join(READERS)}.")
   if config.data.dataset != ROOMS:
     note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.rooms)))
   images = load(config.data, config.run.seed)
@@ -47,6 +49,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   if config.predict is not None:
     found = predict(config, images, planned, root, pathlib.Path(config.predict))
     return {"predictions": [str(path) for path in found]}
+  for job in jobs:
+    job.data_fingerprint  # noqa: B018  # files that cannot be read are named before any is written
   runner = config.run.runner(root)
   folder = report_folder(config, root)
 

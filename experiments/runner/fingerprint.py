@@ -62,7 +62,9 @@ def _of_source(source: Any) -> str:
   if id(source) not in _seen:
     some = [source[i] for i in _spread(len(source), _EXAMPLES).tolist()]
     stacked = {name: np.stack([np.asarray(one[name]) for one in some]) for name in some[0]}
-    _seen[id(source)] = source, f"{len(source)} {_text(stacked)}"
+    # Files can say more, without being decoded.
+    own = source.fingerprint() if hasattr(source, "fingerprint") else ""
+    _seen[id(source)] = source, f"{len(source)} {own}{_text(stacked)}"
     while len(_seen) > _KEPT:
       del _seen[next(iter(_seen))]
   return _seen[id(source)][1]

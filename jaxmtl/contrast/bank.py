@@ -95,6 +95,11 @@ def update_bank(
   pixels = pixels_of(
     jax.lax.stop_gradient(jnp.asarray(representations)), labels, num_classes, valid
   )
+  if pixels.features.shape[1] != bank.features.shape[2]:
+    raise ValueError(
+      f"representations must have the bank's {bank.features.shape[2]} features, got "
+      f"{pixels.features.shape[1]}."
+    )
   order, starts = grouped(pixels.classes, pixels.counts)
   counts = pixels.counts
   drawn = order[starts[:, None] + ranks(key, (num_classes, per_class), counts[:, None])]

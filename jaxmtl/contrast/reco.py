@@ -12,7 +12,6 @@ from jaxmtl import guards
 from jaxmtl.contrast.bank import FeatureBank
 from jaxmtl.contrast.classes import Pixels, means_of, pixels_of, unit
 from jaxmtl.contrast.sampling import categories, grouped, ranks
-from jaxmtl.losses.validity import check_share
 
 Queries = Literal["hard", "random", "easy"]
 Keys = Literal["related", "random"]
@@ -104,7 +103,7 @@ def reco_loss(
     sure, jnp.minimum(pixels.classes, pixels.num_classes - 1)[:, None], axis=1
   )[:, 0]
   chosen = {
-    "hard": confidence < strong_threshold,
+    "hard": ~(confidence >= strong_threshold),  # what is NaN is in doubt
     "easy": confidence >= strong_threshold,
     "random": jnp.ones_like(confidence, bool),
   }[queries]
@@ -202,7 +201,9 @@ def _loss(
     return jnp.zeros((), features.dtype)
 
   def one(c: jax.Array) -> jax.Array:
-    takes_part = (pools.in_doubt[c] > 0) & (pools.shares[c].sum() > 0)
+    # Not by the shares: they are NaN where representations are, and so must the loss be.
+    others = jnp.where(jnp.arange(len(pools.key_counts)) == c, 0, pools.key_counts)
+    takes_part = (pools.in_doubt[c] > 0) & (others > 0).any()
     return jax.lax.cond(takes_part, of_class, nothing, c)
 
   # One class after another: similarities of all at once would be the largest array of the step.
@@ -251,7 +252,8 @@ def _check(
   for name, value in (("temperature", temperature), ("graph_temperature", graph_temperature)):
     if not guards.is_traced(value) and not value > 0:
       raise ValueError(f"{name} must be above 0, got {value}.")
-  check_share("strong_threshold", strong_threshold)
+  if not guards.is_traced(strong_threshold) and not 0 <= strong_threshold <= 1:
+    raise ValueError(f"strong_threshold must be between 0 and 1, got {strong_threshold}.")
 
 
 def _choice(name: str, value: str, choices: Any) -> None:

@@ -113,12 +113,14 @@ class DenseFiles:
     return found
 
   def fingerprint(self) -> str:
-    """What tells this data set from others: names and sizes of files; not where they lie."""
+    """What tells this set from others: labels, names and sizes of files; not where they lie."""
     digest = hashlib.sha256(repr(self.size).encode())
     for name, one in self.maps.items():
       digest.update(f"{name}\n".encode())
       for path in one.paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\n".encode())
+        if one.kind == "label":  # small files, and the ones that are corrected
+          digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

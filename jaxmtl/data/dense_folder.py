@@ -128,6 +128,9 @@ def read_dense_folder(
     name: next((n for n in called if (root / images_of.format(part=n)).is_dir()), None)
     for name, called in _PARTS.items()
   }
+  for key, called in ((k, n) for k in readers if k not in more for n in found.values() if n):
+    if (place := root / forms[key].format(part=called)).is_dir():
+      raise ValueError(f"{place} has {key}, which the part train lacks; remove it, or add train's.")
   parts = {name: None if called is None else part(called) for name, called in found.items()}
   train = parts["train"]
   assert train is not None

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from jaxmtl import guards
 
 VOID = -1
 
@@ -119,6 +122,11 @@ def classmix(key: jax.Array, batch: PseudoLabelled, num_classes: int) -> PseudoL
   _checked(batch)
   if num_classes < 1:
     raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+  if (
+    not guards.is_traced(batch.label)
+    and (highest := int(np.asarray(batch.label).max())) >= num_classes
+  ):
+    raise ValueError(f"label must be below num_classes, {num_classes}, got {highest}.")
   # The last place is void's.
   place = jnp.where(batch.label < 0, num_classes, batch.label)
   is_class = place[..., None] == jnp.arange(num_classes + 1)
@@ -160,12 +168,14 @@ def _boxes(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _checked(batch: PseudoLabelled) -> PseudoLabelled:
+  if not isinstance(batch, PseudoLabelled):
+    raise TypeError(f"batch must be a PseudoLabelled, got {type(batch).__name__}.")
   image, label, confidence = batch
   if image.ndim != 4 or image.shape[:3] != label.shape or label.shape != confidence.shape:
     raise ValueError(
       "batch must be images [B, H, W, C] with label and confidence [B, H, W], got shapes "
       f"{image.shape}, {label.shape} and {confidence.shape}."
     )
-  if not jnp.issubdtype(label.dtype, jnp.integer):
-    raise ValueError(f"label must be integer classes, got dtype {label.dtype}.")
+  if not jnp.issubdtype(label.dtype, jnp.signedinteger):
+    raise ValueError(f"label must be signed integer classes, got dtype {label.dtype}.")
   return batch

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmtl.losses.validity import counted
 
@@ -37,6 +38,7 @@ def confusion_matrix(
   Raises:
     ValueError: if shapes differ, or, where values are known, a label that takes part or a
       prediction is no class. Under `jax.jit` such a pixel is not counted.
+    TypeError: if either are not integers.
 
   Example:
     >>> import jax.numpy as jnp
@@ -50,6 +52,9 @@ def confusion_matrix(
       f"predictions and labels must have one shape, got {predictions.shape} and {labels.shape}; "
       "of logits take argmax(-1)."
     )
+  for name, values in (("predictions", predictions), ("labels", labels)):
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+      raise TypeError(f"{name} must be integer classes, got dtype {values.dtype}.")
   wanted = f"classes from 0 to {num_classes - 1}"
 
   def valid(name: str, values: jax.Array, mask: Any, ignore: int | None) -> jax.Array:
@@ -128,6 +133,9 @@ def pixel_accuracy(confusion: Any) -> jax.Array:
 
 
 def _square(confusion: Any) -> jax.Array:
+  if not isinstance(confusion, jax.Array):
+    # A sum on the host may be above 2**31, which JAX would cut.
+    confusion = np.asarray(confusion, float)
   counts = jnp.asarray(confusion)
   if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
     raise ValueError(f"confusion must be [K, K], as of confusion_matrix, got {counts.shape}.")

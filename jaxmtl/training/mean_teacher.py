@@ -98,14 +98,15 @@ def update_teacher(
   """
   if not guards.is_traced(decay) and not 0 <= decay < 1:
     raise ValueError(f"decay must be in [0, 1), got {decay}.")
-  same: Any = jax.tree.structure(teacher.params)
-  if jax.tree.structure(params) != same:
-    raise ValueError("params must be a tree like the teacher's, got another student's.")
+  _check_like("params", teacher.params, params)
+  if model_state is not None:
+    _check_like("model_state", teacher.model_state, dict(model_state))
   kept: Any = jnp.asarray(decay, jnp.float32)
   if warm_up:
     kept = jnp.minimum(1 - 1 / (teacher.updates.astype(jnp.float32) + 1), kept)
 
   def average(old: jax.Array, new: jax.Array) -> jax.Array:
+    new = jnp.asarray(new)
     if not jnp.issubdtype(jnp.result_type(old), jnp.inexact):
       return new  # counters are the student's
     # In bfloat16 a decay of .99 would be .9883 or .9922.
@@ -117,3 +118,15 @@ def update_teacher(
   if model_state is not None:
     state = jax.tree.map(average, state, dict(model_state))
   return Teacher(moved, state, teacher.updates + 1)
+
+
+def _check_like(name: str, old: PyTree, new: PyTree) -> None:
+  """Raises unless two trees have the same leaves of the same shapes."""
+  same: Any = jax.tree.structure(old)
+  if jax.tree.structure(new) != same:
+    raise ValueError(f"{name} must be a tree like the teacher's, got another student's.")
+  found = jax.tree_util.tree_leaves_with_path(new)
+  for (path, leaf), own in zip(found, jax.tree.leaves(old), strict=True):
+    if jnp.shape(leaf) != jnp.shape(own):
+      where = name + jax.tree_util.keystr(path)
+      raise ValueError(f"{where} must have the teacher's shape {jnp.shape(own)}, got {leaf.shape}.")

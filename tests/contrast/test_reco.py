@@ -192,6 +192,15 @@ def test_degenerate_batches_have_defined_values():
   assert np.isfinite(grads).all()
 
 
+def test_a_network_that_diverged_does_not_look_perfect():
+  given = batch(0)
+  broken = given["representations"].at[tuple(np.argwhere(given["labels"] >= 0)[0])].set(jnp.nan)
+  assert np.isnan(loss(given | {"representations": broken, "valid": None}))
+  # Probabilities are the classifier's, whose own loss tells; here its pixels are in doubt.
+  unknown = given | {"probabilities": jnp.full((2, 5, 6, CLASSES), jnp.nan)}
+  assert loss(unknown) == loss(given, queries="random") > 0
+
+
 def test_one_program_serves_all_classes_and_a_mesh_gives_one_devices_value(mesh):
   run = jax.jit(
     lambda given: jax.value_and_grad(lambda r: loss({**given, "representations": r}))(
@@ -242,6 +251,8 @@ def test_keys_of_past_batches():
   assert loss(one, bank=bank) > 0
   with pytest.raises(ValueError, match="bank must be of 4 classes and 3 features, got 5 and 3"):
     loss(given, bank=feature_bank(5, 6, 3))
+  with pytest.raises(ValueError, match="representations must have the bank's 3 features, got 2"):
+    put(bank, past["representations"][..., :2], past["labels"])
   with pytest.raises(ValueError, match="per_class must be from 1 to the bank's size, 6, got 7"):
     update_bank(bank, past["representations"], past["labels"], key=KEY, per_class=7)
 

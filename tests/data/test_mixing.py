@@ -108,7 +108,12 @@ def test_mixing_is_one_program_and_needs_fitting_shapes():
   assert jitted._cache_size() == 1
   with pytest.raises(ValueError, match=r"with label and confidence \[B, H, W\], got shapes"):
     data.cutmix(KEY, given._replace(label=given.label[:2]))
-  with pytest.raises(ValueError, match="label must be integer classes, got dtype float32"):
-    data.classmix(KEY, given._replace(label=given.confidence), CLASSES)
+  for other in (given.confidence, given.label.astype(jnp.uint8)):  # of which none is -1
+    with pytest.raises(ValueError, match="label must be signed integer classes, got dtype"):
+      data.classmix(KEY, given._replace(label=other), CLASSES)
+  with pytest.raises(ValueError, match="label must be below num_classes, 3, got 4"):
+    data.classmix(KEY, given, 3)
+  with pytest.raises(TypeError, match="batch must be a PseudoLabelled, got tuple"):
+    data.cutout(KEY, tuple(given))
   with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
     data.classmix(KEY, given, 0)

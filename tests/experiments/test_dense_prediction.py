@@ -1,6 +1,7 @@
 """Dense prediction's own: data sets from files, noise, pictures of images of one's own."""
 
 import functools
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from experiments.dense_prediction.images import WithNoise, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.run import run
 from experiments.runner.config import override
+from experiments.runner.fingerprint import fingerprint
 from experiments.runner.job import Outcome
 from jaxmtl import data
 
@@ -216,3 +218,36 @@ def test_the_thesis_figures_stand_beside_its_own_data_and_networks():
   assert {cells[0]: cells[1:] for cells in combined.rows}["+ cagrad, paper"] == ["11.1"]
   assert ablated.header[-1] == "Delta_MTL (%), paper"
   assert ablated.rows[-1][-1] == "1.4"
+
+
+def test_what_does_not_fit_is_said_before_anything_is_written(nyuv2, tmp_path, capsys):
+  config = override(PRESETS["nyuv2"], data_dir=str(nyuv2), tasks=("depth", "normal"), **SMALL)
+  with pytest.raises(ValueError, match=r"groupings need three tasks.* got depth, normal"):
+    run(override(config, groupings=True), tmp_path / "runs")
+  bad = tmp_path / "bad"
+  shutil.copytree(nyuv2, bad)
+  np.save(bad / "val" / "depth" / "1.npy", np.full((16, 24, 1), np.nan, np.float32))
+  with pytest.raises(ValueError, match=r"val.depth.1\.npy"):
+    run(override(config, data_dir=str(bad)), tmp_path / "runs")
+  assert not (tmp_path / "runs").exists()
+
+
+def test_a_corrected_label_is_other_data(tmp_path):
+  rng = np.random.default_rng(0)
+  photos = {
+    "image": np.zeros((40, 8, 8, 3), np.uint8),
+    "segmentation": rng.integers(0, 3, (40, 8, 8)),
+  }
+  for part in ("train", "val"):
+    data.write_dense_folder(tmp_path, part, photos, classes=("a", "b", "c"), void=255)
+
+  def found():
+    images = load(override(PRESETS["quick"], dataset=str(tmp_path)).data, 0)
+    return fingerprint(images.parts["train"])
+
+  before = found()
+  assert found() == before
+  changed = sorted((tmp_path).glob("trainannot/*.png"))[1]  # of the first examples not the first
+  with Image.open(changed) as image:
+    Image.fromarray((np.asarray(image) + 1) % 3).save(changed)
+  assert found() != before

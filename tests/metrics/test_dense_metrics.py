@@ -118,3 +118,11 @@ def test_accuracy_counts_labelled_examples():
   assert float(metrics.accuracy(jnp.full((2, 2), jnp.nan), jnp.zeros(2, int))) == 0
   with pytest.raises(ValueError, match="labels must be classes from 0 to 1, got -1"):
     metrics.accuracy(logits, labels)
+
+
+def test_sums_on_the_host_may_be_larger_than_32_bits():
+  sums = np.array([[3_000_000_000, 1_500_000_000], [0, 3_000_000_000]])
+  np.testing.assert_allclose(metrics.mean_iou(sums), 2 / 3, rtol=1e-6)
+  np.testing.assert_allclose(metrics.pixel_accuracy(sums), 0.8, rtol=1e-6)
+  with pytest.raises(TypeError, match="predictions must be integer classes, got dtype float32"):
+    metrics.confusion_matrix(jnp.array([0.0, 1.7]), jnp.array([0, 1]), 2)

@@ -57,3 +57,7 @@ def test_bad_input_is_named():
     update_teacher(teacher, teacher.params, decay=1)
   with pytest.raises(ValueError, match="params must be a tree like the teacher's"):
     update_teacher(teacher, {"v": jnp.zeros(1)})
+  with pytest.raises(ValueError, match=r"params\['w'\] must have the teacher's shape \(1,\), got"):
+    update_teacher(teacher, {"w": jnp.zeros((4, 1))})
+  with pytest.raises(ValueError, match="model_state must be a tree like the teacher's"):
+    update_teacher(teacher, teacher.params, {"batch_stats": jnp.zeros(1)})
