@@ -154,7 +154,10 @@ EXPERIMENTS = {
     files=("weights.png", "relations.png", "pictures.png"),
     rows=("single task", "auto_lambda"),
     bad=(
-      ({"dataset": "nyu"}, "dataset must be rooms, nyuv2, .*or a folder, got 'nyu'"),
+      (
+        {"dataset": "nyu"},
+        "dataset must be rooms, nyuv2, .*or the path of a folder of one's own, got 'nyu'",
+      ),
       ({"dataset": "nyuv2"}, "data_dir must name the folder of nyuv2, got None"),
       ({"dataset": "nyuv2", "data_dir": "/nowhere"}, "nowhere"),
       ({"tasks": ("depth", "pose")}, r"tasks \['pose'\] are not among the data's: segmentation"),
