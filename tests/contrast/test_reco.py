@@ -116,6 +116,7 @@ def test_the_released_program_gives_the_same_on_average():
 
 def chi_square(counts, shares):
   """How likely counts as far from these shares are."""
+  shares = np.asarray(shares, float)
   some = shares > 0
   assert not counts[~some].any()
   expected = shares[some] / shares[some].sum() * counts.sum()
