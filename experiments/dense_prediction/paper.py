@@ -1,7 +1,7 @@
 """The thesis' tables 3.1, 3.4 and 3.5: ResNet-50, 200 epochs, two seeds, on the validation split.
 
-Test figures after the last epoch, of NYUv2 (795 and 654 images, 288x384) and Cityscapes (2975 and
-500, 256x512). Auxiliary learning has the noise task besides.
+Of NYUv2 (795 and 654 images, 288x384) and Cityscapes (2975 and 500, 256x512); which epoch they are
+of is not said. Auxiliary learning has the noise task besides.
 """
 
 from __future__ import annotations
