@@ -26,6 +26,8 @@ class WeightOptions:
     """Raises ValueError, naming the option, where one does not fit."""
     if self.weight_learning_rate is not None and not self.weight_learning_rate > 0:
       raise ValueError(f"weight_learning_rate must be positive, got {self.weight_learning_rate}.")
+    if not self.weight_init > 0:
+      raise ValueError(f"weight_init must be above 0, got {self.weight_init}.")
 
   def rate(self, steps: int) -> float:
     """The rate of a training of so many steps."""

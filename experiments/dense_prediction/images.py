@@ -19,6 +19,10 @@ from jaxmtl.data.dense_files import DenseSplits
 ROOMS, NOISE, DISTANCE = "rooms", "noise", "distance"
 # In pixels: beyond it, how far a border is says nothing of the pixel.
 _FARTHEST = 20.0
+# Pixels a side of a room in which there is something to see.
+_LEAST = 16
+# Label maps that tell whether there are labels at all.
+_LOOKED_AT = 8
 READERS: dict[str, Callable[..., DenseSplits]] = {
   "nyuv2": data.read_nyuv2,
   "cityscapes": data.read_cityscapes,
@@ -49,9 +53,31 @@ class RoomOptions:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    check_positive(self, "train_images", "test_images", "height", "width_in_pixels")
+    check_positive(self, "train_images", "test_images")
+    for name in ("height", "width_in_pixels"):
+      if getattr(self, name) < _LEAST:
+        raise ValueError(f"{name} must be at least {_LEAST}, got {getattr(self, name)}.")
     if self.validation_images < 0:
       raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions:
+  """Of a folder of one's own."""
+
+  void: int | tuple[int, int, int] | None = 255
+  """Number, or colour, of pixels without a label; None: all have one."""
+  first_class: int = 0
+  """Number of the first class; 1 where 0 is void."""
+  image_size: tuple[int, int] | None = None
+  """Height and width to which images and maps are brought, CamVid's too; None: they have one."""
+  depth_scale: float = 0.001
+  """Metres a unit of a PNG file of depth."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    if not self.depth_scale > 0:
+      raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +93,12 @@ class DataOptions:
   noise: bool = False
   """Whether a map of noise, another one for each image, is among the tasks."""
   rooms: RoomOptions = RoomOptions()
+  folder: FolderOptions = FolderOptions()
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     self.rooms.check()
+    self.folder.check()
     if self.dataset in READERS and self.data_dir is None:
       raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
     if self.dataset not in (ROOMS, *READERS) and not pathlib.Path(self.dataset).is_dir():
@@ -97,10 +125,12 @@ def load(options: DataOptions, seed: int) -> MapImages:
   """
   if options.dataset == ROOMS:
     return _rooms(options, seed)
+  folder = options.folder
   if options.dataset in READERS:
-    splits = READERS[options.dataset](options.data_dir)
+    size = {"image_size": folder.image_size} if options.dataset == "camvid" else {}
+    splits = READERS[options.dataset](options.data_dir, **size)
   else:
-    splits = data.read_dense_folder(options.dataset)
+    splits = data.read_dense_folder(options.dataset, **dataclasses.asdict(folder))
   # NYUv2 and Cityscapes are reported on the part that is called val, for want of a test part.
   found = {"train": splits.train, "validation": splits.val, "test": splits.test}
   if splits.test is None:
@@ -115,6 +145,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     elif name in _KINDS:
       tasks[name] = MapTask(*_KINDS[name])
   parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
+  for name in (name for name in tasks if tasks[name].kind == "classes"):
+    _refuse_void(splits.train, name)
   if DISTANCE in shown:
     tasks[DISTANCE] = MapTask("disparity", 1)
     parts = {name: _with_distance(part.load()) for name, part in parts.items()}
@@ -122,6 +154,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     tasks[NOISE] = MapTask("noise", 1)
     parts = {name: _with_noise(part, seed, i) for i, (name, part) in enumerate(parts.items())}
   identity = {"dataset": options.dataset, "noise": options.noise, "data_seed": seed}
+  if folder != FolderOptions():
+    identity |= identity_of(folder)
   return MapImages(parts, tasks, identity)
 
 
@@ -144,6 +178,17 @@ def _rooms(options: DataOptions, seed: int) -> MapImages:
   parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
   identity = identity_of(rooms) | {"dataset": ROOMS, "noise": options.noise, "data_seed": seed}
   return MapImages(parts, tasks, identity)
+
+
+def _refuse_void(train: data.DenseFiles, name: str) -> None:
+  """Raises ValueError where no label is to be learned from, as far as the first images show."""
+  first = range(min(_LOOKED_AT, len(train)))
+  if all((example[name] < 0).all() for example in train.only(name).__getitems__(first)):
+    raise ValueError(
+      f"no pixel of the first {len(first)} maps of {name} has a label, such as "
+      f"{str(train.maps[name].paths[0])!r}; is void what it should be? It is a number that "
+      "--void gives, and --first-class the number of the first class."
+    )
 
 
 def _with_distance(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -53,11 +53,13 @@ def predict(
   folder = root / "predictions"
   folder.mkdir(exist_ok=True)
   written = []
+  stems = [file.stem for file in files]
   for file in files:
     image = _scaled(data.read_image(file, data.Form(3, None)), images.shape[0])[None]
     found = training.predict(job.problem.predict, variables, {"image": image}, batch_size=1)
     maps = {t: maps_of(images.tasks[t], found[t]) for t in config.tasks}
-    target = folder / f"{file.stem}.png"
+    # a.png and a.jpg have a figure each.
+    target = folder / f"{file.stem if stems.count(file.stem) == 1 else file.name}.png"
     plots.plot_maps(target, image, maps, title=f"{name}: {file.name}")
     written.append(target)
   say(f"{len(written)} figure(s) of {name} are in {folder}.")

@@ -39,6 +39,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     say(f"Note: {config.data.dataset} has no use for --data-dir; it is for {', '.join(READERS)}.")
   if config.data.dataset != ROOMS:
     note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.rooms)))
+  if config.data.dataset in (ROOMS, *READERS):
+    _note_folder_options(config)
   images = load(config.data, config.run.seed)
   config = config.with_tasks(tuple(images.tasks))
   metrics = {task: images.tasks[task].metric for task in config.tasks}
@@ -78,6 +80,15 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   pictures.draw(config, images, planned, outcomes, folder)
   say(f"Results and figures are in {folder}.")
   return summary
+
+
+def _note_folder_options(config: Config) -> None:
+  usual = {f.name: f.default for f in fields(config.data.folder)}
+  usable = ("image_size",) if config.data.dataset == "camvid" else ()
+  for name, default in usual.items():
+    if getattr(config.data.folder, name) != default and name not in usable:
+      option = f"--{name.replace('_', '-')}"
+      say(f"Note: {config.data.dataset} has no use for {option}; it is for folders of one's own.")
 
 
 def _published(config: Config, setting: str, name: str) -> Any:

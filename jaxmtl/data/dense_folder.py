@@ -101,6 +101,8 @@ def read_dense_folder(
   if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
     raise ValueError(f"image_size must be height and width, at least 1 each, got {image_size}.")
   names, palette = _classes(root / CLASSES_FILE if classes is None else classes, palette)
+  if twice := [name for name in names if names.count(name) > 1]:
+    raise ValueError(f"two classes are called {twice[0]!r}; give each a name of its own.")
   read = _label_reader(names, palette, void, first_class)
   depth = functools.partial(read_depth, scale=depth_scale)
   whose = "a folder of images with label maps"

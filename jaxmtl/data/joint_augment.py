@@ -15,10 +15,26 @@ KINDS = {
   **dict.fromkeys(("disparity", "disp"), "disparity"),
   "normal": "normal",
   "noise": "noise",
+  "confidence": "confidence",
 }
 """How maps of the usual names are treated."""
 # What is beyond the image where the crop is larger; images are reflected.
-_PAD = {"label": -1, "disparity": -1, "depth": 0, "normal": 0, "noise": 0}
+_PAD = {"label": -1, "disparity": -1, "depth": 0, "normal": 0, "noise": 0, "confidence": 0}
+
+
+class ScaleRange(NamedTuple):
+  """Scales between two, all as likely.
+
+  Attributes:
+    low: the smallest.
+    high: the largest.
+  """
+
+  low: float
+  high: float
+
+
+Scales = ScaleRange | tuple[float, ...]
 
 
 class Draw(NamedTuple):
@@ -42,6 +58,7 @@ def joint_augment(
   batch: Mapping[str, jax.Array],
   *,
   scales: Sequence[float] = (1.0,),
+  scale_range: tuple[float, float] | None = None,
   crop: tuple[int, int] | None = None,
   flip: bool = True,
   signed: bool = True,
@@ -52,16 +69,17 @@ def joint_augment(
   A scale s of a list, one crop and one flip are drawn for each image and hold for all its maps. By
   kind, in this order:
 
-  ========= ======== ================= ============= ==========
-  kind      scaled   padded            after scaling mirrored
-  ========= ======== ================= ============= ==========
-  image     bilinear by reflection     2x - 1
-  noise     bilinear with 0
-  label     nearest  with -1
-  depth     nearest  with 0            d / s
-  disparity nearest  with -1           d s
-  normal    nearest  with 0                          x negated
-  ========= ======== ================= ============= ==========
+  ========== ======== ================= ============= ==========
+  kind       scaled   padded            after scaling mirrored
+  ========== ======== ================= ============= ==========
+  image      bilinear by reflection     2x - 1
+  noise      bilinear with 0
+  label      nearest  with -1
+  confidence nearest  with 0
+  depth      nearest  with 0            d / s
+  disparity  nearest  with -1           d s
+  normal     nearest  with 0                          x negated
+  ========== ======== ================= ============= ==========
 
   Padding, where the crop is larger than the scaled image, is on the right and at the bottom. A
   disparity below 0, which is none, becomes -1. Nearest is that of PyTorch: pixel i of n shows pixel
@@ -75,14 +93,16 @@ def joint_augment(
     batch: maps by name, `[B, H, W, C]`, all but images and normals also `[B, H, W]`; images uint8,
       or float in 0 .. 1; labels signed integers, -1 where void; all else float.
     scales: from which s is drawn, each > 0.
+    scale_range: instead of `scales`, the smallest and the largest s, between which all are as
+      likely; (0.5, 1.5) in ReCo.
     crop: height and width of the outcome; None: those of the batch.
     flip: whether to mirror with probability 1/2.
     signed: whether images become -1 .. 1; 0 .. 1 otherwise.
     kinds: of maps by name, where a name is not a usual one (`segmentation`, `seg`, `label`, `part`,
-      `part_seg`, `depth`, `disparity`, `disp`, `normal`, `noise`, `image`).
+      `part_seg`, `depth`, `disparity`, `disp`, `normal`, `noise`, `confidence`, `image`).
 
   Returns:
-    The same names, with height and width of the crop: images, depth, disparity, normals and noise
+    The same names, with height and width of the crop: images and all numbers
     float32, labels as they were.
 
   Raises:
@@ -108,13 +128,21 @@ def joint_augment(
   kind_of = _checked(batch, {**KINDS, **(kinds or {})})
   count, *size = next(iter(batch.values())).shape[:3]
   out_size = tuple(size) if crop is None else tuple(crop)
-  if not len(scales) or min(scales) <= 0:
-    raise ValueError(f"scales must be at least one, all above 0, got {tuple(scales)}.")
   if len(out_size) != 2 or min(out_size) < 1:
     raise ValueError(f"crop must be height and width, at least 1 each, got {crop}.")
+  if scale_range is None:
+    if not isinstance(scales, Sequence) or not len(scales) or min(scales) <= 0:
+      raise ValueError(f"scales must be a list of at least one, all above 0, got {scales!r}.")
+    chosen: Scales = tuple(scales)
+  else:
+    if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
+      raise ValueError(
+        f"scale_range must be the smallest and the largest scale, above 0, got {scale_range}."
+      )
+    chosen = ScaleRange(*scale_range)
 
   def one(key: jax.Array, example: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    drawn = draw(key, (size[0], size[1]), scales, out_size, flip)
+    drawn = draw(key, (size[0], size[1]), chosen, out_size, flip)
     found = {
       name: apply(drawn, values, kind_of[name], out_size) for name, values in example.items()
     }
@@ -151,7 +179,7 @@ def signed_image(image: jax.Array) -> jax.Array:
 def draw(
   key: jax.Array,
   size: tuple[int, int],
-  scales: Sequence[float],
+  scales: Scales,
   crop: tuple[int, int],
   flip: bool,
 ) -> Draw:
@@ -160,19 +188,24 @@ def draw(
   Args:
     key: PRNG key.
     size: height and width of the image.
-    scales: from which one is drawn.
+    scales: from which, or between which, one is drawn.
     crop: height and width of the outcome.
     flip: whether to mirror with probability 1/2.
   """
   of_scale, of_corner, of_flip = jax.random.split(key, 3)
-  which = jax.random.randint(of_scale, (), 0, len(scales))
-  # Sizes in Python's numbers: in float32, 10 * .7 would be cut to another whole number.
-  sizes = [[max(1, int(side * scale)) for side in size] for scale in scales]
-  resized = jnp.array(sizes, jnp.int32)[which]
+  if isinstance(scales, ScaleRange):
+    scale = jax.random.uniform(of_scale, (), jnp.float32, scales.low, scales.high)
+    resized = jnp.maximum((jnp.array(size, jnp.float32) * scale).astype(jnp.int32), 1)
+  else:
+    which = jax.random.randint(of_scale, (), 0, len(scales))
+    scale = jnp.array(scales, jnp.float32)[which]
+    # Sizes in Python's numbers: in float32, 10 * .7 would be cut to another whole number.
+    sizes = [[max(1, int(side * scale)) for side in size] for scale in scales]
+    resized = jnp.array(sizes, jnp.int32)[which]
   room = jnp.maximum(resized - jnp.array(crop, jnp.int32), 0)
   corner = jax.random.randint(of_corner, (2,), 0, room + 1)
   mirrored = jax.random.bernoulli(of_flip) if flip else jnp.zeros((), bool)
-  return Draw(jnp.array(scales, jnp.float32)[which], resized, corner, mirrored)
+  return Draw(scale, resized, corner, mirrored)
 
 
 def apply(drawn: Draw, values: jax.Array, kind: str, crop: tuple[int, int]) -> jax.Array:

@@ -147,6 +147,10 @@ def deeplab(
   for task, count in outputs.items():
     if count < 1:
       raise ValueError(f"outputs[{task!r}] must be at least 1, got {count}")
+  if features < 1:
+    raise ValueError(f"features must be at least 1, got {features}")
+  if rates is not None and (not isinstance(rates, Sequence) or not rates or min(rates) < 1):
+    raise ValueError(f"rates must be a list of dilations, at least 1 each, got {rates!r}")
   shared: dict[str, Any] = {
     "features": features,
     "rates": RATES[getattr(backbone, "output_stride", 32)] if rates is None else tuple(rates),

@@ -147,6 +147,8 @@ class ResNet(Backbone):
     """Make the stem and the blocks."""
     if self.output_stride not in (8, 16, 32):
       raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+    if len(self.sizes) != 4:
+      raise ValueError(f"sizes must be the blocks of four stages, got {self.sizes}")
     widths = [max(1, round(channels * self.width)) for channels in (64, 128, 256, 512)]
     self.stem_conv = Conv(
       widths[0],

@@ -65,7 +65,7 @@ def plot_heat_map(
     columns,
     matplotlib.colormaps["RdBu"],
     norm,
-    f"{{:+.{digits}f}}",
+    f"{{:+z.{digits}f}}",  # z: no minus before 0
   )
   # Two digits of it, towards zero: a tick beyond the limit would not be drawn.
   unit = 10.0 ** (math.floor(math.log10(limit)) - 1)

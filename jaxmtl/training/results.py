@@ -26,7 +26,7 @@ def mean_spread(values: Any, digits: int = 2) -> str:
     '2.00 ± 1.00'
   """
   values = np.asarray(values, float).ravel()
-  text = f"{values.mean():.{digits}f}"
+  text = f"{values.mean():z.{digits}f}"  # z: no minus before 0
   return f"{text} ± {values.std(ddof=1):.{digits}f}" if len(values) > 1 else text
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from jaxmtl import data
-from jaxmtl.data.joint_augment import draw
+from jaxmtl.data.joint_augment import ScaleRange, draw
 
 H, W = 9, 12
 SCALES = (1.0, 1.2, 1.5)
 KEY = jax.random.key(3)
 
 
-@functools.partial(jax.jit, static_argnames=("scales", "crop", "flip", "signed"))
+@functools.partial(jax.jit, static_argnames=("scales", "scale_range", "crop", "flip", "signed"))
 def augment(key, batch, **options):
   return data.joint_augment(key, batch, **options)
 
@@ -34,6 +34,7 @@ def maps(count=4, size=(H, W), seed=0):
     "disparity": np.where(known, rng.uniform(0, 9, known.shape), -1).astype(np.float32),
     "normal": normal.astype(np.float32),
     "noise": rng.random((count, *size, 1)).astype(np.float32),
+    "confidence": rng.random((count, *size)).astype(np.float32),
   }
 
 
@@ -105,12 +106,14 @@ def drawn_for(key, count, size, scales, crop, flip=True):
     ((0.4, 0.7), (H, W)),  # smaller than the crop, and reflected more than once
     ((1.0,), (H, W)),
     ((1.3,), (5, 30)),  # padded to the right alone
+    (ScaleRange(0.5, 1.5), (10, 12)),  # as in ReCo
   ],
 )
 def test_each_rule_against_the_reference(scales, crop):
   count = 6
   batch = maps(count)
-  out = augment(KEY, batch, scales=scales, crop=crop)
+  name = "scale_range" if isinstance(scales, ScaleRange) else "scales"
+  out = augment(KEY, batch, crop=crop, **{name: tuple(scales)})
   drawn = drawn_for(KEY, count, (H, W), scales, crop)
   assert len({bool(one.flip) for one in drawn}) == 2
   for i, one in enumerate(drawn):
@@ -130,6 +133,7 @@ def test_what_comes_out():
     "disparity": ("float32", (5, 7, 1)),
     "normal": ("float32", (5, 7, 3)),
     "noise": ("float32", (5, 7, 1)),
+    "confidence": ("float32", (5, 7)),
   }
   assert augment(KEY, maps())["image"].shape == (4, H, W, 3)
 
@@ -292,7 +296,9 @@ IMAGE = jnp.zeros((2, H, W, 3), jnp.uint8)
     ({"image": IMAGE.astype(jnp.int32)}, {}, TypeError, r"image must be uint8, .* got int32"),
     ({"seg": IMAGE[..., 0]}, {}, TypeError, "seg must be signed integers, -1 void, got uint8"),
     ({"depth": IMAGE[..., :1]}, {}, TypeError, "depth must be float, got uint8"),
-    ({"image": IMAGE}, {"scales": ()}, ValueError, "scales must be at least one"),
+    ({"image": IMAGE}, {"scales": ()}, ValueError, "scales must be a list of at least one"),
+    ({"image": IMAGE}, {"scales": 1.5}, ValueError, "scales must be a list .* got 1.5"),
+    ({"image": IMAGE}, {"scale_range": (1.5, 0.5)}, ValueError, r"scale_range .* got \(1.5, 0.5\)"),
     ({"image": IMAGE}, {"scales": (1.0, 0.0)}, ValueError, r"scales must be .* got \(1.0, 0.0\)"),
     ({"image": IMAGE}, {"crop": (0, 4)}, ValueError, r"crop must be .* got \(0, 4\)"),
     ({"image": IMAGE}, {"crop": (4,)}, ValueError, r"crop must be .* got \(4,\)"),

@@ -232,6 +232,44 @@ def test_what_does_not_fit_is_said_before_anything_is_written(nyuv2, tmp_path, c
   assert not (tmp_path / "runs").exists()
 
 
+def test_folders_of_one_s_own_say_what_is_void(tmp_path):
+  labels = np.zeros((2, 8, 8), np.uint8)
+  labels[:, :, 4:] = 2
+  for part in ("train", "val"):
+    for folder, kept in (("", np.zeros((2, 8, 8, 3), np.uint8)), ("annot", labels)):
+      (tmp_path / (part + folder)).mkdir()
+      for i, values in enumerate(kept):
+        Image.fromarray(values).save(tmp_path / (part + folder) / f"{i}.png")
+  (tmp_path / "classes.json").write_text('["road", "sky"]')
+  own = override(PRESETS["quick"], dataset=str(tmp_path), void=0, first_class=1)
+  images = load(own.data, 0)
+  assert np.unique(images.parts["train"][0]["segmentation"]).tolist() == [-1, 1]
+  smaller = load(override(own, image_size=(4, 6)).data, 0)
+  assert smaller.shape == (4, 6, 3)
+  assert smaller.identity != images.identity
+  for part in ("train", "val"):
+    for i in range(2):
+      Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{part}annot" / f"{i}.png")
+  with pytest.raises(ValueError, match=r"no pixel of the first 2 maps .* --void"):
+    load(own.data, 0)
+  (tmp_path / "classes.json").write_text('["road", "road"]')
+  with pytest.raises(ValueError, match="two classes are called 'road'"):
+    load(own.data, 0)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"height": 1}, "height must be at least 16, got 1"),
+    ({"weight_init": -1.0}, "weight_init must be above 0, got -1"),
+    ({"depth_scale": 0.0}, "depth_scale must be above 0, got 0"),
+  ],
+)
+def test_options_out_of_range(options, message):
+  with pytest.raises(ValueError, match=message):
+    override(PRESETS["quick"], **options).check()
+
+
 def test_a_corrected_label_is_other_data(tmp_path):
   rng = np.random.default_rng(0)
   photos = {

@@ -98,6 +98,10 @@ def test_bad_options_are_named():
   backbone = models.create("resnet18", output_stride=8)
   with pytest.raises(ValueError, match=r"outputs\['a'\] must be at least 1, got 0"):
     models.deeplab(backbone, {"a": 0})
+  with pytest.raises(ValueError, match=r"rates must be a list of dilations, .* got 6"):
+    models.deeplab(backbone, {"a": 1}, rates=6)
+  with pytest.raises(ValueError, match="features must be at least 1, got 0"):
+    models.deeplab(backbone, {"a": 1}, features=0)
   with pytest.raises(ValueError, match="unknown architecture 'split'"):
     models.deeplab(backbone, {"a": 1}, "split")
 

@@ -97,6 +97,8 @@ def load_pretrained(
     raise ValueError(
       f"{path} has no tensor of {name}: it holds {_list(state)}, not {_list(names.values())}"
     )
+  if isinstance(heads, str):
+    raise TypeError(f"heads must be a list of tasks, got {heads!r}; write heads=[{heads!r}]")
   for task in heads:
     names |= _head_names(variables, task, last)
   unused = CLASSIFIERS if not heads else () if last else DEEPLAB_LAST
