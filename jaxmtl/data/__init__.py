@@ -21,6 +21,7 @@ from jaxmtl.data.dense_folder import CAMVID_CLASSES, read_camvid, read_dense_fol
 from jaxmtl.data.dense_writers import write_cityscapes, write_dense_folder, write_nyuv2
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
+from jaxmtl.data.few_labels import balanced_images, classes_present, partial_labels
 from jaxmtl.data.furnished_room import ROOM_CLASSES
 from jaxmtl.data.hierarchies import class_levels
 from jaxmtl.data.image_files import Form, ImageFiles, common_form, find_images, read_image
@@ -36,6 +37,13 @@ from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.photometric import color_jitter, gaussian_blur
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import RoomImages, rooms
+from jaxmtl.data.segmentation_sets import (
+  PASCAL_CLASSES,
+  SUN_CLASSES,
+  read_cityscapes_images,
+  read_pascal_voc,
+  read_sun_rgbd,
+)
 from jaxmtl.data.sources import load, load_tasks
 from jaxmtl.data.splits import labelled_fraction, stratified_split
 from jaxmtl.data.steel import load_steel
@@ -48,7 +56,9 @@ __all__ = [
   "CIFAR_STD",
   "CITYSCAPES_CLASSES",
   "CITYSCAPES_PARTS",
+  "PASCAL_CLASSES",
   "ROOM_CLASSES",
+  "SUN_CLASSES",
   "UTKFACE_CLASSES",
   "DenseFiles",
   "DenseSplits",
@@ -69,6 +79,7 @@ __all__ = [
   "TaskImages",
   "TaskSplits",
   "arrays",
+  "balanced_images",
   "batches",
   "by_domain",
   "channel_statistics",
@@ -76,6 +87,7 @@ __all__ = [
   "cityscapes_parts",
   "cityscapes_train_ids",
   "class_levels",
+  "classes_present",
   "classmix",
   "color_jitter",
   "common_form",
@@ -96,16 +108,20 @@ __all__ = [
   "load_utkface",
   "multi_digits",
   "normalize",
+  "partial_labels",
   "random_crop",
   "random_dihedral",
   "random_flip",
   "read_camvid",
   "read_cityscapes",
+  "read_cityscapes_images",
   "read_dense_folder",
   "read_image",
   "read_image_folder",
   "read_manifest",
   "read_nyuv2",
+  "read_pascal_voc",
+  "read_sun_rgbd",
   "rooms",
   "signed_image",
   "stratified_split",

@@ -96,7 +96,7 @@ def read_cityscapes(folder: str | os.PathLike, *, shrunk: int = 4) -> DenseSplit
     return DenseFiles(
       {
         "image": MapFiles("image", tuple(images.values()), read_photo),
-        "segmentation": MapFiles("label", ids, _classes),
+        "segmentation": MapFiles("label", ids, read_train_ids),
         "part": MapFiles("label", parts, _parts),
         "disparity": MapFiles("disparity", raw, disparity),
       }
@@ -106,7 +106,12 @@ def read_cityscapes(folder: str | os.PathLike, *, shrunk: int = 4) -> DenseSplit
   return DenseSplits(part("train"), part("val"), None, classes)
 
 
-def _classes(path: pathlib.Path) -> np.ndarray:
+def read_train_ids(path: pathlib.Path) -> np.ndarray:
+  """A PNG file of Cityscapes' ids as the 19 classes that are trained on, -1 where void.
+
+  Raises:
+    ValueError: naming the file, for an id that Cityscapes does not have.
+  """
   try:
     return cityscapes_train_ids(read_numbers(path))
   except ValueError as error:

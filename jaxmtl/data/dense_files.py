@@ -40,10 +40,13 @@ class DenseFiles:
     maps: by name, one of them `image`.
     size: height and width to which all are brought, or None where they keep their own: images
       smoothly, all else by the nearest pixel.
+    pad_to: height and width to which all are at least padded instead, on the right and at the
+      bottom, and at least to the largest of them: images by reflection, labels and disparity with
+      -1, all else with 0. Examples then have `size`, int32 `[2]`, their own height and width.
 
   Raises:
     ValueError: naming the file, if a header says that it cannot be what it should, or that maps of
-      one example, or images, have other sizes.
+      one example have other sizes, or images without `size` or `pad_to`.
 
   Example:
     >>> import tempfile
@@ -58,16 +61,31 @@ class DenseFiles:
          'normal': (12, 16, 3)})
   """
 
-  def __init__(self, maps: Mapping[str, MapFiles], size: tuple[int, int] | None = None):
+  def __init__(
+    self,
+    maps: Mapping[str, MapFiles],
+    size: tuple[int, int] | None = None,
+    *,
+    pad_to: tuple[int, int] | None = None,
+  ):
     self.maps = dict(maps)
-    self.size = _scanned(self.maps, size)
+    if size is not None and pad_to is not None:
+      raise ValueError(f"size is {size} and pad_to {pad_to}; give one of both.")
+    sizes = _scanned(self.maps)
+    self._sizes = None if pad_to is None else np.array(sizes, np.int32)
+    if pad_to is not None:
+      height, width = (max(sides) for sides in zip(pad_to, *sizes, strict=True))
+      self.size = height, width
+    else:
+      self.size = size or _one_size(self.maps["image"].paths, sizes)
 
   def __len__(self) -> int:
     return len(self.maps["image"].paths)
 
   def __getitem__(self, index: Any) -> dict[str, np.ndarray]:
     i = operator.index(index)
-    return {name: self._read(one, i) for name, one in self.maps.items()}
+    found = {name: self._read(one, i) for name, one in self.maps.items()}
+    return found if self._sizes is None else found | {"size": self._sizes[i]}
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
     """Several examples, read by threads."""
@@ -75,17 +93,22 @@ class DenseFiles:
 
   def _read(self, one: MapFiles, i: int) -> np.ndarray:
     values = one.read(one.paths[i])
-    return values if values.shape[:2] == self.size else resized(values, self.size, one.kind)
+    if values.shape[:2] == self.size:
+      return values
+    return (resized if self._sizes is None else _padded)(values, self.size, one.kind)
 
   def subset(self, indices: Sequence[int] | np.ndarray) -> DenseFiles:
     """Some of the examples, in this order."""
     rows = [operator.index(i) for i in indices]
-    return self._with(
+    found = self._with(
       {
         name: one._replace(paths=tuple(one.paths[i] for i in rows))
         for name, one in self.maps.items()
       }
     )
+    if self._sizes is not None:
+      found._sizes = self._sizes[rows]
+    return found
 
   def only(self, *names: str) -> DenseFiles:
     """The same examples with the image and some of the maps; no other is read."""
@@ -215,6 +238,8 @@ def refuse_other_set(folder: pathlib.Path, reader: str, needed: Sequence[str], l
     "read_cityscapes": "train/seg",
     "read_camvid": "trainannot",
     "read_dense_folder": "images/train",
+    "read_pascal_voc": "SegmentationClassAug",
+    "read_sun_rgbd": "sunrgbd_train_test_labels",
   }
   other = [name for name, mark in marks.items() if name != reader and (folder / mark).is_dir()]
   mend = f"it looks like one for {other[0]}" if other else f"it must hold {layout}"
@@ -226,8 +251,17 @@ def _order(path: pathlib.Path) -> tuple[int, int, str]:
   return (0, int(path.stem), path.name) if number else (1, 0, path.name)
 
 
-def _scanned(maps: Mapping[str, MapFiles], size: tuple[int, int] | None) -> tuple[int, int]:
-  """The one size of all, by the headers of all files."""
+def _padded(values: np.ndarray, size: tuple[int, int], kind: str) -> np.ndarray:
+  """A map with more pixels on the right and at the bottom."""
+  more = [(0, new - old) for new, old in zip(size, values.shape[:2], strict=True)]
+  more += [(0, 0)] * (values.ndim - 2)
+  if kind == "image":
+    return np.pad(values, more, mode="reflect")
+  return np.pad(values, more, constant_values=-1 if kind in ("label", "disparity") else 0)
+
+
+def _scanned(maps: Mapping[str, MapFiles]) -> list[tuple[int, int]]:
+  """The size of each example, by the headers of all its files."""
   images = maps["image"].paths
 
   def look(i: int) -> tuple[int, int]:
@@ -240,9 +274,10 @@ def _scanned(maps: Mapping[str, MapFiles], size: tuple[int, int] | None) -> tupl
         )
     return own
 
-  sizes = by_threads(look, range(len(images)))
-  if size is not None:
-    return size
+  return list(by_threads(look, range(len(images))))
+
+
+def _one_size(images: Sequence[pathlib.Path], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
   if other := [i for i, found in enumerate(sizes) if found != sizes[0]]:
     raise ValueError(
       f"{str(images[other[0]])!r} is {_as_text(sizes[other[0]])} and {str(images[0])!r} "

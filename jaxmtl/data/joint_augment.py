@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,12 +41,14 @@ class Draw(NamedTuple):
   """What is done to one image.
 
   Attributes:
+    size: height and width before, int32 `[2]`.
     scale: s, float32.
     resized: height and width after scaling, int32 `[2]`.
     corner: row and column of the crop in the scaled and padded image, int32 `[2]`.
     flip: whether it is mirrored, bool.
   """
 
+  size: jax.Array
   scale: jax.Array
   resized: jax.Array
   corner: jax.Array
@@ -60,6 +62,7 @@ def joint_augment(
   scales: Sequence[float] = (1.0,),
   scale_range: tuple[float, float] | None = None,
   crop: tuple[int, int] | None = None,
+  sizes: jax.typing.ArrayLike | None = None,
   flip: bool = True,
   signed: bool = True,
   kinds: Mapping[str, str] | None = None,
@@ -96,6 +99,8 @@ def joint_augment(
     scale_range: instead of `scales`, the smallest and the largest s, between which all are as
       likely; (0.5, 1.5) in ReCo.
     crop: height and width of the outcome; None: those of the batch.
+    sizes: height and width of each image, integers `[B, 2]`, where the batch has them in its upper
+      left corner and something else beyond; None: they fill it.
     flip: whether to mirror with probability 1/2.
     signed: whether images become -1 .. 1; 0 .. 1 otherwise.
     kinds: of maps by name, where a name is not a usual one (`segmentation`, `seg`, `label`, `part`,
@@ -141,8 +146,11 @@ def joint_augment(
       )
     chosen = ScaleRange(*scale_range)
 
-  def one(key: jax.Array, example: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    drawn = draw(key, (size[0], size[1]), chosen, out_size, flip)
+  if sizes is not None and jnp.shape(sizes) != (count, 2):
+    raise ValueError(f"sizes must be [batch, 2], {(count, 2)}, got shape {jnp.shape(sizes)}.")
+
+  def one(key: jax.Array, own: Any, example: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    drawn = draw(key, (size[0], size[1]) if own is None else own, chosen, out_size, flip)
     found = {
       name: apply(drawn, values, kind_of[name], out_size) for name, values in example.items()
     }
@@ -151,7 +159,8 @@ def joint_augment(
       for name, values in found.items()
     }
 
-  return jax.vmap(one)(jax.random.split(key, count), dict(batch))
+  own = None if sizes is None else jnp.asarray(sizes, jnp.int32)
+  return jax.vmap(one)(jax.random.split(key, count), own, dict(batch))
 
 
 def signed_image(image: jax.Array) -> jax.Array:
@@ -178,7 +187,7 @@ def signed_image(image: jax.Array) -> jax.Array:
 
 def draw(
   key: jax.Array,
-  size: tuple[int, int],
+  size: tuple[int, int] | jax.Array,
   scales: Scales,
   crop: tuple[int, int],
   flip: bool,
@@ -187,7 +196,7 @@ def draw(
 
   Args:
     key: PRNG key.
-    size: height and width of the image.
+    size: height and width of the image, known or int32 `[2]`.
     scales: from which, or between which, one is drawn.
     crop: height and width of the outcome.
     flip: whether to mirror with probability 1/2.
@@ -195,17 +204,21 @@ def draw(
   of_scale, of_corner, of_flip = jax.random.split(key, 3)
   if isinstance(scales, ScaleRange):
     scale = jax.random.uniform(of_scale, (), jnp.float32, scales.low, scales.high)
-    resized = jnp.maximum((jnp.array(size, jnp.float32) * scale).astype(jnp.int32), 1)
   else:
     which = jax.random.randint(of_scale, (), 0, len(scales))
     scale = jnp.array(scales, jnp.float32)[which]
+  if isinstance(size, tuple) and not isinstance(scales, ScaleRange):
     # Sizes in Python's numbers: in float32, 10 * .7 would be cut to another whole number.
-    sizes = [[max(1, int(side * scale)) for side in size] for scale in scales]
-    resized = jnp.array(sizes, jnp.int32)[which]
+    found = [[max(1, int(side * scale)) for side in size] for scale in scales]
+    resized = jnp.array(found, jnp.int32)[which]
+  else:
+    # What is nearer to the next whole number than scales have decimals is that number.
+    cut = jnp.array(size, jnp.float32) * scale + 5e-4
+    resized = jnp.maximum(cut.astype(jnp.int32), 1)
   room = jnp.maximum(resized - jnp.array(crop, jnp.int32), 0)
   corner = jax.random.randint(of_corner, (2,), 0, room + 1)
   mirrored = jax.random.bernoulli(of_flip) if flip else jnp.zeros((), bool)
-  return Draw(scale, resized, corner, mirrored)
+  return Draw(jnp.array(size, jnp.int32), scale, resized, corner, mirrored)
 
 
 def apply(drawn: Draw, values: jax.Array, kind: str, crop: tuple[int, int]) -> jax.Array:
@@ -244,7 +257,7 @@ def apply(drawn: Draw, values: jax.Array, kind: str, crop: tuple[int, int]) -> j
 def _nearest(values: jax.Array, drawn: Draw, at: Sequence[jax.Array]) -> jax.Array:
   rows, columns = (
     jnp.minimum(index * old // new, old - 1)
-    for index, old, new in zip(at, values.shape, drawn.resized, strict=False)
+    for index, old, new in zip(at, drawn.size, drawn.resized, strict=True)
   )
   return values[rows[:, None], columns]
 
@@ -252,7 +265,7 @@ def _nearest(values: jax.Array, drawn: Draw, at: Sequence[jax.Array]) -> jax.Arr
 def _bilinear(values: jax.Array, drawn: Draw, at: Sequence[jax.Array]) -> jax.Array:
   """Between the four pixels around; pixels have their place in the middle, as in PyTorch."""
   for axis, index in enumerate(at):
-    old, new = values.shape[axis], drawn.resized[axis]
+    old, new = drawn.size[axis], drawn.resized[axis]
     # (index + 1/2) old / new - 1/2 in whole numbers of 1 / (2 new), so that nothing is rounded.
     place = jnp.clip((2 * index + 1) * old - new, 0, (old - 1) * 2 * new)
     below = place // (2 * new)

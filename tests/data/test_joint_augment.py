@@ -123,6 +123,23 @@ def test_each_rule_against_the_reference(scales, crop):
       np.testing.assert_allclose(values[i], want[name], rtol=1e-6, atol=tolerance, err_msg=name)
 
 
+def test_images_of_their_own_sizes_are_treated_as_if_alone():
+  batch, sizes = maps(), np.array([[9, 12], [7, 12], [9, 5], [4, 6]])
+  for values in batch.values():  # what is beyond must not matter
+    for i, (height, width) in enumerate(sizes):
+      values[i, height:] = values[i, :, width:] = 0
+  options = {"scale_range": (0.5, 1.5), "crop": (8, 8)}
+  out = data.joint_augment(KEY, batch, sizes=jnp.asarray(sizes), **options)
+  for i, size in enumerate(sizes):
+    of = jax.random.split(KEY, 4)[i]
+    drawn = jax.tree.map(
+      np.asarray, draw(of, tuple(size.tolist()), ScaleRange(0.5, 1.5), (8, 8), True)
+    )
+    cut = {name: values[i, : size[0], : size[1]] for name, values in batch.items()}
+    for name, want in reference(cut, drawn, (8, 8)).items():
+      np.testing.assert_allclose(out[name][i], want, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
 def test_what_comes_out():
   out = augment(KEY, maps(), scales=SCALES, crop=(5, 7))
   assert {name: (v.dtype.name, v.shape[1:]) for name, v in out.items()} == {
@@ -301,6 +318,7 @@ IMAGE = jnp.zeros((2, H, W, 3), jnp.uint8)
     ({"image": IMAGE}, {"scale_range": (1.5, 0.5)}, ValueError, r"scale_range .* got \(1.5, 0.5\)"),
     ({"image": IMAGE}, {"scales": (1.0, 0.0)}, ValueError, r"scales must be .* got \(1.0, 0.0\)"),
     ({"image": IMAGE}, {"crop": (0, 4)}, ValueError, r"crop must be .* got \(0, 4\)"),
+    ({"image": IMAGE}, {"sizes": jnp.ones((2,))}, ValueError, r"sizes must be \[batch, 2\]"),
     ({"image": IMAGE}, {"crop": (4,)}, ValueError, r"crop must be .* got \(4,\)"),
   ],
 )
