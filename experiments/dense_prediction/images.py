@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from experiments.problems.map_sources import (
+  ROOMS,
+  FolderOptions,
+  RoomOptions,
+  refuse_void,
+  room_images,
+)
 from experiments.problems.maps import MapImages, MapTask
-from experiments.runner.config import check_positive, identity_of
+from experiments.runner.config import identity_of
 from jaxmtl import data
 from jaxmtl.data.dense_files import DenseSplits
 
-ROOMS, NOISE, DISTANCE = "rooms", "noise", "distance"
+NOISE, DISTANCE = "noise", "distance"
 # In pixels: beyond it, how far a border is says nothing of the pixel.
 _FARTHEST = 20.0
-# Pixels a side of a room in which there is something to see.
-_LEAST = 16
-# Label maps that tell whether there are labels at all.
-_LOOKED_AT = 8
 READERS: dict[str, Callable[..., DenseSplits]] = {
   "nyuv2": data.read_nyuv2,
   "cityscapes": data.read_cityscapes,
@@ -34,50 +37,6 @@ _SHOWN: dict[str, tuple[str, ...]] = {
   "camvid": ("segmentation", DISTANCE),
 }
 _KINDS = {"depth": ("depth", 1), "disparity": ("disparity", 1), "normal": ("normal", 3)}
-
-
-@dataclasses.dataclass(frozen=True)
-class RoomOptions:
-  """Of rooms, which are made up."""
-
-  train_images: int = 400
-  """Learned from."""
-  test_images: int = 100
-  """Measured at the end."""
-  validation_images: int = 50
-  """For curves and for choosing options; none of them is learned from."""
-  height: int = 96
-  """In pixels."""
-  width_in_pixels: int = 128
-  """In pixels."""
-
-  def check(self) -> None:
-    """Raises ValueError, naming the option, where one does not fit."""
-    check_positive(self, "train_images", "test_images")
-    for name in ("height", "width_in_pixels"):
-      if getattr(self, name) < _LEAST:
-        raise ValueError(f"{name} must be at least {_LEAST}, got {getattr(self, name)}.")
-    if self.validation_images < 0:
-      raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderOptions:
-  """Of a folder of one's own."""
-
-  void: int | tuple[int, int, int] | None = 255
-  """Number, or colour, of pixels without a label; None: all have one."""
-  first_class: int = 0
-  """Number of the first class; 1 where 0 is void."""
-  image_size: tuple[int, int] | None = None
-  """Height and width to which images and maps are brought, CamVid's too; None: they have one."""
-  depth_scale: float = 0.001
-  """Metres a unit of a PNG file of depth."""
-
-  def check(self) -> None:
-    """Raises ValueError, naming the option, where one does not fit."""
-    if not self.depth_scale > 0:
-      raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +83,9 @@ def load(options: DataOptions, seed: int) -> MapImages:
     seed: of rooms and noise.
   """
   if options.dataset == ROOMS:
-    return _rooms(options, seed)
+    images = room_images(options.rooms, seed)
+    identity = {**images.identity, "noise": options.noise}
+    return (_with_noise_in(images, seed) if options.noise else images)._replace(identity=identity)
   folder = options.folder
   if options.dataset in READERS:
     size = {"image_size": folder.image_size} if options.dataset == "camvid" else {}
@@ -146,7 +107,7 @@ def load(options: DataOptions, seed: int) -> MapImages:
       tasks[name] = MapTask(*_KINDS[name])
   parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
   for name in (name for name in tasks if tasks[name].kind == "classes"):
-    _refuse_void(splits.train, name)
+    refuse_void(splits.train, name)
   if DISTANCE in shown:
     tasks[DISTANCE] = MapTask("disparity", 1)
     parts = {name: _with_distance(part.load()) for name, part in parts.items()}
@@ -159,38 +120,6 @@ def load(options: DataOptions, seed: int) -> MapImages:
   return MapImages(parts, tasks, identity)
 
 
-def _rooms(options: DataOptions, seed: int) -> MapImages:
-  rooms = options.rooms
-  first, held_out = rooms.train_images, rooms.train_images + rooms.test_images
-  count, size = held_out + rooms.validation_images, (rooms.height, rooms.width_in_pixels)
-  tasks = {
-    "segmentation": MapTask("classes", len(data.ROOM_CLASSES), data.ROOM_CLASSES),
-    "depth": MapTask("depth", 1),
-    "normal": MapTask("normal", 3),
-  }
-  arrays: dict[str, Any] = data.rooms(count, size, seed)._asdict()
-  if options.noise:
-    arrays[NOISE] = np.random.default_rng([seed, 2]).random((count, *size, 1), np.float32)
-    tasks[NOISE] = MapTask("noise", 1)
-  cut = {"train": slice(0, first), "test": slice(first, held_out)}
-  if rooms.validation_images:
-    cut["validation"] = slice(held_out, None)
-  parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
-  identity = identity_of(rooms) | {"dataset": ROOMS, "noise": options.noise, "data_seed": seed}
-  return MapImages(parts, tasks, identity)
-
-
-def _refuse_void(train: data.DenseFiles, name: str) -> None:
-  """Raises ValueError where no label is to be learned from, as far as the first images show."""
-  first = range(min(_LOOKED_AT, len(train)))
-  if all((example[name] < 0).all() for example in train.only(name).__getitems__(first)):
-    raise ValueError(
-      f"no pixel of the first {len(first)} maps of {name} has a label, such as "
-      f"{str(train.maps[name].paths[0])!r}; is void what it should be? It is a number that "
-      "--void gives, and --first-class the number of the first class."
-    )
-
-
 def _with_distance(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """A second task where there are classes alone: pixels from the nearest border of a class."""
   found = []
@@ -201,6 +130,20 @@ def _with_distance(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     far = ndimage.distance_transform_edt(~border) if border.any() else np.full(labels.shape, np.inf)
     found.append(np.where(labels < 0, -1, np.minimum(far, _FARTHEST)))
   return arrays | {DISTANCE: np.stack(found).astype(np.float32)[..., None]}
+
+
+def _with_noise_in(images: MapImages, seed: int) -> MapImages:
+  """Rooms with a map of noise each, drawn for all parts at once."""
+  sizes = [len(part["image"]) for part in images.parts.values()]
+  shape = (sum(sizes), *images.shape[:2], 1)
+  drawn = np.split(
+    np.random.default_rng([seed, 2]).random(shape, np.float32), np.cumsum(sizes[:-1])
+  )
+  parts = {
+    name: {**part, NOISE: noise}
+    for (name, part), noise in zip(images.parts.items(), drawn, strict=True)
+  }
+  return MapImages(parts, {**images.tasks, NOISE: MapTask("noise", 1)}, images.identity)
 
 
 def _with_noise(part: Any, seed: int, number: int) -> Any:

@@ -11,9 +11,10 @@ from experiments.auto_lambda import report
 from experiments.auto_lambda.jobs import MULTI_TASK
 from experiments.dense_prediction import groupings, paper, pictures
 from experiments.dense_prediction.config import PRESETS, Config
-from experiments.dense_prediction.images import NOISE, READERS, ROOMS, load
+from experiments.dense_prediction.images import NOISE, READERS, load
 from experiments.dense_prediction.jobs import plan
 from experiments.dense_prediction.predict import predict
+from experiments.problems.map_sources import ROOMS
 from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder

@@ -92,9 +92,8 @@ def read_pascal_voc(folder: str | os.PathLike) -> DenseSplits:
     if not stems:
       raise ValueError(f"{str(file)!r} names no image; write a stem a line.")
     if missing := [stem for stem in stems if stem not in photos]:
-      raise FileNotFoundError(
-        f"there is no {str(root / 'JPEGImages' / (missing[0] + '.jpg'))!r}, which {file.name} names."
-      )
+      photo = root / "JPEGImages" / f"{missing[0]}.jpg"
+      raise FileNotFoundError(f"there is no {str(photo)!r}, which {file.name} names.")
     chosen = {stem: photos[stem] for stem in stems}
     return _files(chosen, root / "SegmentationClassAug", read, _PASCAL, pad_to)
 

@@ -1,0 +1,92 @@
+"""Where images with maps come from: rooms that are made up, and folders of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments.problems.maps import MapImages, MapTask
+from experiments.runner.config import check_positive, identity_of
+from jaxmtl import data
+
+ROOMS = "rooms"
+# Pixels a side of a room in which there is something to see.
+_LEAST = 16
+# Label maps that tell whether there are labels at all.
+_LOOKED_AT = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class RoomOptions:
+  """Of rooms, which are made up."""
+
+  train_images: int = 400
+  """Learned from."""
+  test_images: int = 100
+  """Measured at the end."""
+  validation_images: int = 50
+  """For curves and for choosing options; none of them is learned from."""
+  height: int = 96
+  """In pixels."""
+  width_in_pixels: int = 128
+  """In pixels."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "train_images", "test_images")
+    for name in ("height", "width_in_pixels"):
+      if getattr(self, name) < _LEAST:
+        raise ValueError(f"{name} must be at least {_LEAST}, got {getattr(self, name)}.")
+    if self.validation_images < 0:
+      raise ValueError(f"validation_images must not be negative, got {self.validation_images}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderOptions:
+  """Of a folder of one's own."""
+
+  void: int | tuple[int, int, int] | None = 255
+  """Number, or colour, of pixels without a label; None: all have one."""
+  first_class: int = 0
+  """Number of the first class; 1 where 0 is void."""
+  image_size: tuple[int, int] | None = None
+  """Height and width to which images and maps are brought, CamVid's too; None: they have one."""
+  depth_scale: float = 0.001
+  """Metres a unit of a PNG file of depth."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    if not self.depth_scale > 0:
+      raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
+
+
+def room_images(rooms: RoomOptions, seed: int) -> MapImages:
+  """Rooms with classes, depth and normals.
+
+  Args:
+    rooms: how many, and how large.
+    seed: of what is in them.
+  """
+  first, held_out = rooms.train_images, rooms.train_images + rooms.test_images
+  count, size = held_out + rooms.validation_images, (rooms.height, rooms.width_in_pixels)
+  tasks = {
+    "segmentation": MapTask("classes", len(data.ROOM_CLASSES), data.ROOM_CLASSES),
+    "depth": MapTask("depth", 1),
+    "normal": MapTask("normal", 3),
+  }
+  arrays = data.rooms(count, size, seed)._asdict()
+  cut = {"train": slice(0, first), "test": slice(first, held_out)}
+  if rooms.validation_images:
+    cut["validation"] = slice(held_out, None)
+  parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
+  return MapImages(parts, tasks, identity_of(rooms) | {"dataset": ROOMS, "data_seed": seed})
+
+
+def refuse_void(train: data.DenseFiles, name: str) -> None:
+  """Raises ValueError where no label is to be learned from, as far as the first images show."""
+  first = range(min(_LOOKED_AT, len(train)))
+  if all((example[name] < 0).all() for example in train.only(name).__getitems__(first)):
+    raise ValueError(
+      f"no pixel of the first {len(first)} maps of {name} has a label, such as "
+      f"{str(train.maps[name].paths[0])!r}; is void what it should be? It is a number that "
+      "--void gives, and --first-class the number of the first class."
+    )
