@@ -13,7 +13,7 @@ from experiments.dense_prediction import groupings, paper, pictures
 from experiments.dense_prediction.config import PRESETS, Config
 from experiments.dense_prediction.images import NOISE, READERS, load
 from experiments.dense_prediction.jobs import plan
-from experiments.dense_prediction.predict import predict
+from experiments.problems.map_pictures import draw_own
 from experiments.problems.map_sources import ROOMS
 from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
@@ -50,7 +50,9 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   jobs = list(planned.values())
   root = pathlib.Path(workdir or config.run.workdir)
   if config.predict is not None:
-    found = predict(config, images, planned, root, pathlib.Path(config.predict))
+    trained = [(name, job) for (setting, name), job in planned.items() if setting == MULTI_TASK]
+    kinds = {task: images.tasks[task] for task in config.tasks}
+    found = draw_own(pathlib.Path(config.predict), root, trained, kinds, images.shape[0])
     return {"predictions": [str(path) for path in found]}
   for job in jobs:
     job.data_fingerprint  # noqa: B018  # files that cannot be read are named before any is written

@@ -119,7 +119,7 @@ def map_problem(
     losses_fn=_losses_fn(model, kinds, normal_loss),
     prepare=prepare,
     predict=predict,
-    metrics=_metrics(kinds),
+    metrics=map_metrics(kinds),
     describe={} if describe is None else {**describe, "kinds": {t: tuple(kinds[t]) for t in tasks}},
     measured_at_once=batch_size,
   )
@@ -165,7 +165,7 @@ def _losses_fn(
   return losses_fn
 
 
-def _metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
+def map_metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
   """Confusion for classes; errors as the mean over batches and over pixels; angles with shares."""
   classes = {t: kind for t, kind in kinds.items() if kind.kind == "classes"}
   normals = {t: kind for t, kind in kinds.items() if kind.kind == "normal"}
