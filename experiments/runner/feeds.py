@@ -195,13 +195,14 @@ class DomainFeed:
 class Zip:
   """Several feeds side by side, such as labelled and unlabelled images: a batch of each a step.
 
-  An epoch is one of the longest; the shorter ones come round again, in another order each time.
+  An epoch is one of the longest, or of so many steps; the shorter ones come round again, in another
+  order each time.
   """
 
-  def __init__(self, **feeds: Feed):
-    """Takes feeds by the names under which their batches come."""
+  def __init__(self, steps: int | None = None, /, **feeds: Feed):
+    """Takes the steps of an epoch, and feeds by the names under which their batches come."""
     self._feeds = feeds
-    self.steps = max(feed.steps for feed in feeds.values())
+    self.steps = steps or max(feed.steps for feed in feeds.values())
     self.batch_size = max(feed.batch_size for feed in feeds.values())
     self.most = min(feed.most for feed in feeds.values())
 

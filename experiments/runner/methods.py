@@ -57,7 +57,7 @@ class Method:
       ValueError: for an unknown name or option; it lists the known ones, or says what is meant.
     """
     first, plus, second = _split(name)
-    (one, options), (other, more) = _options(first), _options(second)
+    (one, options), (other, more) = options_of(first), options_of(second)
     if plus and one in WEIGHTINGS and other in AGGREGATORS:
       return cls(one, other, options, aggregator_options=more)._checked(name)
     if not plus and one in WEIGHTINGS:
@@ -154,7 +154,7 @@ def _split(name: str) -> tuple[str, str, str]:
   return name.partition("+") if ":" not in name else (name, "", "")
 
 
-def _options(text: str) -> tuple[str, dict[str, Any]]:
+def options_of(text: str) -> tuple[str, dict[str, Any]]:
   """`cagrad:c=.4,rescale=1` as a name and its options."""
   name, _, given = text.partition(":")
   options = {}

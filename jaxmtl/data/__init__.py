@@ -3,6 +3,8 @@
 from jaxmtl.data.augment import (
   CIFAR_MEAN,
   CIFAR_STD,
+  IMAGENET_MEAN,
+  IMAGENET_STD,
   channel_statistics,
   normalize,
   random_crop,
@@ -56,6 +58,8 @@ __all__ = [
   "CIFAR_STD",
   "CITYSCAPES_CLASSES",
   "CITYSCAPES_PARTS",
+  "IMAGENET_MEAN",
+  "IMAGENET_STD",
   "PASCAL_CLASSES",
   "ROOM_CLASSES",
   "SUN_CLASSES",

@@ -8,6 +8,10 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
 """Channel means of CIFAR for images in 0 .. 1 (Binary Labels' recipe)."""
 CIFAR_STD = (0.2023, 0.1994, 0.2010)
 """Channel standard deviations of CIFAR for images in 0 .. 1 (Binary Labels' recipe)."""
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Channel means of ImageNet for images in 0 .. 1, as most pre-trained networks take them."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel standard deviations of ImageNet for images in 0 .. 1."""
 
 
 def random_crop(key: jax.Array, images: jax.Array, padding: int = 4) -> jax.Array:

@@ -94,6 +94,8 @@ class DeepLabV3Plus(nn.Module):
     wide = resize_aligned(wide, first.shape[1:3])
     low = conv_norm(self, first, train, self.low_features, "low")
     joined = jnp.concatenate([low, wide.astype(low.dtype)], axis=-1)
+    # What both heads read, for those who ask for intermediates.
+    self.sow("intermediates", "decoder", joined)
 
     def head(outputs: int, name: str) -> jax.Array:
       made = PixelHead(outputs, self.features, self.dtype, self.axis_name, name=HEAD + name)

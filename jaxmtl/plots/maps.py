@@ -80,14 +80,14 @@ def plot_maps(
     axes.imshow(image)
   grid[0, 0].set_title("image", fontsize=8)
   first = 1
-  legends = []
+  legends: list[Maps] = []
   for task, one in maps.items():
     parts = 1 if one.truth is None else 3
     block = grid[:, first : first + parts]
     for axes, name in zip(block[0], (task, "label", "error"), strict=False):
       axes.set_title(_page.wrapped(name, each, 8), fontsize=8)
     {"classes": _classes, "normal": _normals}.get(one.kind, _numbers)(figure, block, one)
-    if one.kind == "classes":
+    if one.kind == "classes" and all(tuple(one.names) != tuple(o.names) for o in legends):
       legends.append(one)
     first += parts
   for one in legends:

@@ -1,0 +1,106 @@
+"""What ReCo learns from: rooms, Pascal VOC, Cityscapes, SUN RGB-D, CamVid, or a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from experiments.problems.map_sources import (
+  ROOMS,
+  FolderOptions,
+  RoomOptions,
+  refuse_void,
+  room_images,
+)
+from experiments.problems.maps import MapImages, MapTask
+from experiments.reco.methods import SEGMENTATION
+from experiments.runner.config import identity_of
+from jaxmtl import data
+from jaxmtl.data.dense_files import DenseSplits
+
+READERS: dict[str, Callable[..., DenseSplits]] = {
+  "pascal": data.read_pascal_voc,
+  "cityscapes": data.read_cityscapes_images,
+  "sun": data.read_sun_rgbd,
+  "camvid": data.read_camvid,
+}
+# Bytes of all parts that are kept in memory, and on the devices; larger sets are read in turn.
+_IN_MEMORY = 2**29
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+  """The images."""
+
+  dataset: str = ROOMS
+  """rooms, made up; pascal, cityscapes, sun (all as the ReCo program has them) or camvid, found
+  under data_dir; or a folder of one's own with images and label maps matched by name, see
+  jaxmtl.data.read_dense_folder."""
+  data_dir: str | None = None
+  """The folder of pascal, cityscapes, sun or camvid."""
+  rooms: RoomOptions = RoomOptions()
+  folder: FolderOptions = FolderOptions()
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    self.rooms.check()
+    self.folder.check()
+    if self.dataset in READERS and self.data_dir is None:
+      raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
+    if self.dataset not in (ROOMS, *READERS) and not pathlib.Path(self.dataset).is_dir():
+      known = ", ".join((ROOMS, *READERS))
+      raise ValueError(
+        f"dataset must be {known}, or the path of a folder of one's own, got {self.dataset!r}."
+      )
+
+  def describe(self) -> str:
+    """For the title of a table."""
+    rooms = self.rooms
+    if self.dataset != ROOMS:
+      return f"Images of {self.dataset}"
+    return f"{rooms.train_images} rooms of {rooms.height}x{rooms.width_in_pixels}"
+
+
+def load(options: DataOptions, seed: int) -> MapImages:
+  """The images with their maps of classes; small sets in memory.
+
+  Args:
+    options: which ones.
+    seed: of rooms.
+  """
+  if options.dataset == ROOMS:
+    found = room_images(options.rooms, seed)
+    parts: dict[str, Any] = {
+      name: {key: part[key] for key in ("image", SEGMENTATION)}
+      for name, part in found.parts.items()
+    }
+    return MapImages(parts, {SEGMENTATION: found.tasks[SEGMENTATION]}, found.identity)
+  folder = options.folder
+  if options.dataset in READERS:
+    size = {"image_size": folder.image_size} if options.dataset == "camvid" else {}
+    splits = READERS[options.dataset](options.data_dir, **size)
+  else:
+    splits = data.read_dense_folder(options.dataset, **dataclasses.asdict(folder))
+  names = splits.classes[SEGMENTATION]
+  if len(names) < 2:
+    raise ValueError(f"{options.dataset} has one class, {names[0]!r}; two are needed to be told.")
+  # The papers report on the part that is called val, for want of a test part.
+  files = {"train": splits.train, "validation": splits.val, "test": splits.test}
+  if splits.test is None:
+    files = {"train": splits.train, "test": splits.val}
+  if files["test"] is None:
+    raise ValueError(f"{options.dataset} has neither a part test nor a part val to measure on.")
+  shown = {name: part.only(SEGMENTATION) for name, part in files.items() if part is not None}
+  refuse_void(shown["train"], SEGMENTATION)
+  of_one = sum(values.nbytes for values in shown["train"][0].values())
+  small = of_one * sum(map(len, shown.values())) <= _IN_MEMORY
+  identity = {"dataset": options.dataset, "data_seed": seed}
+  if folder != FolderOptions():
+    identity |= identity_of(folder)
+  return MapImages(
+    {name: part.load() if small else part for name, part in shown.items()},
+    {SEGMENTATION: MapTask("classes", len(names), names)},
+    identity,
+  )

@@ -1,0 +1,176 @@
+"""The trainings: one a method and setting, of all seeds together where the images are in memory."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments.problems.maps import MapImages
+from experiments.problems.pretrained import first_weights
+from experiments.reco.config import Config
+from experiments.reco.labels import Few, Relabelled, Setting, settings
+from experiments.reco.methods import SEGMENTATION, Semi
+from experiments.reco.problem import LABELLED, UNLABELLED, learned, network_only
+from experiments.reco.teaching import teaching, variables_of_teacher
+from experiments.runner.config import identity_of
+from experiments.runner.feeds import DeviceFeed, Feed, Zip
+from experiments.runner.host_feed import HostFeed
+from experiments.runner.job import Job, Recipe, fresh_state
+from jaxmtl import training
+
+Key = tuple[str, str]
+"""Of a row: setting and method."""
+
+
+def plan(config: Config, images: MapImages, root: pathlib.Path) -> dict[Key, list[Job]]:
+  """The jobs of each setting and method: one, or one a seed where images are read from files.
+
+  Args:
+    config: the options.
+    images: the data.
+    root: the experiment's folder, where draws of labels are kept.
+
+  Raises:
+    ValueError: naming the option, where too few images fit the rules.
+  """
+  methods = config.check()
+  kind = images.tasks[SEGMENTATION]
+  train = images.parts["train"]
+  few = Few(train, kind.outputs, config.labels.at_least, root)
+  recipe = recipe_of(config)
+  in_memory = isinstance(train, Mapping)
+  seeds = config.run.all_seeds
+  groups = [seeds] if in_memory else [[seed] for seed in seeds]
+  weights = first_weights(config.network, images.shape)
+  found: dict[Key, list[Job]] = {}
+  for setting in settings(config.labels):
+    for method in methods:
+      if method.mixing is not None and not setting.has_unlabelled:
+        continue  # all labels are known: there is nothing for a teacher to say
+      what = learned(config, kind, images.shape, method)
+      step = training.train_step(
+        what.problem.losses_fn,
+        recipe.optimizer(config.training.epochs * config.optimizer.steps_per_epoch),
+        len(what.problem.tasks),
+        shared=what.problem.shared,
+      )
+      update: Any = step
+      start: Callable[[Any, Any, Any], Any] = fresh_state
+      variables: Callable[[Any], Any] = _of_network
+      if method.mixing is not None:
+        update, start = teaching(config, what, step, method, kind.outputs)
+        variables = variables_of_teacher
+      found[setting.name, method.name] = [
+        Job(
+          name=" ".join((setting.name, method.name, *([] if in_memory else [f"seed {group[0]}"]))),
+          problem=what.problem,
+          update=update,
+          feed=_feed(config, train, few, setting, method, group),
+          recipe=recipe,
+          identity={**_identity(config, images, setting), **method.identity},
+          parts={name: part for name, part in images.parts.items() if name != "train"},
+          seeds=group,
+          weights=weights,
+          start=start,
+          variables=variables,
+        )
+        for group in groups
+      ]
+  return found
+
+
+def recipe_of(config: Config) -> Recipe:
+  """The paper's: SGD with Nesterov momentum; the rate falls once an epoch."""
+  options, epochs = config.optimizer, config.training.epochs
+
+  def rate(step: Any) -> Any:
+    epoch = step // options.steps_per_epoch
+    left = jnp.maximum(1 - epoch / epochs, 0) ** options.power
+    return jnp.maximum(config.training.learning_rate * left, options.lowest_rate)
+
+  def optimizer(steps: int) -> optax.GradientTransformation:
+    del steps
+    decay = optax.add_decayed_weights(options.weight_decay)
+    return optax.chain(decay, optax.sgd(rate, options.momentum, nesterov=True))
+
+  return Recipe(optimizer, epochs)
+
+
+def _of_network(state: training.TrainState) -> dict[str, Any]:
+  return network_only(training.variables_of(state))
+
+
+def _identity(config: Config, images: MapImages, setting: Setting) -> dict[str, Any]:
+  return {
+    **images.identity,
+    **identity_of(
+      config.training,
+      config.optimizer,
+      config.segmentation,
+      config.teacher,
+      without=("epochs",),
+    ),
+    **config.network.identity,
+    "labelled": setting.labelled,
+    "share": setting.share,
+    "at_least": config.labels.at_least if setting.labelled else None,
+  }
+
+
+def _feed(
+  config: Config, train: Any, few: Few, setting: Setting, method: Semi, seeds: Sequence[int]
+) -> Zip:
+  """Labelled images, and the others, where the method has a use for them."""
+  size, count = config.training.batch_size, len(few)
+  everything = np.arange(count)
+  labelled = [few.rows(setting.labelled, s) if setting.labelled else everything for s in seeds]
+  feeds: dict[str, Feed] = {LABELLED: _part(train, few, labelled, setting.share, size, seeds)}
+  if method.mixing is not None:
+    # Where all images have some labels, all are learned from without them, too.
+    some = bool(setting.labelled)
+    rest = [np.setdiff1d(everything, rows) if some else everything for rows in labelled]
+    kept = max(2, round(method.unlabelled * len(rest[0])))
+    order = [
+      np.random.default_rng([seed, 22]).permutation(rows)
+      for seed, rows in zip(seeds, rest, strict=True)
+    ]
+    if len(rest[0]) < 2:
+      raise ValueError(
+        f"labelled is {setting.labelled} of {count} images; at least 2 must be left for "
+        f"{method.name}."
+      )
+    feeds[UNLABELLED] = _part(train, few, [rows[:kept] for rows in order], None, size, seeds)
+  return Zip(config.optimizer.steps_per_epoch, **feeds)
+
+
+def _part(
+  train: Any,
+  few: Few,
+  rows: list[np.ndarray],
+  share: float | None,
+  batch_size: int,
+  seeds: Sequence[int],
+) -> Feed:
+  if not isinstance(train, Mapping):
+    (chosen,), seed = rows, seeds[0]
+    source = train
+    if share is not None:
+      maps = few.partial(share, seed)
+      source = Relabelled(train, maps, f"share {share:g} seed {seed}")
+    else:
+      source = train.subset(chosen)
+    return HostFeed(source, batch_size, seed)
+  if share is not None:
+    own = functools.partial(_partial, few, share, tuple(seeds))
+    return DeviceFeed({"image": train["image"]}, batch_size, own=own)
+  return DeviceFeed(train, batch_size, subset=np.stack(rows))
+
+
+def _partial(few: Few, share: float, seeds: Sequence[int]) -> dict[str, np.ndarray]:
+  return {SEGMENTATION: np.stack([few.partial(share, seed) for seed in seeds])}
