@@ -14,7 +14,7 @@ from scipy import ndimage
 from experiments.problems.map_sources import (
   ROOMS,
   FolderOptions,
-  RoomOptions,
+  EmbeddedOptions,
   refuse_void,
   room_images,
 )
@@ -51,7 +51,7 @@ class DataOptions:
   """The folder of nyuv2, cityscapes or camvid."""
   noise: bool = False
   """Whether a map of noise, another one for each image, is among the tasks."""
-  rooms: RoomOptions = RoomOptions()
+  rooms: EmbeddedOptions = EmbeddedOptions()
   folder: FolderOptions = FolderOptions()
 
   def check(self) -> None:

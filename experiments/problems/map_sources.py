@@ -1,4 +1,4 @@
-"""Where images with maps come from: rooms that are made up, and folders of one's own."""
+"""Where images with maps come from: rooms and digits, made up, and folders of one's own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from experiments.problems.maps import MapImages, MapTask
 from experiments.runner.config import check_positive, identity_of
 from jaxmtl import data
 
-ROOMS = "rooms"
-# Pixels a side of a room in which there is something to see.
+ROOMS, DIGITS = "rooms", "digits"
+# Pixels a side of an image in which there is something to see.
 _LEAST = 16
 # Label maps that tell whether there are labels at all.
 _LOOKED_AT = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class RoomOptions:
-  """Of rooms, which are made up."""
+class EmbeddedOptions:
+  """Of images that are made up."""
 
   train_images: int = 400
   """Learned from."""
@@ -59,7 +59,7 @@ class FolderOptions:
       raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
 
 
-def room_images(rooms: RoomOptions, seed: int) -> MapImages:
+def room_images(rooms: EmbeddedOptions, seed: int) -> MapImages:
   """Rooms with classes, depth and normals.
 
   Args:
@@ -79,6 +79,25 @@ def room_images(rooms: RoomOptions, seed: int) -> MapImages:
     cut["validation"] = slice(held_out, None)
   parts = {name: {k: v[rows] for k, v in arrays.items()} for name, rows in cut.items()}
   return MapImages(parts, tasks, identity_of(rooms) | {"dataset": ROOMS, "data_seed": seed})
+
+
+def digit_images(options: EmbeddedOptions, seed: int) -> MapImages:
+  """Scenes of digits with classes; no digit of one part is in another.
+
+  Args:
+    options: how many, and how large.
+    seed: of what is in them.
+  """
+  counts = {"train": options.train_images, "test": options.test_images}
+  if options.validation_images:
+    counts["validation"] = options.validation_images
+  size = options.height, options.width_in_pixels
+  parts = {}
+  for part, count in counts.items():
+    made = data.digit_scenes(count, size, seed, part=part)  # type: ignore[arg-type]
+    parts[part] = {"image": made.image, "segmentation": made.segmentation}
+  tasks = {"segmentation": MapTask("classes", len(data.DIGIT_CLASSES), data.DIGIT_CLASSES)}
+  return MapImages(parts, tasks, identity_of(options) | {"dataset": DIGITS, "data_seed": seed})
 
 
 def refuse_void(train: data.DenseFiles, name: str) -> None:

@@ -3,7 +3,7 @@
 Supervised learning, CutOut, CutMix and ClassMix with a mean teacher, each with and without ReCo's
 loss; of some images with all their labels, or of all images with some.
 
-  python -m experiments.reco                                   # rooms, made up: minutes
+  python -m experiments.reco                                   # digits on textured ground: minutes
   python -m experiments.reco --preset camvid --data-dir camvid
   python -m experiments.reco --preset cityscapes --data-dir cityscapes --labelled 20 50 150 0
   python -m experiments.reco --preset pascal --data-dir pascal --labelled --shares 0 .01 .05 .25
@@ -19,8 +19,8 @@ supervised learning: the network) after the last epoch.
 Writes under `--workdir`: config.json, results.json, results.md, curves.png, pictures.png,
 queries.png (confidence and hard queries), relations.png (how alike classes are to the network, as
 graph and dendrogram), ablations.png and, for each training, a folder with metrics.jsonl,
-TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same command goes on after
-a stop.
+TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same command goes on
+after a stop.
 
 Reference: Liu, Zhi, Johns and Davison, "Bootstrapping Semantic Segmentation with Regional
 Contrast", 2022; thesis of Liu, chapter 4.

@@ -1,4 +1,4 @@
-"""What ReCo learns from: rooms, Pascal VOC, Cityscapes, SUN RGB-D, CamVid, or a folder."""
+"""What ReCo learns from: digits, rooms, Pascal VOC, Cityscapes, SUN RGB-D, CamVid, or a folder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.problems.map_sources import (
+  DIGITS,
   ROOMS,
   FolderOptions,
-  RoomOptions,
+  EmbeddedOptions,
+  digit_images,
   refuse_void,
   room_images,
 )
@@ -26,6 +28,7 @@ READERS: dict[str, Callable[..., DenseSplits]] = {
   "sun": data.read_sun_rgbd,
   "camvid": data.read_camvid,
 }
+EMBEDDED = (DIGITS, ROOMS)
 # Bytes of all parts that are kept in memory, and on the devices; larger sets are read in turn.
 _IN_MEMORY = 2**29
 
@@ -34,33 +37,34 @@ _IN_MEMORY = 2**29
 class DataOptions:
   """The images."""
 
-  dataset: str = ROOMS
-  """rooms, made up; pascal, cityscapes, sun (all as the ReCo program has them) or camvid, found
+  dataset: str = DIGITS
+  """digits on textured ground or rooms, both made up; pascal, cityscapes, sun (all as the ReCo program has them) or camvid, found
   under data_dir; or a folder of one's own with images and label maps matched by name, see
   jaxmtl.data.read_dense_folder."""
   data_dir: str | None = None
   """The folder of pascal, cityscapes, sun or camvid."""
-  rooms: RoomOptions = RoomOptions()
+  embedded: EmbeddedOptions = EmbeddedOptions()
   folder: FolderOptions = FolderOptions()
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    self.rooms.check()
+    self.embedded.check()
     self.folder.check()
     if self.dataset in READERS and self.data_dir is None:
       raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
-    if self.dataset not in (ROOMS, *READERS) and not pathlib.Path(self.dataset).is_dir():
-      known = ", ".join((ROOMS, *READERS))
+    if self.dataset not in (*EMBEDDED, *READERS) and not pathlib.Path(self.dataset).is_dir():
+      known = ", ".join((*EMBEDDED, *READERS))
       raise ValueError(
         f"dataset must be {known}, or the path of a folder of one's own, got {self.dataset!r}."
       )
 
   def describe(self) -> str:
     """For the title of a table."""
-    rooms = self.rooms
-    if self.dataset != ROOMS:
+    made = self.embedded
+    if self.dataset not in EMBEDDED:
       return f"Images of {self.dataset}"
-    return f"{rooms.train_images} rooms of {rooms.height}x{rooms.width_in_pixels}"
+    size = f"{made.height}x{made.width_in_pixels}"
+    return f"{made.train_images} images of {self.dataset}, {size}"
 
 
 def load(options: DataOptions, seed: int) -> MapImages:
@@ -68,10 +72,12 @@ def load(options: DataOptions, seed: int) -> MapImages:
 
   Args:
     options: which ones.
-    seed: of rooms.
+    seed: of images that are made up.
   """
+  if options.dataset == DIGITS:
+    return digit_images(options.embedded, seed)
   if options.dataset == ROOMS:
-    found = room_images(options.rooms, seed)
+    found = room_images(options.embedded, seed)
     parts: dict[str, Any] = {
       name: {key: part[key] for key in ("image", SEGMENTATION)}
       for name, part in found.parts.items()

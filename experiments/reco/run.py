@@ -7,11 +7,10 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.problems.map_pictures import draw_own
-from experiments.problems.map_sources import ROOMS
 from experiments.problems.own_data import note_ignored
 from experiments.reco import figures, report
 from experiments.reco.config import PRESETS, Config
-from experiments.reco.images import load
+from experiments.reco.images import EMBEDDED, load
 from experiments.reco.jobs import plan
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
@@ -34,8 +33,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     FileNotFoundError: if the data are not there; the message says what is missing.
   """
   config.check()
-  if config.data.dataset != ROOMS:
-    note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.rooms)))
+  if config.data.dataset not in EMBEDDED:
+    note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.embedded)))
   images = load(config.data, config.run.seed)
   root = pathlib.Path(workdir or config.run.workdir)
   planned = plan(config, images, root)

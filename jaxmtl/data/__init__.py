@@ -21,6 +21,7 @@ from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, ar
 from jaxmtl.data.dense_files import DenseFiles, DenseSplits, MapFiles
 from jaxmtl.data.dense_folder import CAMVID_CLASSES, read_camvid, read_dense_folder
 from jaxmtl.data.dense_writers import write_cityscapes, write_dense_folder, write_nyuv2
+from jaxmtl.data.digit_scenes import DIGIT_CLASSES, digit_scenes
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
 from jaxmtl.data.few_labels import balanced_images, classes_present, partial_labels
@@ -58,6 +59,7 @@ __all__ = [
   "CIFAR_STD",
   "CITYSCAPES_CLASSES",
   "CITYSCAPES_PARTS",
+  "DIGIT_CLASSES",
   "IMAGENET_MEAN",
   "IMAGENET_STD",
   "PASCAL_CLASSES",
@@ -97,6 +99,7 @@ __all__ = [
   "common_form",
   "cutmix",
   "cutout",
+  "digit_scenes",
   "digits_ink",
   "epoch_indices",
   "eval_batches",
