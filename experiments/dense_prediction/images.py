@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from experiments.problems.map_sources import (
   ROOMS,
-  FolderOptions,
   EmbeddedOptions,
+  FolderOptions,
   refuse_void,
   room_images,
 )

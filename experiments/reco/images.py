@@ -10,8 +10,8 @@ from typing import Any
 from experiments.problems.map_sources import (
   DIGITS,
   ROOMS,
-  FolderOptions,
   EmbeddedOptions,
+  FolderOptions,
   digit_images,
   refuse_void,
   room_images,
