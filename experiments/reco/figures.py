@@ -149,7 +149,7 @@ def relations(
     above.set_xticks(range(len(shown)), shown, rotation=90, fontsize=6)
     above.set_yticks(range(len(shown)), shown, fontsize=6)
     if len(shown) > 1:
-      apart = np.clip(1 - graph[np.triu_indices(len(shown), 1)], 0, None)
+      apart = np.clip(1 - graph[np.triu_indices(len(shown), 1)], 1e-6, None)
       tree = hierarchy.linkage(apart, "average")
       hierarchy.dendrogram(
         tree, ax=below, labels=shown, orientation="right", leaf_font_size=6, color_threshold=0

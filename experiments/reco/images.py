@@ -38,9 +38,9 @@ class DataOptions:
   """The images."""
 
   dataset: str = DIGITS
-  """digits on textured ground or rooms, both made up; pascal, cityscapes, sun (all as the ReCo program has them) or camvid, found
-  under data_dir; or a folder of one's own with images and label maps matched by name, see
-  jaxmtl.data.read_dense_folder."""
+  """digits on textured ground or rooms, both made up; pascal, cityscapes, sun (all as the ReCo
+  program has them) or camvid, found under data_dir; or a folder of one's own with images and label
+  maps matched by name, see jaxmtl.data.read_dense_folder."""
   data_dir: str | None = None
   """The folder of pascal, cityscapes, sun or camvid."""
   embedded: EmbeddedOptions = EmbeddedOptions()

@@ -96,11 +96,11 @@ class Few:
     return self._kept(f"share{share:g}_seed{seed}", draw, f"labels of {Setting(None, share).name}")
 
   def _present(self) -> np.ndarray:
-    return self._kept(
-      "classes",
-      lambda: data.classes_present(self._maps, self._num_classes),
-      "which classes each image has",
-    )
+    def look() -> np.ndarray:
+      return data.classes_present(self._maps, self._num_classes)
+
+    in_memory = isinstance(self._train, Mapping)
+    return look() if in_memory else self._kept("classes", look, "which classes each image has")
 
   def _kept(self, name: str, draw: Any, what: str) -> np.ndarray:
     """What was drawn, read where it is on disk."""
@@ -113,9 +113,12 @@ class Few:
       found = draw()
       if not is_main():
         return found
-      self._folder.mkdir(parents=True, exist_ok=True)
-      with replacing(path) as draft, draft.open("wb") as opened:
-        np.save(opened, found)
+      try:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as draft, draft.open("wb") as opened:
+          np.save(opened, found)
+      except OSError:
+        return found  # the runner says what is wrong with the folder, before anything is trained
     return np.load(path, mmap_mode="r")
 
 

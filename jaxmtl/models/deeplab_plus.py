@@ -88,7 +88,8 @@ class DeepLabV3Plus(nn.Module):
   @nn.compact
   def __call__(self, images: jax.Array, train: bool = False) -> dict[str, jax.Array]:
     """Map images `[B, H, W, C]` to classes and representations of their pixels."""
-    first, *_, last = self.backbone.maps(images, train)
+    maps = self.backbone.maps(images, train)
+    first, last = maps[0], maps[-1]
     rates = RATES[getattr(self.backbone, "output_stride", 32)] if self.rates is None else self.rates
     wide = ASPP(self.features, tuple(rates), self.dtype, self.axis_name, name="aspp")(last, train)
     wide = resize_aligned(wide, first.shape[1:3])
