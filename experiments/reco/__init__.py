@@ -3,7 +3,7 @@
 Supervised learning, CutOut, CutMix and ClassMix with a mean teacher, each with and without ReCo's
 loss; of some images with all their labels, or of all images with some.
 
-  python -m experiments.reco                                   # digits on textured ground: minutes
+  python -m experiments.reco                                   # rooms, made up: minutes
   python -m experiments.reco --preset camvid --data-dir camvid
   python -m experiments.reco --preset cityscapes --data-dir cityscapes --labelled 20 50 150 0
   python -m experiments.reco --preset pascal --data-dir pascal --labelled --shares 0 .01 .05 .25

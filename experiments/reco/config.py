@@ -120,7 +120,7 @@ class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
   preset: Literal["quick", "pascal", "cityscapes", "sun", "camvid"] = "quick"
-  """quick: digits and a small network, minutes; pascal, cityscapes and sun: the paper's
+  """quick: small rooms and a small network, minutes; pascal, cityscapes and sun: the paper's
   networks and recipe; camvid: 367 streets, a small network, hours on a CPU."""
   methods: tuple[str, ...] = ("supervised", "classmix", "classmix+reco")
   """supervised, mean_teacher, cutout, cutmix or classmix, perhaps with +reco and options."""

@@ -28,7 +28,7 @@ READERS: dict[str, Callable[..., DenseSplits]] = {
   "sun": data.read_sun_rgbd,
   "camvid": data.read_camvid,
 }
-EMBEDDED = (DIGITS, ROOMS)
+EMBEDDED = (ROOMS, DIGITS)
 # Bytes of all parts that are kept in memory, and on the devices; larger sets are read in turn.
 _IN_MEMORY = 2**29
 
@@ -37,8 +37,8 @@ _IN_MEMORY = 2**29
 class DataOptions:
   """The images."""
 
-  dataset: str = DIGITS
-  """digits on textured ground or rooms, both made up; pascal, cityscapes, sun (all as the ReCo
+  dataset: str = ROOMS
+  """rooms or digits on textured ground, both made up; pascal, cityscapes, sun (all as the ReCo
   program has them) or camvid, found under data_dir; or a folder of one's own with images and label
   maps matched by name, see jaxmtl.data.read_dense_folder."""
   data_dir: str | None = None

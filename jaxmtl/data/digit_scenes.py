@@ -23,7 +23,7 @@ _PARTS = ("train", "validation", "test")
 # Shares of ink: above, a pixel is the digit's; between, it is neither's, as at any blurred edge.
 _INK, _EDGE = 0.5, 0.2
 # Of the shorter side of the image, the digits' side.
-_SIDES = (0.3, 0.6)
+_SIDES = (0.45, 0.8)
 _TURN = 20.0
 # Least distance of a digit's colour from the ground's, of three channels in 0 .. 1.
 _APART = 0.6
@@ -99,7 +99,7 @@ def _scene(
   size: tuple[int, int],
   most: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  color = rng.random(3)
+  color = 0.5 * rng.random(3)
   image = _ground(rng, color, size)
   labels, order = np.zeros(size, np.int8), np.zeros(size, np.int8)
   for place in range(1, rng.integers(2, most + 1) + 1):
@@ -132,7 +132,7 @@ def _ground(rng: np.random.Generator, color: np.ndarray, size: tuple[int, int]) 
 def _other_color(rng: np.random.Generator, color: np.ndarray) -> np.ndarray:
   """Any that can be told from the ground's."""
   while True:
-    found = rng.random(3)
+    found = 0.5 + 0.5 * rng.random(3)
     if np.linalg.norm(found - color) > _APART:
       return found
 

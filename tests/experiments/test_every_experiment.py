@@ -149,7 +149,7 @@ EXPERIMENTS = {
       ({"decay": 1.0}, "decay must be at least 0 and below 1, got 1"),
       ({"batch_size": 1}, "batch_size must be at least 2 to mix images, got 1"),
       ({"scale_range": (0.0, 1.0)}, "scale_range must be two scales above 0"),
-      ({"dataset": "nowhere"}, "dataset must be digits, rooms, pascal, .*got 'nowhere'"),
+      ({"dataset": "nowhere"}, "dataset must be rooms, digits, pascal, .*got 'nowhere'"),
       ({"dataset": "pascal"}, "data_dir must name the folder of pascal, got None"),
       ({"dataset": "sun", "data_dir": "/nowhere"}, "nowhere"),
     ),
