@@ -191,8 +191,12 @@ def _loss(
     queries, keys = draw(pools, key, c, num_queries, num_negatives)
     query = unit(features[queries])
     positive = query @ pools.positives[c]
-    # All keys at once: a product of matrices, where each draw's own vector would be moved.
-    negatives = jnp.take_along_axis(query @ pools.keys.T, keys, axis=1)
+    if len(pools.keys) <= num_negatives * query.shape[1]:
+      # All keys at once: a product of matrices, where each draw's own vector would be moved.
+      negatives = jnp.take_along_axis(query @ pools.keys.T, keys, axis=1)
+    else:
+      # With so many pixels the vectors of the draws are the smaller array.
+      negatives = jnp.einsum("qd,qnd->qn", query, pools.keys[keys])
     logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
     return (jax.nn.logsumexp(logits, axis=1) - logits[:, 0]).mean()
 
