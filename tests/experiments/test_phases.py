@@ -88,6 +88,8 @@ def test_a_kill_within_a_phase_and_calls_of_another_length_change_nothing(
 ):
   different = np.random.default_rng(0).normal(size=8)
   rows = Runner(tmp_path / "whole").run(job(own, x=different)).history
+  assert [row["step"] for row in rows] == [4, 8]  # both phases' numbers in one row
+  assert [np.shape(rows[0][name]) for name in ("first_step", "second_step")] == [(2,), (2,)]
   save = training.Checkpointer.save
 
   def save_and_die(self, step, state):
