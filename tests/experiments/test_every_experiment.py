@@ -13,7 +13,7 @@ import pytest
 from experiments.runner.config import override
 from jaxmtl import training
 
-# test_dense_prediction.py trains with heads as they are.
+# test_dense_prediction.py has heads as they are.
 pytestmark = pytest.mark.usefixtures("one_layer", "one_convolution")
 
 

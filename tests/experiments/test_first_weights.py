@@ -1,5 +1,6 @@
 """First weights from a file, another run or an initialiser: what starts from them, bad files."""
 
+import functools
 import shutil
 
 import jax
@@ -39,6 +40,7 @@ SIZE = {"width": 2, "train_images": 40, "image_size": 10, "batch_size": 20, "epo
 SMALL = override(PRESETS["quick"], **SIZE, tasks=("left", "parity"), methods=("equal",), seeds=2)
 
 
+@functools.cache
 def backbone(seed, channels=1, width=2):
   """Variables of convnet4, random ones."""
   model = models.create("convnet4", width=width)
@@ -48,10 +50,15 @@ def backbone(seed, channels=1, width=2):
   return jax.tree.map(lambda x: rng.uniform(0.5, 1, x.shape).astype(np.float32), shapes)
 
 
-def write(path, *args, **options):
+def write(path, seed):
   path.parent.mkdir(exist_ok=True, parents=True)
-  save_file(models.to_torch("convnet4", backbone(*args, **options)), path)
+  save_file(as_torch(seed), path)
   return str(path)
+
+
+@functools.cache
+def as_torch(seed):
+  return models.to_torch("convnet4", backbone(seed))
 
 
 @pytest.fixture(scope="module")
