@@ -133,6 +133,7 @@ def test_a_run_depends_on_the_labels_that_its_test_ended_with(workdir, tmp_path,
     raise AssertionError("nothing is to be trained")
 
   monkeypatch.setattr("jaxmtl.training.fit", train)
+  monkeypatch.setattr("experiments.runner.run.Calls", train)  # nor compiled
   # The scaled approach begins where the other one ended, and adjusts another way.
   again = run(
     override(SMALL, approaches=("fastcar_scaled",), scale=scale, adjust="gap", max_trials=1), folder
