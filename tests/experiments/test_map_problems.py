@@ -141,9 +141,7 @@ def test_a_batch_without_labels_has_no_part(problem, examples):
 
 def test_what_is_no_number_is_never_right(problem, examples):
   batch = {"valid": np.ones(7, bool), **examples}
-  nothing = {
-    t: np.full((7, 5, 6, kind.outputs), np.nan, np.float32) for t, kind in KINDS.items()
-  }
+  nothing = {t: np.full((7, 5, 6, kind.outputs), np.nan, np.float32) for t, kind in KINDS.items()}
   confusion = jax.jit(problem.metrics["miou"].count)(nothing, batch)["segmentation"]
   assert confusion.sum() == (examples["segmentation"] >= 0).sum()
   assert not np.diag(confusion).any()

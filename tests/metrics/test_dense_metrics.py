@@ -18,9 +18,7 @@ GOLDEN = np.load(pathlib.Path(__file__).parent.parent / "goldens" / "dense.npz")
 
 def test_reference_values(x64):
   confusion = sum(
-    np.asarray(
-      metrics.confusion_matrix(GOLDEN[f"miou/pred_{k}"], GOLDEN[f"miou/labels_{k}"], 5)
-    )
+    np.asarray(metrics.confusion_matrix(GOLDEN[f"miou/pred_{k}"], GOLDEN[f"miou/labels_{k}"], 5))
     for k in "ab"
   )
   np.testing.assert_array_equal(confusion, GOLDEN["miou/confusion"])
