@@ -35,10 +35,14 @@ def test_complex_gradients_are_aggregated_as_their_parts(name):
   method = getattr(jaxmtl, name)(2)
   zeros = jnp.zeros(2, jnp.complex64)
   losses = jnp.ones(2)
-  got, _ = method.update(jnp.asarray(COMPLEX), method.init(zeros), zeros, losses=losses)
-  real = jnp.asarray(as_real(COMPLEX).reshape(2, 2, 2))
   plain = jnp.zeros((2, 2))
-  want, _ = method.update(real, method.init(plain), plain, losses=losses)
+
+  @jit
+  def both(rows, real):
+    got, _ = method.update(rows, method.init(zeros), zeros, losses=losses)
+    return got, method.update(real, method.init(plain), plain, losses=losses)[0]
+
+  got, want = map(np.asarray, both(COMPLEX, as_real(COMPLEX).reshape(2, 2, 2)))
   assert got.dtype == jnp.complex64
   np.testing.assert_allclose(as_real(got[None])[0].reshape(2, 2), want, rtol=1e-5, atol=1e-6)
 
@@ -48,12 +52,14 @@ def test_a_complex_layer_is_explicit():
     y = x @ w
     return jnp.stack([jnp.sum(jnp.abs(y) ** 2), jnp.sum(y.real)])
 
-  w = jnp.asarray(COMPLEX)
-  x = jnp.array([[1 + 2j, 0.5 - 1j]])
-  _, (got, pullback) = jaxmtl.task_gramian(losses_fn)(w, x)
-  _, grads = jaxmtl.task_value_and_grad(losses_fn)(w, x)
-  np.testing.assert_allclose(got, jaxmtl.gramian(grads), rtol=1e-5)
-  np.testing.assert_allclose(pullback(jnp.ones(2)), grads.sum(0), rtol=1e-5)
+  @jit
+  def both(w, x):
+    _, (got, pullback) = jaxmtl.task_gramian(losses_fn)(w, x)
+    _, grads = jaxmtl.task_value_and_grad(losses_fn)(w, x)
+    return (got, pullback(jnp.ones(2))), (jaxmtl.gramian(grads), grads.sum(0))
+
+  for got, want in zip(*both(COMPLEX, np.complex64([[1 + 2j, 0.5 - 1j]])), strict=True):
+    np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 # --- Names
@@ -79,9 +85,14 @@ def test_options_by_name_mean_the_task_of_that_name():
       jaxmtl.stch(2, mu=0.5, preference=[1.0, 3.0]),
     ),
   ):
-    got, _ = named.update(GRADS, named.init(ZEROS), ZEROS, losses=losses)
-    want, _ = by_index.update(GRADS, by_index.init(ZEROS), ZEROS, losses=jnp.array([1.0, 2.0]))
-    np.testing.assert_array_equal(got, want)
+
+    @jit
+    def both(grads, named=named, by_index=by_index):
+      got, _ = named.update(grads, named.init(ZEROS), ZEROS, losses=losses)
+      ordered = jnp.array([1.0, 2.0])
+      return got, by_index.update(grads, by_index.init(ZEROS), ZEROS, losses=ordered)[0]
+
+    np.testing.assert_array_equal(*both(GRADS))
   for make in (jaxmtl.auto_lambda, jaxmtl.moml, jaxmtl.forum):
     np.testing.assert_array_equal(make(TASKS, ["segmentation"]).bilevel.outer[0], [0, 1])
 

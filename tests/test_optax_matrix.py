@@ -1,5 +1,7 @@
 """Every method with everything of optax around it: the whole matrix, traced.
 
+Before and behind a method, where each sees nothing of the other but types, every method is with
+one of optax's, and everything of optax with one method of each kind.
 What optax itself cannot do is refused with a sentence that says the mend.
 """
 
@@ -47,7 +49,7 @@ def trace(tx, updates=GRADS, params=PARAMS, **extra):
 
   state, new, after = jax.eval_shape(step, params)
   for leaf, param in zip(jax.tree.leaves(new), jax.tree.leaves(params), strict=True):
-    assert leaf.shape == param.shape
+    assert (leaf.shape, leaf.dtype) == (param.shape, param.dtype)
   for before, later in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
     assert (before.shape, before.dtype) == (later.shape, later.dtype)
 
@@ -60,6 +62,20 @@ def extras(name):
   if name in ("db_mtl", "moco"):
     found["losses"] = LOSSES
   return found
+
+
+# One of each kind: what it takes, and whether a transform or two.
+KINDS = {(len(transforms), *extras(name)): name for name, transforms in METHODS.items()}
+
+
+def methods_with(cell, *every):
+  """All methods with some cells, one of each kind with others.
+
+  What follows a method gets updates and losses of the same types from all of a kind, and a method
+  the same gradients whatever stands before it; `trace` finds the types.
+  """
+  names = METHODS if cell in every else KINDS.values()
+  return [(name, METHODS[name]) for name in names]
 
 
 AFTER = {
@@ -137,6 +153,9 @@ AROUND = {
   "jaxmtl.chain": lambda m: jaxmtl.chain(*m, optax.adam(0.1)),
   "jaxmtl.accumulate": lambda m: jaxmtl.accumulate(TASKS, 2, optax.chain(*m, optax.adam(0.1))),
   "jaxmtl.skip_nonfinite": lambda m: jaxmtl.skip_nonfinite(optax.chain(*m, optax.adam(0.1))),
+}
+# Of wrappers that are with every method one by one.
+NESTED = {
   "accumulate in skip_nonfinite": lambda m: jaxmtl.skip_nonfinite(
     jaxmtl.accumulate(TASKS, 2, optax.chain(*m, optax.adam(0.1)))
   ),
@@ -156,22 +175,22 @@ APART = {
 @pytest.mark.parametrize("cell", AFTER)
 def test_after_the_method(cell):
   value = {"value": jnp.ones(())} if cell in WITH_VALUE else {}
-  for name, transforms in METHODS.items():
+  for name, transforms in methods_with(cell, "adam"):
     trace(optax.chain(*transforms, AFTER[cell]()), **extras(name), **value)
 
 
 @pytest.mark.parametrize("cell", BEFORE)
 def test_a_task_at_a_time_before_the_method(cell):
-  for name, transforms in METHODS.items():
+  for name, transforms in methods_with(cell, "scale_by_adam"):
     trace(jaxmtl.chain(jaxmtl.per_task(TASKS, BEFORE[cell]()), *transforms), **extras(name))
     with pytest.raises(ValueError, match=r"transform 0 stands before an aggregator.*per_task"):
       jaxmtl.chain(BEFORE[cell](), *transforms)
 
 
-@pytest.mark.parametrize("cell", AROUND)
+@pytest.mark.parametrize("cell", [*AROUND, *NESTED])
 def test_around_the_method(cell):
-  for name, transforms in METHODS.items():
-    trace(AROUND[cell](transforms), **extras(name))
+  for name, transforms in methods_with(cell, *AROUND):
+    trace((AROUND | NESTED)[cell](transforms), **extras(name))
 
 
 def test_heads_apart():
@@ -223,7 +242,8 @@ LIMITS = {
 @pytest.mark.parametrize("cell", LIMITS)
 def test_what_optax_cannot_do_around_an_aggregator(cell):
   around, error = LIMITS[cell]
-  for name, transforms in METHODS.items():
+  for name in KINDS.values():  # the error is optax's, whatever the method
+    transforms = METHODS[name]
     with pytest.raises(error):
       trace(around(transforms), **extras(name))
 

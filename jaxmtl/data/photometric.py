@@ -145,10 +145,11 @@ def turn_hue(images: jax.Array, turns: jax.Array) -> jax.Array:
   value, least = images.max(-1), images.min(-1)
   range_ = value - least
   safe = jnp.where(range_ > 0, range_, 1)
+  # Not `value == red`: compiled with what made the images, both may be rounded differently.
   sixth = jnp.where(
-    value == red,
+    (red >= green) & (red >= blue),
     (green - blue) / safe,
-    jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
   )
   sixth = (jnp.where(range_ > 0, sixth, 0) + 6 * turns) % 6
   # A channel falls from the value to the least as the hue leaves its own third of the circle.

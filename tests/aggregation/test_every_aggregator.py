@@ -141,16 +141,23 @@ def compiled(name, num_tasks):
   return transform, jit(update), update
 
 
+@functools.cache
+def initial(name, num_tasks, dtype, wide):
+  """Parameters and the first state; its own numbers may depend on what numbers are wide."""
+  assert wide == jax.config.jax_enable_x64
+  params = tree(jnp.zeros(SIZE, dtype))
+  return params, compiled(name, num_tasks)[0].init(params)
+
+
 def aggregate(name, rows, mask=None, losses=None, steps=1, dtype=None, once=False):
   """The flat update [20] of the last of `steps` updates with the same rows."""
   num_tasks = len(rows)
-  transform, update, eager = compiled(name, num_tasks)
+  _, update, eager = compiled(name, num_tasks)
   update = eager if once else update
   rows = jnp.asarray(rows, dtype)
-  params = tree(jnp.zeros(SIZE, rows.dtype))
-  state = transform.init(params)
-  losses = jnp.arange(1.0, num_tasks + 1) if losses is None else jnp.asarray(losses)
-  mask = jnp.ones(num_tasks, bool) if mask is None else jnp.asarray(mask)
+  params, state = initial(name, num_tasks, rows.dtype, jax.config.jax_enable_x64)
+  losses = np.arange(1.0, num_tasks + 1) if losses is None else np.asarray(losses)
+  mask = np.ones(num_tasks, bool) if mask is None else np.asarray(mask)
   for _ in range(steps):
     out, state = update(rows, state, losses, mask)
   for param, leaf in zip(jax.tree.leaves(params), jax.tree.leaves(out), strict=True):

@@ -41,7 +41,8 @@ def ravines(x):
 def valley(x):
   """A curved valley, not convex, with one minimum."""
   a, b, bend = np.array([1.0, 2.0, 0.5]), np.array([5.0, 2.0, 8.0]), x[1] - x[0] ** 2
-  grads = np.stack([-2 * a * (1 - x[0]) - 4 * b * bend * x[0], 2 * b * bend, 2 * a * x[2]], 1)
+  stack = jnp.stack if isinstance(x, jax.Array) else np.stack
+  grads = stack([-2 * a * (1 - x[0]) - 4 * b * bend * x[0], 2 * b * bend, 2 * a * x[2]], 1)
   return grads, a * (1 - x[0]) ** 2 + b * bend**2 + a * x[2] ** 2
 
 
@@ -78,36 +79,48 @@ def updates_of(make):
   return transform, jit(jax.vmap(update)), traces
 
 
+ADAM = optax.adam(optax.cosine_decay_schedule(0.1, STEPS))
+
+
+@jit
+def look(x):
+  """Task gradients and losses of the four targets, each at its point."""
+  found = [target(point) for target, point in zip(TARGETS, x, strict=True)]
+  return [jnp.stack(parts) for parts in zip(*found, strict=True)]
+
+
+@jit
+def step(change, adam_state, x):
+  """Adam's, and what is seen behind it."""
+  change, adam_state = ADAM.update(change, adam_state, x)
+  x = x + change
+  return x, adam_state, look.__wrapped__(x)
+
+
 def converges(make, left=0.05):
   """With Adam and a falling rate, every target is reached up to `left`."""
   transform, update, _ = updates_of(make)
-  adam = optax.adam(optax.cosine_decay_schedule(0.1, STEPS))
   x = jnp.asarray(STARTS, jnp.float32)
-  state = jax.vmap(transform.init)(x)
-  adam_state = adam.init(x)
-
-  @jit
-  def step(grads, adam_state, x):
-    change, adam_state = adam.update(grads, adam_state, x)
-    return x + change, adam_state
-
+  state, adam_state = jax.vmap(transform.init)(x), ADAM.init(x)
+  grads, losses = look(x)
   for _ in range(STEPS):
-    found = [target(point) for target, point in zip(TARGETS, np.asarray(x, float), strict=True)]
-    grads, losses = (
-      jnp.asarray(np.stack(parts), jnp.float32) for parts in zip(*found, strict=True)
-    )
-    update_, state = update(grads, state, losses)
-    x, adam_state = step(update_, adam_state, x)
+    change, state = update(grads, state, losses)
+    x, adam_state, (grads, losses) = step(change, adam_state, x)
   points = np.asarray(x, float)
   worst = [target(point)[1].max() for target, point in zip(TARGETS[1:], points[1:], strict=True)]
   return bool(distance_to_triangle(points[0]) < max(left, 0.05) and max(worst) < left)
 
 
-def distance_to_triangle(point):
+@functools.cache
+def triangle():
   shares = np.linspace(0, 1, 51)
   a, b = (grid.ravel() for grid in np.meshgrid(shares, shares))
   inside = a + b <= 1
-  mixtures = np.stack([a, b, 1 - a - b], 1)[inside] @ CENTRES
+  return np.stack([a, b, 1 - a - b], 1)[inside] @ CENTRES
+
+
+def distance_to_triangle(point):
+  mixtures = triangle()
   return np.linalg.norm(mixtures - point, axis=1).min()
 
 

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,9 +91,14 @@ def reference(example, drawn, crop):
   return out
 
 
-def drawn_for(key, count, size, scales, crop, flip=True):
-  each = jax.vmap(lambda k: draw(k, size, scales, crop, flip))(jax.random.split(key, count))
-  return [jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), each) for i in range(count)]
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def draws(key, count, size, scales, crop):
+  return jax.vmap(lambda k: draw(k, size, scales, crop, True))(jax.random.split(key, count))
+
+
+def drawn_for(key, count, size, scales, crop):
+  each = jax.tree.map(np.asarray, draws(key, count, size, scales, crop))
+  return [jax.tree.map(lambda leaf, i=i: leaf[i], each) for i in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,6 @@ def drawn_for(key, count, size, scales, crop, flip=True):
     ((1.0,), (6, 6)),  # as for Cityscapes
     (SCALES, (12, 15)),  # larger than some scaled images: padded
     ((0.4, 0.7), (H, W)),  # smaller than the crop, and reflected more than once
-    ((1.0,), (H, W)),
     ((1.3,), (5, 30)),  # padded to the right alone
     (ScaleRange(0.5, 1.5), (10, 12)),  # as in ReCo
   ],
@@ -128,20 +131,28 @@ def test_images_of_their_own_sizes_are_treated_as_if_alone():
   for values in batch.values():  # what is beyond must not matter
     for i, (height, width) in enumerate(sizes):
       values[i, height:] = values[i, :, width:] = 0
-  options = {"scale_range": (0.5, 1.5), "crop": (8, 8)}
-  out = data.joint_augment(KEY, batch, sizes=jnp.asarray(sizes), **options)
-  for i, size in enumerate(sizes):
-    of = jax.random.split(KEY, 4)[i]
-    drawn = jax.tree.map(
-      np.asarray, draw(of, tuple(size.tolist()), ScaleRange(0.5, 1.5), (8, 8), True)
-    )
+  scales, crop = ScaleRange(0.5, 1.5), (8, 8)
+  out = jax.jit(
+    lambda: data.joint_augment(KEY, batch, scale_range=scales, crop=crop, sizes=sizes)
+  )()
+  each = jax.jit(
+    lambda: [
+      draw(key, tuple(size), scales, crop, True)
+      for key, size in zip(jax.random.split(KEY, 4), sizes.tolist(), strict=True)
+    ]
+  )()
+  for i, (size, drawn) in enumerate(zip(sizes, each, strict=True)):
     cut = {name: values[i, : size[0], : size[1]] for name, values in batch.items()}
     for name, want in reference(cut, drawn, (8, 8)).items():
       np.testing.assert_allclose(out[name][i], want, rtol=1e-6, atol=1e-6, err_msg=name)
 
 
+def shapes(batch, **options):
+  return jax.eval_shape(functools.partial(augment, **options), KEY, batch)
+
+
 def test_what_comes_out():
-  out = augment(KEY, maps(), scales=SCALES, crop=(5, 7))
+  out = shapes(maps(), scales=SCALES, crop=(5, 7))
   assert {name: (v.dtype.name, v.shape[1:]) for name, v in out.items()} == {
     "image": ("float32", (5, 7, 3)),
     "segmentation": ("int32", (5, 7)),
@@ -152,12 +163,12 @@ def test_what_comes_out():
     "noise": ("float32", (5, 7, 1)),
     "confidence": ("float32", (5, 7)),
   }
-  assert augment(KEY, maps())["image"].shape == (4, H, W, 3)
+  assert shapes(maps())["image"].shape == (4, H, W, 3)
 
 
 def test_wider_numbers_elsewhere_change_no_dtype():
   with jax.enable_x64(True):
-    out = augment(KEY, maps(), scales=SCALES, crop=(5, 7))
+    out = shapes(maps(), scales=SCALES, crop=(5, 7))
   assert {v.dtype.name for v in out.values()} == {"float32", "int32", "int8"}
 
 
@@ -167,7 +178,7 @@ def test_nothing_drawn_changes_nothing_but_the_range():
   for name in batch:
     want = data.signed_image(batch[name]) if name == "image" else batch[name]
     np.testing.assert_allclose(out[name], want, atol=1e-6, err_msg=name)
-  unit = augment(KEY, batch, flip=False, signed=False)["image"]
+  unit = augment(KEY, {"image": batch["image"]}, flip=False, signed=False)["image"]
   np.testing.assert_allclose(unit, batch["image"] / 255, atol=1e-6)
   as_float = {"image": (batch["image"] / np.float32(255))}
   np.testing.assert_allclose(augment(KEY, as_float, flip=False)["image"], out["image"], atol=1e-6)
@@ -175,7 +186,7 @@ def test_nothing_drawn_changes_nothing_but_the_range():
 
 def test_draws_are_what_they_should_be():
   count = 3000
-  drawn = jax.vmap(lambda k: draw(k, (H, W), SCALES, (H, W), True))(jax.random.split(KEY, count))
+  drawn = jax.tree.map(np.asarray, draws(KEY, count, (H, W), SCALES, (H, W)))
   sizes = {(int(H * s), int(W * s)) for s in SCALES}
   assert {tuple(size) for size in drawn.resized.tolist()} == sizes
   for scale in SCALES:
@@ -245,8 +256,8 @@ def test_void_stays_void():
   for name in ("depth", "normal"):
     assert (out[name] == 0).all(), name
   # Where there is a disparity of 0, as far away as can be, it is one.
-  batch["disparity"] = np.zeros((4, H, W, 1), np.float32)
-  inside = augment(KEY, batch, scales=SCALES, crop=(6, 6))["disparity"]
+  far = {"disparity": np.zeros((4, H, W, 1), np.float32)}
+  inside = augment(KEY, far, scales=SCALES, crop=(6, 6))["disparity"]
   assert (inside == 0).all()
 
 
@@ -268,9 +279,11 @@ def test_it_runs_under_jit_vmap_and_scan():
   batch = maps(2)
   run = functools.partial(data.joint_augment, scales=SCALES, crop=(6, 7))
   keys = jax.random.split(KEY, 3)
-  plain = [run(key, batch) for key in keys[:2]]
+  one = jax.jit(run)
+  plain = [one(key, batch) for key in keys[:2]]
   mapped = jax.vmap(run, (0, None))
   _, scanned = jax.lax.scan(lambda c, keys: (c, mapped(keys, batch)), 0, keys[None])
+  scanned = jax.tree.map(np.asarray, scanned)
   for i, want in enumerate(plain):
     for name in want:
       np.testing.assert_allclose(scanned[name][0, i], want[name], atol=2e-6, err_msg=name)
@@ -278,9 +291,15 @@ def test_it_runs_under_jit_vmap_and_scan():
 
 def test_kinds_of_other_names():
   batch = {"edges": maps()["segmentation"], "far": maps()["depth"]}
-  out = data.joint_augment(KEY, batch, scales=(1.5,), kinds={"edges": "label", "far": "depth"})
   usual = {"seg": batch["edges"], "depth": batch["far"]}
-  want = data.joint_augment(KEY, usual, scales=(1.5,))
+
+  @jax.jit
+  def both(batch, usual):
+    kinds = {"edges": "label", "far": "depth"}
+    out = data.joint_augment(KEY, batch, scales=(1.5,), kinds=kinds)
+    return out, data.joint_augment(KEY, usual, scales=(1.5,))
+
+  out, want = both(batch, usual)
   np.testing.assert_array_equal(out["edges"], want["seg"])
   np.testing.assert_array_equal(out["far"], want["depth"])
 
@@ -293,7 +312,7 @@ def test_rooms_are_augmented_as_they_are():
   np.testing.assert_array_equal(length > 0.5, np.asarray(out["depth"][..., 0]) > 0)
 
 
-IMAGE = jnp.zeros((2, H, W, 3), jnp.uint8)
+IMAGE = np.zeros((2, H, W, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -304,13 +323,13 @@ IMAGE = jnp.zeros((2, H, W, 3), jnp.uint8)
     ({"image": IMAGE}, {"kinds": {"image": "photo"}}, ValueError, "'image' is, got 'photo'"),
     ({"image": IMAGE[0]}, {}, ValueError, r"image must be \[B, H, W, C\], got shape \(9, 12, 3\)"),
     (
-      {"image": IMAGE, "depth": jnp.zeros((2, H, W - 1, 1))},
+      {"image": IMAGE, "depth": np.zeros((2, H, W - 1, 1), np.float32)},
       {},
       ValueError,
       r"depth must be of .* \(2, 9, 12\), got shape \(2, 9, 11, 1\)",
     ),
-    ({"normal": jnp.zeros((2, H, W, 1))}, {}, ValueError, "normal must have 3 channels"),
-    ({"image": IMAGE.astype(jnp.int32)}, {}, TypeError, r"image must be uint8, .* got int32"),
+    ({"normal": np.zeros((2, H, W, 1), np.float32)}, {}, ValueError, "normal must have 3 channels"),
+    ({"image": IMAGE.astype(np.int32)}, {}, TypeError, r"image must be uint8, .* got int32"),
     ({"seg": IMAGE[..., 0]}, {}, TypeError, "seg must be signed integers, -1 void, got uint8"),
     ({"depth": IMAGE[..., :1]}, {}, TypeError, "depth must be float, got uint8"),
     ({"image": IMAGE}, {"scales": ()}, ValueError, "scales must be a list of at least one"),
@@ -329,4 +348,4 @@ def test_what_does_not_fit(batch, options, error, message):
 
 def test_signed_images_are_of_images():
   with pytest.raises(TypeError, match="image must be uint8"):
-    data.signed_image(jnp.zeros((2, 2, 3), jnp.int32))
+    data.signed_image(np.zeros((2, 2, 3), np.int32))

@@ -93,8 +93,8 @@ def one_layer():
     yield
 
 
-@pytest.fixture(scope="module")
-def one_convolution():
+@pytest.fixture
+def one_convolution(monkeypatch):
   """In place of DeepLab's heads, whose options are looked at all the same."""
   create = models.deeplab
 
@@ -102,9 +102,7 @@ def one_convolution():
     network = create(backbone, outputs, *args, **options)
     return network.clone(heads={task: Conv(count, (1, 1)) for task, count in outputs.items()})
 
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(models, "deeplab", create_small)
-    yield
+  monkeypatch.setattr(models, "deeplab", create_small)
 
 
 def finite(value):

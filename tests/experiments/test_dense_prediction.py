@@ -3,6 +3,7 @@
 import functools
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,7 +35,32 @@ def nyuv2(tmp_path_factory):
   return folder
 
 
-def test_files_are_read_when_their_turn_comes_and_pictures_are_drawn_of_one_s_own(nyuv2, tmp_path):
+def test_a_step_with_heads_as_they_are(nyuv2):
+  """By shapes alone: compiling would take ten times as long."""
+  config = override(PRESETS["nyuv2"], data_dir=str(nyuv2), tasks=("depth", "normal"), **SMALL)
+  images = load(config.data, 0)
+  job = {job.name: job for job in plan(config, images).values()}["multi-task equal"]
+  batch = {name: np.stack([x] * 2) for name, x in images.parts["train"][0].items()}
+
+  def train():
+    key = jax.random.key(0)
+    state = job.start(job.update, key, job.problem.init(key, job.settings))
+    new, metrics = job.update.update(state, job.problem.prepare(key, batch))
+    return state, new, metrics, job.problem.predict(job.variables(new), batch)
+
+  state, new, metrics, found = jax.eval_shape(train)
+  assert jax.tree.structure(new) == jax.tree.structure(state)
+  assert {"point_conv", "rate_0_conv", "mean_conv"} <= set(new.params["heads_depth"]["aspp"])
+  assert metrics["losses"].shape == (2,)
+  assert {task: x.shape for task, x in found.items()} == {
+    "depth": (2, 16, 24, 1),
+    "normal": (2, 16, 24, 3),
+  }
+
+
+def test_files_are_read_when_their_turn_comes_and_pictures_are_drawn_of_one_s_own(
+  nyuv2, tmp_path, one_convolution
+):
   config = override(
     PRESETS["nyuv2"], data_dir=str(nyuv2), tasks=("depth", "noise"), noise=True, **SMALL
   )

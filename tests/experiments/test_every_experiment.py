@@ -13,7 +13,7 @@ import pytest
 from experiments.runner.config import override
 from jaxmtl import training
 
-# test_dense_prediction.py trains with heads as they are.
+# test_dense_prediction.py has heads as they are.
 pytestmark = pytest.mark.usefixtures("one_layer", "one_convolution")
 
 
@@ -237,13 +237,10 @@ EXPERIMENTS = {
     option="--dummy-counts",
   ),
   "fastcar": Case(
-    # Every trial passes, test_fastcar_experiment.py has some that do not, and the other approaches.
     small={
       **{"approaches": ("fastcar_scaled",), "scale": 400.0, "limit": 1e9},
       **{"width": 2, "epochs": 2, "batch_size": 256, "seeds": 2},
     },
-    files=("predictions.png", "ranges.png", "curves.png"),
-    rows=("FastCAR, scaled",),
     bad=(
       ({"dataset": "steel", "data_dir": "/nowhere"}, "/nowhere"),
       ({"image_size": 32}, "image_size is for --dataset steel, got 32"),

@@ -133,11 +133,13 @@ def test_a_run_depends_on_the_labels_that_its_test_ended_with(workdir, tmp_path,
     raise AssertionError("nothing is to be trained")
 
   monkeypatch.setattr("jaxmtl.training.fit", train)
+  monkeypatch.setattr("experiments.runner.run.Calls", train)  # nor compiled
   # The scaled approach begins where the other one ended, and adjusts another way.
   again = run(
     override(SMALL, approaches=("fastcar_scaled",), scale=scale, adjust="gap", max_trials=1), folder
   )
   (row,) = again["results"]
+  assert row["name"] == "FastCAR, scaled"
   assert row["values"] == workdir[1]["results"][0]["values"]
   assert [trial["scale"] for trial in again["one_epoch_test"]["fastcar_scaled"]] == [scale]
   with pytest.raises(AssertionError, match="nothing is to be trained"):

@@ -151,6 +151,7 @@ def test_more_models_in_another_order_are_no_other_runs(workdir, tmp_path, monke
 
   with monkeypatch.context() as patch:
     patch.setattr(fit, train)
+    patch.setattr("experiments.runner.run.Calls", train)  # nor compiled
     both = override(SMALL, architectures=("hps",), methods=("CAGrad", "EW"), num_experts=9)
     assert run(both, folder)["results"] == workdir[1]["results"][::-1]
     with pytest.raises(AssertionError, match="trained again"):

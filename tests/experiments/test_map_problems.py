@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -52,21 +51,27 @@ def problem(examples):
   return map_problem(images, tuple(KINDS), PerPixel(), batch_size=3)
 
 
+@jax.jit
+def confusion_of(predictions, labels):
+  return metrics.confusion_matrix(predictions, labels, 4)
+
+
 def test_metrics_are_averaged_as_the_papers_do(problem, examples):
-  variables = jax.vmap(lambda key: problem.init(key, None))(jax.random.split(jax.random.key(0), 2))
+  keys = jax.random.split(jax.random.key(0), 2)
+  variables = jax.jit(jax.vmap(lambda key: problem.init(key, None)))(keys)
+  predict = jax.jit(problem.predict)
   evaluate = training.evaluator(problem.predict, problem.metrics, batch_size=3, runs=True)
   found = evaluate(variables, examples)
   for run in range(2):
-    own = jax.tree.map(lambda leaf, run=run: leaf[run], variables)
-    outputs = {t: np.asarray(x) for t, x in problem.predict(own, examples).items()}
-    confusion = metrics.confusion_matrix(
-      outputs["segmentation"].argmax(-1), examples["segmentation"], 4
-    )
+    own = jax.tree.map(lambda leaf, run=run: np.asarray(leaf)[run], variables)
+    outputs = {t: np.asarray(x) for t, x in predict(own, examples).items()}
+    confusion = confusion_of(outputs["segmentation"].argmax(-1), examples["segmentation"])
     want = 100 * float(metrics.mean_iou(confusion))
     assert found["miou"]["segmentation"][run] == pytest.approx(want, rel=1e-5)
     np.testing.assert_allclose(np.linalg.norm(outputs["normal"], axis=-1), 1, rtol=1e-5)
     errors = {t: np.abs(outputs[t] - examples[t])[..., 0] for t in ("depth", "disparity", "noise")}
-    errors["normal"] = np.asarray(metrics.angles(outputs["normal"], examples["normal"]))
+    angles = jax.jit(metrics.angles)(outputs["normal"], examples["normal"])
+    errors["normal"] = np.asarray(angles)
     for task, error in errors.items():
       name = "angle" if task == "normal" else "absolute_error"
       known = np.ones(error.shape, bool)
@@ -86,8 +91,9 @@ def test_metrics_are_averaged_as_the_papers_do(problem, examples):
 
 
 def test_what_lies_beneath_void_changes_neither_losses_nor_gradients(problem, examples):
-  batch = problem.prepare(jax.random.key(0), {k: jnp.asarray(v[:3]) for k, v in examples.items()})
-  variables = problem.init(jax.random.key(1), None)
+  prepare = jax.jit(problem.prepare)
+  batch = prepare(jax.random.key(0), {k: v[:3] for k, v in examples.items()})
+  variables = jax.jit(lambda key: problem.init(key, None))(jax.random.key(1))
 
   @jax.jit
   def of(batch):
@@ -101,10 +107,11 @@ def test_what_lies_beneath_void_changes_neither_losses_nor_gradients(problem, ex
   assert (np.asarray(losses) > 0).all()
   assert losses.shape == (5,)
   # Pixels of the image where nothing at all is known but noise; those change.
-  hidden = np.asarray(
-    (batch["segmentation"] == -1)
-    & (batch["depth"] == 0).all(-1)
-    & (batch["disparity"] == -1).all(-1)
+  known = {name: np.asarray(values) for name, values in batch.items()}
+  hidden = (
+    (known["segmentation"] == -1)
+    & (known["depth"] == 0).all(-1)
+    & (known["disparity"] == -1).all(-1)
   )
   assert hidden.any()
   image = np.where(hidden[..., None], 9.0, np.asarray(batch["image"]))
@@ -117,11 +124,16 @@ def test_what_lies_beneath_void_changes_neither_losses_nor_gradients(problem, ex
 
 
 def test_a_batch_without_labels_has_no_part(problem, examples):
-  batch = {k: jnp.asarray(v[3:4]) for k, v in examples.items()}
-  batch["segmentation"] = jnp.full_like(batch["segmentation"], -1)
-  batch = problem.prepare(jax.random.key(0), batch)
-  params = problem.init(jax.random.key(1), None)["params"]
-  losses, aux = problem.losses_fn(params, {"batch_stats": {}}, batch, jax.random.key(2))
+  batch = {k: v[3:4] for k, v in examples.items()}
+  batch["segmentation"] = np.full_like(batch["segmentation"], -1)
+
+  @jax.jit
+  def found(batch):
+    batch = problem.prepare(jax.random.key(0), batch)
+    params = problem.init(jax.random.key(1), None)["params"]
+    return problem.losses_fn(params, {"batch_stats": {}}, batch, jax.random.key(2))
+
+  losses, aux = found(batch)
   assert np.asarray(losses)[:4].tolist() == [0, 0, 0, 0]
   assert losses[4] > 0
   assert aux.mask is None  # the losses tell
@@ -129,7 +141,7 @@ def test_a_batch_without_labels_has_no_part(problem, examples):
 
 def test_what_is_no_number_is_never_right(problem, examples):
   batch = {"valid": np.ones(7, bool), **examples}
-  nothing = {t: jnp.full((7, 5, 6, kind.outputs), jnp.nan) for t, kind in KINDS.items()}
-  confusion = problem.metrics["miou"].count(nothing, batch)["segmentation"]
+  nothing = {t: np.full((7, 5, 6, kind.outputs), np.nan, np.float32) for t, kind in KINDS.items()}
+  confusion = jax.jit(problem.metrics["miou"].count)(nothing, batch)["segmentation"]
   assert confusion.sum() == (examples["segmentation"] >= 0).sum()
   assert not np.diag(confusion).any()

@@ -13,6 +13,7 @@ from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Phase, Problem, Recipe
 from experiments.runner.mesh import Layout
 from experiments.runner.run import Runner
+from jaxmtl import training
 
 
 class Clock(NamedTuple):
@@ -46,13 +47,13 @@ def after_epoch(state, measured):
   return state._replace(total=total), {"sum": state.total}
 
 
-def job(own, epochs=2):
+def job(own, epochs=2, x=None):
   problem = Problem(("x",), lambda key, setting: {}, None, lambda key, batch: batch, None, {})
   return Job(
     name="two",
     problem=problem._replace(init=lambda key, setting: {"zero": jnp.zeros(())}),
     update=(add("first"), add("second")),
-    feed=DeviceFeed({"x": np.ones(8)}, 4, own=own),
+    feed=DeviceFeed({"x": np.ones(8) if x is None else x}, 4, own=own),
     recipe=Recipe(None, epochs, open_ended=True),
     identity={},
     seeds=(0, 1),
@@ -80,6 +81,36 @@ def test_phases_count_for_themselves(mesh, tmp_path):
   assert [row["sum"] for row in rows if "sum" in row] == [[4, 8], [4, 8]]
   seconds = [rows[i]["seconds"] + rows[i + 1]["seconds"] for i in (0, 2)]
   assert outcome.ms_per_step == pytest.approx(1000 * np.median(seconds) / 2)
+
+
+def test_a_kill_within_a_phase_and_calls_of_another_length_change_nothing(
+  tmp_path, capsys, monkeypatch
+):
+  different = np.random.default_rng(0).normal(size=8)
+  rows = Runner(tmp_path / "whole").run(job(own, x=different)).history
+  assert [row["step"] for row in rows] == [4, 8]  # both phases' numbers in one row
+  assert [np.shape(rows[0][name]) for name in ("first_step", "second_step")] == [(2,), (2,)]
+  save = training.Checkpointer.save
+
+  def save_and_die(self, step, state):
+    save(self, step, state)
+    if step == 5:  # the first of the second epoch's first phase
+      self.wait()
+      raise KeyError("killed")
+
+  with monkeypatch.context() as patch:
+    patch.setattr(training.Checkpointer, "save", save_and_die)
+    with pytest.raises(KeyError, match="killed"):
+      Runner(tmp_path / "cut", checkpoint_every="1 steps", log_every="1 steps").run(
+        job(own, x=different)
+      )
+  found = Runner(tmp_path / "cut").run(job(own, x=different)).history
+  assert "two: goes on after epoch 1.25 of 2" in capsys.readouterr().out
+  assert [row["step"] for row in found] == [1, 2, 3, 4, 5, 8]
+  assert ["first_step" in row for row in found] == [True, True, False, False, True, True]
+  assert ["second_step" in row for row in found] == [False, False, True, True, False, True]
+  assert [found[3]["sum"], found[5]["sum"]] == [row["sum"] for row in rows]
+  assert found[5]["second_step"] == rows[1]["second_step"] == [2.5, 2.5]
 
 
 def test_own_arrays_are_made_only_to_be_trained_on(tmp_path):

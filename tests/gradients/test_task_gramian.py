@@ -77,13 +77,21 @@ MODELS = {
 }
 
 
+@functools.cache
+def initialised(name):
+  """Variables in single precision, made once."""
+  with jax.enable_x64(False):
+    images = np.random.default_rng(0).normal(size=(BATCH, 6, 6, 4)).astype(np.float32)
+    return jit(MODELS[name].init)(jax.random.key(0), images)
+
+
 def problem(name, dtype=jnp.float32):
   """`losses_fn(params, batch)`, parameters, batch."""
   model = MODELS[name]
   rng = np.random.default_rng(0)
-  images = jnp.asarray(rng.normal(size=(BATCH, 6, 6, 4)), dtype)
-  targets = jnp.asarray(rng.normal(size=(BATCH, TASKS)), dtype)
-  variables = jit(model.init)(jax.random.key(0), images)
+  images = rng.normal(size=(BATCH, 6, 6, 4)).astype(dtype)
+  targets = rng.normal(size=(BATCH, TASKS)).astype(dtype)
+  variables = jax.tree.map(np.asarray, initialised(name))
   params = jax.tree.map(lambda p: p.astype(dtype), variables["params"])
 
   def losses_fn(params, batch):
@@ -108,19 +116,18 @@ def check(losses_fn, params, *args, tolerance=1e-5):
   @jit
   def found(params, *args):
     losses, (gramian, pullback) = jaxmtl.task_gramian(losses_fn)(params, *args)
-    return losses, gramian, pullback(WEIGHTS)
+    explicit, task_grads = jaxmtl.task_value_and_grad(losses_fn)(params, *args)
+    of_gradients = jaxmtl.gramian(task_grads), jaxmtl.combine(task_grads, WEIGHTS)
+    return (losses, gramian, pullback(WEIGHTS)), (explicit, *of_gradients)
 
-  want_losses, task_grads = jit(jaxmtl.task_value_and_grad(losses_fn))(params, *args)
-  losses, gramian, gradient = found(params, *args)
+  (losses, gramian, gradient), (want_losses, want, combined) = found(params, *args)
   np.testing.assert_allclose(losses, want_losses, rtol=tolerance)
-  want = jaxmtl.gramian(task_grads)
   assert gramian.dtype == want.dtype
   assert_close(gramian, want, want, tolerance)
-  combined = jaxmtl.combine(task_grads, WEIGHTS)
   assert jax.tree.structure(gradient) == jax.tree.structure(combined)
   for got, leaf in zip(jax.tree.leaves(gradient), jax.tree.leaves(combined), strict=True):
     assert (got.shape, got.dtype) == (leaf.shape, leaf.dtype)
-    assert_close(got, leaf, jnp.sqrt(jnp.trace(want)), tolerance)
+    assert_close(got, leaf, np.sqrt(np.trace(np.asarray(want, np.float64))), tolerance)
 
 
 def assert_close(got, want, scale, tolerance):
@@ -171,12 +178,13 @@ def test_bfloat16(monkeypatch):
   check(*problem("mlp", jnp.bfloat16), tolerance=3e-2)
 
 
-def weight(key, *shape):
-  return jax.random.normal(jax.random.key(key), shape) / shape[0] ** 0.5
+def weight(seed, *shape):
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.normal(size=shape) / shape[0] ** 0.5, jnp.float32)
 
 
 PARAMS = {"a": weight(0, 6, 6), "b": weight(1, 6, 6), "c": weight(2, 6, TASKS)}
-X = jax.random.normal(jax.random.key(3), (5, 6))
+X = jnp.asarray(np.random.default_rng(3).normal(size=(5, 6)), jnp.float32)
 
 
 def transposed(params, x):
@@ -259,11 +267,17 @@ def test_nnx_modules():
 
 def test_one_task_and_dict_losses_and_aux():
   fn = lambda p, x: ({"only": jnp.mean((x @ p) ** 2)}, {"seen": x.sum()})  # noqa: E731
-  (losses, aux), (gramian, pullback) = jaxmtl.task_gramian(fn, has_aux=True)(PARAMS["a"], X)
-  gradient = jax.grad(lambda p: fn(p, X)[0]["only"])(PARAMS["a"])
+
+  @jit
+  def found(params):
+    (losses, aux), (gramian, pullback) = jaxmtl.task_gramian(fn, has_aux=True)(params, X)
+    gradient = jax.grad(lambda p: fn(p, X)[0]["only"])(params)
+    return losses, aux, gramian, pullback(jnp.array([2.0])), gradient
+
+  losses, aux, gramian, doubled, gradient = found(PARAMS["a"])
   assert losses.shape == (1,)
-  np.testing.assert_allclose(gramian, [[jnp.sum(gradient**2)]], rtol=1e-5)
-  np.testing.assert_allclose(pullback(jnp.array([2.0])), 2 * gradient, rtol=1e-5)
+  np.testing.assert_allclose(gramian, [[np.sum(np.asarray(gradient) ** 2)]], rtol=1e-5)
+  np.testing.assert_allclose(doubled, 2 * np.asarray(gradient), rtol=1e-5)
   np.testing.assert_allclose(aux["seen"], X.sum(), rtol=1e-6)
 
 
@@ -280,24 +294,22 @@ def test_split_form(chunk_size):
   @jit
   def found(trunk, heads):
     losses, (gramian, pullback) = jaxmtl.task_gramian(losses_fn, **options)(trunk, heads, X)
-    return losses, gramian, pullback(WEIGHTS, own_weights), pullback(WEIGHTS)
+    explicit, task_grads = jaxmtl.task_value_and_grad(losses_fn)(trunk, heads, X)
+    (shared, own), (_, own_alike) = pullback(WEIGHTS, own_weights), pullback(WEIGHTS)
+    of_heads = [
+      jax.grad(lambda h, w=weights: w @ losses_fn(trunk, h, X))(heads)
+      for weights in (own_weights, WEIGHTS)
+    ]
+    want = jaxmtl.gramian(task_grads), jaxmtl.combine(task_grads, WEIGHTS), *of_heads
+    return (losses, gramian, shared, own, own_alike), (explicit, *want)
 
-  losses, gramian, (shared, own), (_, own_alike) = found(trunk, heads)
-  want_losses, task_grads = jit(jaxmtl.task_value_and_grad(losses_fn))(trunk, heads, X)
-  np.testing.assert_allclose(losses, want_losses, rtol=1e-6)
-  np.testing.assert_allclose(gramian, jaxmtl.gramian(task_grads), rtol=1e-5)
-  for got, want in zip(
-    jax.tree.leaves(shared), jax.tree.leaves(jaxmtl.combine(task_grads, WEIGHTS)), strict=True
-  ):
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-  for got, weights in ((own, own_weights), (own_alike, WEIGHTS)):
-    want = jax.grad(lambda h, w=weights: w @ losses_fn(trunk, h, X))(heads)
+  for got, want in zip(*map(jax.tree.leaves, found(trunk, heads)), strict=True):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
 def test_vmap_over_seeds_inside_scan():
   losses_fn, params, batch = problem("cnn")
-  seeds = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), params)
+  seeds = jax.tree.map(lambda p: np.stack([p, 2 * p]), params)
 
   def gramian(params):
     return jaxmtl.task_gramian(losses_fn)(params, batch)[1][0]
@@ -307,13 +319,13 @@ def test_vmap_over_seeds_inside_scan():
   one = jit(gramian)
   for seed in range(2):
     want = one(jax.tree.map(lambda p, s=seed: p[s], seeds))
-    np.testing.assert_allclose(got[:, seed], jnp.stack([want, want]), rtol=1e-4)
+    np.testing.assert_allclose(np.asarray(got)[:, seed], np.stack([want, want]), rtol=1e-4)
 
 
 def test_sharded_batch_is_that_of_one_device(mesh):
   losses_fn, params, (images, targets) = problem("mlp")
-  images, targets = jnp.tile(images, (4, 1, 1, 1)), jnp.tile(targets, (4, 1))
-  images += jnp.arange(16.0)[:, None, None, None] / 16
+  images, targets = np.tile(images, (4, 1, 1, 1)), np.tile(targets, (4, 1))
+  images += np.arange(16.0, dtype=np.float32)[:, None, None, None] / 16
 
   @jit
   def gramian(params, batch):

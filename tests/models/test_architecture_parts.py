@@ -15,7 +15,7 @@ from jaxmtl.models.architectures.ltb import cooling, hard_gumbel_softmax
 
 TASKS = ("left", "parity")
 BACKBONE = models.create("convnet4", width=2)
-IMAGES = jax.random.normal(jax.random.key(1), (3, 8, 8, 1))
+IMAGES = np.random.default_rng(1).normal(size=(3, 8, 8, 1)).astype(np.float32)
 
 
 def build(name, **options):
@@ -28,16 +28,17 @@ def initialised(name, **options):
 
 
 def test_smooth_steps_and_their_selectors():
-  x = jnp.linspace(-2, 2, 81)
+  x = np.linspace(-2, 2, 81, dtype=np.float32)
   gamma = 1.5
   inside = -2 / gamma**3 * x**3 + 3 / (2 * gamma) * x + 0.5
-  expected = jnp.where(x <= -gamma / 2, 0, jnp.where(x >= gamma / 2, 1, inside))
-  np.testing.assert_allclose(smooth_step(x, gamma), expected, atol=1e-6)
+  expected = np.where(x <= -gamma / 2, 0, np.where(x >= gamma / 2, 1, inside))
+  np.testing.assert_allclose(jax.jit(smooth_step)(x, gamma), expected, atol=1e-6)
 
   # Bits of both selectors far outside of the step: experts 1 (01) and 2 (10), mixed 1 : 3.
-  kernel = {"kernel": jnp.zeros((1, 4)), "bias": jnp.array([9.0, -9.0, -9.0, 9.0])}
-  mixture = {"kernel": jnp.zeros((1, 2)), "bias": jnp.log(jnp.array([1.0, 3.0]))}
+  kernel = {"kernel": np.zeros((1, 4)), "bias": np.array([9.0, -9.0, -9.0, 9.0])}
+  mixture = {"kernel": np.zeros((1, 2)), "bias": np.log([1.0, 3.0])}
   params = {"params": {"bits": kernel, "selectors": mixture}}
+  params = jax.tree.map(np.float32, params)
 
   @jax.jit
   def run(params):
@@ -46,19 +47,19 @@ def test_smooth_steps_and_their_selectors():
   weights, entropy = run(params)
   np.testing.assert_allclose(weights, [[0, 0.25, 0.75, 0]], atol=1e-6)
   assert float(entropy[0]) == 0
-  slopes = jax.grad(lambda p: run(p)[1].sum())(params)
+  slopes = jax.jit(jax.grad(lambda p: run(p)[1].sum()))(params)
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes))
   # In the middle all four experts are as likely: each selector's entropy is log 4.
-  params["params"]["bits"]["bias"] = jnp.zeros(4)
+  params["params"]["bits"]["bias"] = np.zeros(4, np.float32)
   weights, entropy = run(params)
-  np.testing.assert_allclose(weights, jnp.full((1, 4), 0.25), atol=1e-6)
+  np.testing.assert_allclose(weights, np.full((1, 4), 0.25), atol=1e-6)
   np.testing.assert_allclose(entropy, [2 * np.log(4)], rtol=1e-6)
 
 
 def test_stitches_of_the_identity_leave_trunks_alone():
   model, variables = initialised("cross_stitch")
-  np.testing.assert_allclose(variables["params"]["stitches_1"], 0.8 * jnp.eye(2) + 0.1, rtol=1e-6)
-  stitches = {f"stitches_{stage}": jnp.eye(2) for stage in (1, 2, 3)}
+  np.testing.assert_allclose(variables["params"]["stitches_1"], 0.8 * np.eye(2) + 0.1, rtol=1e-6)
+  stitches = {f"stitches_{stage}": np.eye(2, dtype=np.float32) for stage in (1, 2, 3)}
   variables = {**variables, "params": {**variables["params"], **stitches}}
 
   def of(name):
@@ -79,12 +80,18 @@ def test_branches_are_drawn_hard_by_the_temperature_of_the_step():
   keys = jax.random.split(jax.random.key(0), 4000)
   drawn = jax.jit(jax.vmap(hard_gumbel_softmax, in_axes=(0, None, None)))(keys, logits, 2.0)
   assert set(np.unique(drawn)) == {0, 1}
+  drawn = np.asarray(drawn)
   assert (drawn.sum(-1) == 1).all()
   np.testing.assert_allclose(drawn.mean(0), [0.2, 0.5, 0.3], atol=0.025)  # 3 deviations
-  values = jnp.array([1.0, 2.0, 4.0])
-  slope = jax.grad(lambda x: hard_gumbel_softmax(keys[0], x, 2.0) @ values)(logits)
-  noisy = logits + jax.random.gumbel(keys[0], (3,))
-  np.testing.assert_allclose(slope, jax.grad(lambda x: nn.softmax(x / 2) @ values)(noisy))
+  values = np.float32([1.0, 2.0, 4.0])
+
+  @jax.jit
+  def slopes(logits):
+    slope = jax.grad(lambda x: hard_gumbel_softmax(keys[0], x, 2.0) @ values)(logits)
+    noisy = logits + jax.random.gumbel(keys[0], (3,))
+    return slope, jax.grad(lambda x: nn.softmax(x / 2) @ values)(noisy)
+
+  np.testing.assert_allclose(*slopes(logits), rtol=1e-6)
 
   asked = []
   temperature = lambda step: asked.append(step) or 2.0  # noqa: E731

@@ -11,9 +11,9 @@ from jaxmtl.models import ASPP, conv2d
 
 
 def operands(size, taps=(3, 3), channels=4, dtype=jnp.float32):
-  first, second = jax.random.split(jax.random.key(0))
-  x = jax.random.normal(first, (2, *size, channels), dtype)
-  return x, jax.random.normal(second, (*taps, channels, 3), dtype) / 4
+  rng = np.random.default_rng(0)
+  x, kernel = rng.normal(size=(2, *size, channels)), rng.normal(size=(*taps, channels, 3)) / 4
+  return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
 def equations(jaxpr, found=()):
@@ -33,14 +33,13 @@ def equations(jaxpr, found=()):
 def test_values_and_gradients_equal_lax(size, dilation, products):
   x, kernel = operands(size)
 
-  def everything(form):
+  def everything(x, kernel, form):
     conv = lambda x, k: conv2d(x, k, padding=dilation, dilation=dilation, form=form)  # noqa: E731
     y, transposed = jax.vjp(conv, x, kernel)
     return y, transposed(jnp.sin(y))
 
-  for got, want in zip(
-    jax.tree.leaves(everything("cpu")), jax.tree.leaves(everything("lax")), strict=True
-  ):
+  run = jax.jit(lambda *args: [everything(*args, form) for form in ("cpu", "lax")])
+  for got, want in zip(*map(jax.tree.leaves, run(x, kernel)), strict=True):
     np.testing.assert_allclose(got, want, atol=2e-5)
   made = jax.make_jaxpr(lambda x, k: conv2d(x, k, padding=dilation, dilation=dilation, form="cpu"))(
     x, kernel
@@ -64,34 +63,46 @@ def test_any_geometry_equals_lax(size, taps, strides, dilation, pads):
     return
   padding = (pads[:2], pads[2:])
 
-  def conv(form):
-    return conv2d(x, kernel, strides=strides, padding=padding, dilation=dilation, form=form)
+  @jax.jit
+  def both(x, kernel):
+    options = {"strides": strides, "padding": padding, "dilation": dilation}
+    return [conv2d(x, kernel, **options, form=form) for form in ("cpu", "lax")]
 
-  np.testing.assert_allclose(conv("cpu"), conv("lax"), atol=1e-5)
+  np.testing.assert_allclose(*both(x, kernel), atol=1e-5)
 
 
 def test_vmap_over_seeds_and_groups_equal_lax():
   x, kernel = operands((5, 7))
-  keys = jax.random.split(jax.random.key(1), 3)
-  kernels = jax.vmap(lambda key: kernel * jax.random.uniform(key, kernel.shape))(keys)
+  kernels = kernel * np.random.default_rng(1).uniform(size=(3, *kernel.shape)).astype(np.float32)
+  halves = np.asarray(kernel)[:, :, :2].repeat(2, axis=3)[..., :4]
 
-  def mapped(form):
-    return jax.vmap(lambda k: conv2d(x, k, padding=4, dilation=4, form=form))(kernels)
+  @jax.jit
+  def found(kernels, halves):
+    return [
+      (
+        jax.vmap(lambda k, form=form: conv2d(x, k, padding=4, dilation=4, form=form))(kernels),
+        conv2d(x, halves, padding=6, dilation=6, groups=2, form=form),
+      )
+      for form in ("cpu", "lax")
+    ]
 
-  np.testing.assert_allclose(mapped("cpu"), mapped("lax"), atol=1e-5)
-  halves = kernel[:, :, :2].repeat(2, axis=3)[..., :4]
-
-  def grouped(form):
-    return conv2d(x, halves, padding=6, dilation=6, groups=2, form=form)
-
-  np.testing.assert_allclose(grouped("cpu"), grouped("lax"), atol=1e-5)
+  for got, want in zip(*found(kernels, halves), strict=True):
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 def test_bfloat16_adds_in_float32():
   x, kernel = operands((5, 7), channels=32, dtype=jnp.bfloat16)
-  got = conv2d(x, kernel, padding=4, dilation=4, form="cpu")
+
+  @jax.jit
+  def both(x, kernel):
+    exact = (a.astype(jnp.float32) for a in (x, kernel))
+    return (
+      conv2d(x, kernel, padding=4, dilation=4, form="cpu"),
+      conv2d(*exact, padding=4, dilation=4, form="lax"),
+    )
+
+  got, want = both(x, kernel)
   assert got.dtype == jnp.bfloat16
-  want = conv2d(*(a.astype(jnp.float32) for a in (x, kernel)), padding=4, dilation=4, form="lax")
   # One rounding, at the end.
   np.testing.assert_allclose(got.astype(jnp.float32), want, rtol=2**-8, atol=2**-8)
 

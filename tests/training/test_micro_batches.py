@@ -39,7 +39,6 @@ def problem():
 
 
 METHODS = {
-  "equal": {},
   "dwa": {"weighting": jaxmtl.dwa(TASKS)},
   "famo": {"weighting": jaxmtl.famo(TASKS)},
   "gradnorm": {"weighting": jaxmtl.gradnorm(TASKS)},

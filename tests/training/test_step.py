@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import flax.linen as nn
 import jax
@@ -47,10 +49,10 @@ def losses_fn(params, model_state, batch, key):
 
 @pytest.fixture(scope="module")
 def data():
-  keys = jax.random.split(jax.random.key(0), 2)
+  rng = np.random.default_rng(0)
   return {
-    "x": jax.random.normal(keys[0], (64, 5)),
-    "y": jax.random.randint(keys[1], (64, TASKS), 0, 3),
+    "x": jnp.asarray(rng.normal(size=(64, 5)), jnp.float32),
+    "y": jnp.asarray(rng.integers(0, 3, (64, TASKS)), jnp.int32),
   }
 
 
@@ -87,11 +89,11 @@ def reference_gradients(state, batch, weights):
     def loss(params, t):
       return losses_fn(params, state.model_state, batch, key)[0][f"task{t}"]
 
-    return [jax.grad(loss)(state.params, t) for t in range(TASKS)]
+    grads = [jax.grad(loss)(state.params, t) for t in range(TASKS)]
+    total = jax.tree.map(lambda *g: sum(w * x for w, x in zip(weights, g, strict=True)), *grads)
+    return grads, total
 
-  grads = gradients(state, batch)
-  total = jax.tree.map(lambda *g: sum(w * x for w, x in zip(weights, g, strict=True)), *grads)
-  return grads, total
+  return jax.tree.map(np.asarray, gradients(state, batch))
 
 
 def test_weighted_step_is_the_gradient_of_the_weighted_sum(data):
@@ -99,11 +101,13 @@ def test_weighted_step_is_the_gradient_of_the_weighted_sum(data):
   state = start(step)
   new_state, metrics = jax.jit(step.update)(state, data)
   _, total = reference_gradients(state, data, (0.25, 2.0))
-  want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, total)
+  want = jax.tree.map(lambda p, g: np.asarray(p) - 0.1 * g, state.params, total)
   chex.assert_trees_all_close(new_state.params, want, rtol=1e-5, atol=1e-6)
   assert metrics["weights"].tolist() == [0.25, 2.0]
   assert set(metrics) == {"losses", "weights", "gradient_norm", "mean_output"}
-  moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.model_state, new_state.model_state)
+  moved = jax.tree.map(
+    lambda a, b: np.any(np.asarray(a) != np.asarray(b)), state.model_state, new_state.model_state
+  )
   assert all(jax.tree.leaves(moved))  # batch statistics were recorded
 
 
@@ -113,25 +117,32 @@ def test_aggregated_step_aggregates_shared_and_leaves_heads_their_own_gradient(d
   new_state, metrics = jax.jit(step.update)(state, data)
   grads, total = reference_gradients(state, data, (0.5, 1.5))
   names = ("backbone", "backbone_norm")
-  stacked = jax.tree.map(
-    lambda a, b: jnp.stack([0.5 * a, 1.5 * b]), *[{n: g[n] for n in names} for g in grads]
-  )
   aggregator = jaxmtl.mgda(TASKS)
-  aggregate, _ = jax.jit(aggregator.update)(stacked, aggregator.init(None))
-  want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params, {**total, **aggregate})
+
+  @jax.jit
+  def by_hand(grads):
+    shared = [{n: g[n] for n in names} for g in grads]
+    stacked = jax.tree.map(lambda a, b: jnp.stack([0.5 * a, 1.5 * b]), *shared)
+    gram = jaxmtl.gramian(jax.tree.map(lambda a, b: jnp.stack([a, b]), *shared))
+    return aggregator.update(stacked, aggregator.init(None))[0], {
+      "cosine": jaxmtl.cosine_matrix(gram),
+      "task_gradient_norms": jnp.sqrt(jnp.diagonal(gram)),
+      "magnitude_similarity": jaxmtl.magnitude_similarity(gram),
+      "curvature_bound": jaxmtl.curvature_bound(gram),
+    }
+
+  aggregate, relations = by_hand(grads)
+  want = jax.tree.map(
+    lambda p, g: np.asarray(p) - 0.1 * np.asarray(g), state.params, {**total, **aggregate}
+  )
   chex.assert_trees_all_close(new_state.params, want, rtol=1e-4, atol=1e-6)
-  raw = jax.tree.map(lambda a, b: jnp.stack([a, b]), *[{n: g[n] for n in names} for g in grads])
-  gram = jaxmtl.gramian(raw)
-  np.testing.assert_allclose(metrics["cosine"], jaxmtl.cosine_matrix(gram), rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(
-    metrics["task_gradient_norms"], jnp.sqrt(jnp.diagonal(gram)), rtol=1e-4
-  )
-  np.testing.assert_allclose(
-    metrics["magnitude_similarity"], jaxmtl.magnitude_similarity(gram), rtol=1e-4
-  )
-  np.testing.assert_allclose(
-    metrics["curvature_bound"], jaxmtl.curvature_bound(gram), rtol=1e-3, atol=1e-4
-  )
+  for name, tolerance in (
+    ("cosine", {"rtol": 1e-4, "atol": 1e-6}),
+    ("task_gradient_norms", {"rtol": 1e-4}),
+    ("magnitude_similarity", {"rtol": 1e-4}),
+    ("curvature_bound", {"rtol": 1e-3, "atol": 1e-4}),
+  ):
+    np.testing.assert_allclose(metrics[name], relations[name], **tolerance, err_msg=name)
   np.testing.assert_allclose(metrics["aggregation_weights"].sum(), 1, rtol=1e-5)  # MGDA's simplex
   assert bool(metrics["solver_converged"])
   assert int(metrics["solver_iterations"]) > 0
@@ -154,25 +165,24 @@ def test_an_aggregator_of_two_batches_gets_both(data):
   batches = data, second
   new_state, _ = jax.jit(step.update)(state, batches)
 
-  @jax.jit
-  def stacked(batch):
-    return jaxmtl.task_value_and_grad(lambda p: no_dropout(p, (), batch, None)[0])(state.params)[1]
-
-  first, other = (
-    jax.tree.map(lambda g: g * weights.reshape(-1, *[1] * (g.ndim - 1)), stacked(b))
-    for b in batches
-  )
   aggregator = jaxmtl.modo(TASKS)
-  want, kept = aggregator.update(
-    [first["w"]], aggregator.init([state.params["w"]]), second_gradients=[other["w"]]
-  )
-  heads = (first["heads"].sum(0) + other["heads"].sum(0)) / 2
-  chex.assert_trees_all_close(
-    new_state.params,
-    {"w": state.params["w"] - 0.1 * want[0], "heads": state.params["heads"] - 0.1 * heads},
-    rtol=1e-5,
-    atol=1e-6,
-  )
+
+  @jax.jit
+  def by_hand(params, batches):
+    def weighted(batch):
+      grads = jaxmtl.task_value_and_grad(lambda p: no_dropout(p, (), batch, None)[0])(params)[1]
+      return jax.tree.map(lambda g: g * weights.reshape(-1, *[1] * (g.ndim - 1)), grads)
+
+    first, other = map(weighted, batches)
+    want, kept = aggregator.update(
+      [first["w"]], aggregator.init([params["w"]]), second_gradients=[other["w"]]
+    )
+    heads = (first["heads"].sum(0) + other["heads"].sum(0)) / 2
+    moved = {"w": params["w"] - 0.1 * want[0], "heads": params["heads"] - 0.1 * heads}
+    return moved, kept
+
+  want, kept = by_hand(state.params, batches)
+  chex.assert_trees_all_close(new_state.params, want, rtol=1e-5, atol=1e-6)
   chex.assert_trees_all_close(new_state.aggregator, kept, rtol=1e-5)
   assert abs(float(kept.weights[0]) - 0.5) > 1e-4
   with pytest.raises(ValueError, match="batch must be a pair"):
@@ -183,9 +193,7 @@ def test_an_aggregator_of_two_batches_gets_both(data):
 @pytest.mark.parametrize(
   "name",
   [
-    "pcgrad",  # from the Gramian, random
-    "cagrad",  # with a solver
-    "nash_mtl",  # which wants the Gramian's scale
+    "nash_mtl",  # from the Gramian, whose scale it wants, with a solver
     "graddrop",  # element by element, random
     "db_mtl",  # with a history, and losses
     "modo",  # two batches
@@ -204,14 +212,20 @@ def test_every_kind_of_aggregator_trains(name, data):
 def test_seeds_under_vmap_equal_single_runs(data):
   step = build(jaxmtl.pcgrad(TASKS), jaxmtl.rlw(TASKS))
   epoch = scan_epoch(step.update, batch_size=16)
-  states = [start(step, seed) for seed in range(3)]
-  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-  together, _ = jax.jit(jax.vmap(epoch, in_axes=(0, None)))(stacked, data)
-  single = jax.jit(epoch)
-  for seed, state in enumerate(states):
-    alone, _ = single(state, data)
+
+  @jax.jit
+  def run(keys, data):
+    variables = jax.vmap(lambda key: Net().init(key, jnp.ones((2, 5)), False))(keys)
+    states = jax.vmap(lambda v, key: step.init(v["params"], key, {"batch_stats": v["batch_stats"]}))
+    states = states(variables, keys)
+    return states, jax.vmap(epoch, in_axes=(0, None))(states, data)
+
+  states, (together, _) = run(jax.vmap(jax.random.key)(np.arange(3)), data)
+  single = jax.jit(lambda states, i: epoch(jax.tree.map(lambda leaf: leaf[i], states), data)[0])
+  for seed in range(3):
+    alone = single(states, seed)
     chex.assert_trees_all_close(
-      jax.tree.map(lambda leaf, seed=seed: leaf[seed], together.params),
+      jax.tree.map(lambda leaf, seed=seed: np.asarray(leaf)[seed], together.params),
       alone.params,
       rtol=1e-4,
       atol=1e-6,
@@ -230,37 +244,48 @@ def no_dropout(params, model_state, batch, key):
 
 
 def no_dropout_params():
-  keys = jax.random.split(jax.random.key(1), 2)
+  rng = np.random.default_rng(1)
   return {
-    "w": jax.random.normal(keys[0], (5, 8)),
-    "heads": jax.random.normal(keys[1], (TASKS, 8, 3)),
+    "w": jnp.asarray(rng.normal(size=(5, 8)), jnp.float32),
+    "heads": jnp.asarray(rng.normal(size=(TASKS, 8, 3)), jnp.float32),
   }
 
 
+@pytest.fixture(scope="module")
+def one_device(data):
+  """A step by an aggregator, made once: the function that makes it, its state before and after."""
+
+  @functools.cache
+  def found(aggregator):
+    def make(axis_name=None):
+      return train_step(
+        no_dropout,
+        optax.adam(1e-2),
+        TASKS,
+        aggregator=aggregator(TASKS) if aggregator else None,
+        shared=lambda p: {"w": True, "heads": False},
+        axis_name=axis_name,
+      )
+
+    state = make().init(no_dropout_params(), jax.random.key(0), {"mean": jnp.zeros(5)})
+    return make, state, jax.jit(make().update)(state, data)
+
+  return found
+
+
+# Without an aggregator, by an axis' name: test_eight_devices_learn_the_weights_of_one.
 @pytest.mark.parametrize(
   ("how", "aggregator"),
   [
     ("jit", None),
     ("jit", jaxmtl.pcgrad),
-    ("pmap", None),
     ("pmap", jaxmtl.metabalance),
     ("shard_map", jaxmtl.pcgrad),
     ("shard_map", jaxmtl.metabalance),
   ],
 )
-def test_eight_devices_equal_one(aggregator, how, data):
-  def make(axis_name=None):
-    return train_step(
-      no_dropout,
-      optax.adam(1e-2),
-      TASKS,
-      aggregator=aggregator(TASKS) if aggregator else None,
-      shared=lambda p: {"w": True, "heads": False},
-      axis_name=axis_name,
-    )
-
-  state = make().init(no_dropout_params(), jax.random.key(0), {"mean": jnp.zeros(5)})
-  want, want_metrics = jax.jit(make().update)(state, data)
+def test_eight_devices_equal_one(aggregator, how, data, one_device):
+  make, state, (want, want_metrics) = one_device(aggregator)
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   spec = jax.sharding.PartitionSpec
   if how == "jit":
@@ -364,10 +389,9 @@ def test_eight_devices_learn_the_weights_of_one(name, data, mesh):
   chex.assert_trees_all_close(got.params, want.params, rtol=1e-4, atol=1e-5)
 
 
-# One that only weighs, one that learns, one that looks at gradients, one at the step's losses.
-@pytest.mark.parametrize("name", ["dwa", "uncertainty", "gradnorm", "famo"])
-def test_every_kind_of_weighting_trains(name, data):
-  step = build(weighting=jaxmtl.weighting.METHODS[name](TASKS))
+def test_a_weighting_that_learns_by_its_own_gradient_trains(data):
+  """Others are followed step by step above, or train beside aggregators."""
+  step = build(weighting=jaxmtl.uncertainty(TASKS))
   epoch = jax.jit(scan_epoch(step.update, batch_size=16))
   state, first = epoch(start(step), data)
   for _ in range(4):
@@ -426,8 +450,13 @@ def test_removing_the_auxiliary_head_keeps_predictions():
   images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
   variables = jax.jit(both.init)(jax.random.key(1), images)
   alone = models.MultiHead(backbone, {"main": nn.Dense(3)})
-  want = jax.jit(both.apply)(variables, images)["main"]
-  got = jax.jit(alone.apply)(models.drop_heads(variables, "aux"), images)["main"]
+
+  @jax.jit
+  def predictions(variables):
+    dropped = models.drop_heads(variables, "aux")
+    return both.apply(variables, images)["main"], alone.apply(dropped, images)["main"]
+
+  want, got = predictions(variables)
   np.testing.assert_array_equal(got, want)
 
 
@@ -445,15 +474,13 @@ def test_a_scaled_loss_keeps_what_half_precision_would_lose(options):
   for scale in (1.0, 2.0**18):
     step = train_step(tiny, optax.sgd(1e8), 2, loss_scale=scale, **options)
     state, metrics = jax.jit(step.update)(step.init(params, jax.random.key(0)), batch)
-    moved.append((state.params["w"] - params["w"]) / 1e8)
-  assert not jnp.any(moved[0])
-  exact = jax.jacrev(lambda w: jnp.stack([(w * batch).sum(), ((w * batch) ** 2).sum()]))(
-    params["w"]
-  )
-  rows = jnp.array([1e-10, 3e-10])[:, None] * exact
+    moved.append((np.asarray(state.params["w"]) - np.asarray(params["w"])) / 1e8)
+  assert not np.any(moved[0])
+  w, x = np.asarray(params["w"]), np.asarray(batch)
+  rows = np.float32([1e-10, 3e-10])[:, None] * np.stack([x, 2 * w * x**2])
   want = rows.sum(0)
   if options:
     aggregator = options["aggregator"]
-    want, _ = aggregator.update(rows, aggregator.init(params["w"]))
-  np.testing.assert_allclose(moved[1], -want, rtol=5e-3)
+    want, _ = jax.jit(aggregator.update)(jnp.asarray(rows), aggregator.init(params["w"]))
+  np.testing.assert_allclose(moved[1], -np.asarray(want), rtol=5e-3)
   np.testing.assert_allclose(metrics["losses"], [-2.5e-10, 27.75e-10], rtol=1e-2)

@@ -12,8 +12,15 @@ from jaxmtl.training import Aux, train_step
 
 RNG = np.random.default_rng(0)
 PARAMS = {"w": jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32)}
-X = jnp.asarray(RNG.normal(size=(6, 4)), jnp.float32)
-LABELS = jnp.asarray(RNG.integers(0, 3, (6, 3)))
+X = RNG.normal(size=(6, 4)).astype(np.float32)
+LABELS = RNG.integers(0, 3, (6, 3))
+
+
+def without(rows, columns):
+  """Labels without some."""
+  labels = LABELS.copy()
+  labels[rows, columns] = -1
+  return labels
 
 
 def losses_fn(params, model_state, batch, key):
@@ -41,7 +48,7 @@ def test_the_losses_tell_the_step_what_a_mask_would(name):
   make = getattr(jaxmtl, name)
   kind = "weighting" if name in WEIGHTINGS else "aggregator"
   steps = [train_step(f, optax.sgd(0.1), 3, **{kind: make(3)}) for f in (losses_fn, told)]
-  labels = LABELS.at[:, 1].set(-1)
+  labels = without(slice(None), 1)
   batches = [(X, LABELS), (X, labels), (X, LABELS)]
 
   def train(step):
@@ -60,9 +67,9 @@ def test_the_losses_tell_the_step_what_a_mask_would(name):
 def test_mgda_goes_on_with_the_other_tasks():
   step = train_step(losses_fn, optax.sgd(1.0), 3, aggregator=jaxmtl.mgda(3))
   state = step.init(PARAMS, jax.random.key(0))
-  _, metrics = jax.jit(step.update)(state, (X, LABELS.at[:, 1:].set(-1)))
-  alone = jax.grad(lambda p: losses.cross_entropy(X @ p["w"], LABELS[:, 0]))(PARAMS)
-  np.testing.assert_allclose(metrics["gradient_norm"], optax.tree.norm(alone), rtol=1e-5)
+  _, metrics = jax.jit(step.update)(state, (X, without(slice(None), slice(1, None))))
+  alone = jax.jit(jax.grad(lambda p: losses.cross_entropy(X @ p["w"], LABELS[:, 0])))(PARAMS)
+  np.testing.assert_allclose(metrics["gradient_norm"], np.linalg.norm(alone["w"]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,16 +84,15 @@ def test_a_loss_of_zero_that_has_a_gradient_is_learned_from(options):
   params = {"w": jnp.zeros(3), "head": jnp.zeros(4)}
   step = train_step(linear, optax.sgd(0.1), 2, **options)
   state, _ = jax.jit(step.update)(step.init(params, jax.random.key(0)), X)
-  assert jnp.any(state.params["head"] != 0)
+  assert np.any(np.asarray(state.params["head"]) != 0)
 
 
 def test_parts_of_a_batch_without_labels_do_not_count():
-  labels = LABELS.at[:3, 1].set(-1)
-  key = jax.random.key(0)
+  labels, key = without(slice(3), 1), jax.random.key(0)
+  want = jax.jit(lambda p: losses.cross_entropy(X[3:] @ p["w"] * 2, labels[3:, 1]))(PARAMS)
   for accumulate in (1, 2):
     step = train_step(losses_fn, optax.sgd(0.1), 3, accumulate=accumulate)
     # Micro-batches take every second example.
-    order = jnp.array([0, 3, 1, 4, 2, 5])
+    order = np.array([0, 3, 1, 4, 2, 5])
     _, metrics = jax.jit(step.update)(step.init(PARAMS, key), (X[order], labels[order]))
-    want = losses.cross_entropy(X[3:] @ PARAMS["w"] * 2, labels[3:, 1])
     np.testing.assert_allclose(metrics["losses"][1], want, rtol=1e-5)

@@ -24,11 +24,16 @@ def rows(seed, scale=1.0):
 
 
 def steps(tx, gradients, params=PARAMS, **extra):
-  state, update = tx.init(params), jit(tx.update)
+  state = tx.init(params)
+
+  @jit
+  def update(grads, state, params, options):
+    updates, state = tx.update(grads, state, params, **options)
+    return optax.apply_updates(params, updates), state
+
   for i, grads in enumerate(gradients):
     options = {name: values[i] for name, values in extra.items()}
-    updates, state = update(grads, state, params, **options)
-    params = optax.apply_updates(params, updates)
+    params, state = update(grads, state, params, options)
   return params, state
 
 
@@ -36,11 +41,12 @@ def steps(tx, gradients, params=PARAMS, **extra):
 
 
 def test_every_task_is_clipped_by_itself():
-  grads = rows(0)
-  grads["a"] = grads["a"].at[0].multiply(100)
+  grads = jax.tree.map(np.array, rows(0))
+  grads["a"][0] *= 100
   tx = jaxmtl.per_task(TASKS, optax.clip_by_global_norm(0.5))
-  clipped, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
-  np.testing.assert_allclose(jnp.sqrt(jnp.diagonal(jaxmtl.gramian(clipped))), 0.5, rtol=1e-5)
+  clipped, _ = jit(tx.update)(grads, tx.init(PARAMS), PARAMS)
+  squares = np.diagonal(jit(jaxmtl.gramian)(clipped))
+  np.testing.assert_allclose(np.sqrt(squares), 0.5, rtol=1e-5)
 
 
 def test_a_state_a_task_is_scanned_and_rests_without_labels():
@@ -53,12 +59,12 @@ def test_a_state_a_task_is_scanned_and_rests_without_labels():
     updates, state = tx.update(grads, state, PARAMS, mask=present)
     return state, updates
 
-  stacked = jax.tree.map(lambda *g: jnp.stack(g), rows(0), rows(1))
+  stacked = jax.tree.map(lambda *g: np.stack(g), rows(0), rows(1))
   state, updates = jax.jit(lambda s: jax.lax.scan(step, s, stacked))(tx.init(PARAMS))
-  moments = state[0].mu["a"]
+  moments = np.asarray(state[0].mu["a"])
   assert moments.shape == (TASKS, 4)
   np.testing.assert_array_equal(moments[1], 0)
-  assert np.abs(moments[jnp.array([0, 2])]).min() > 0
+  assert np.abs(moments[[0, 2]]).min() > 0
   np.testing.assert_array_equal(state[0].count, [2, 0, 2])
   assert updates["b"].shape == (2, 2, 2)
 
@@ -99,18 +105,19 @@ def test_a_chain_is_optaxs():
 # --- accumulate
 
 WEIGHTINGS = {"none": None, "dwa": jaxmtl.dwa, "famo": jaxmtl.famo, "gradnorm": jaxmtl.gradnorm}
-AGGREGATORS = ("sum_tasks", "mgda", "pcgrad", "graddrop", "moco", "metabalance", "nash_mtl")
-PAIRS = [("dwa", name) for name in AGGREGATORS] + [(name, "cagrad") for name in WEIGHTINGS]
+# From the Gramian, with draws; from the gradients, with draws; with a state of the gradients.
+AGGREGATORS = ("sum_tasks", "pcgrad", "graddrop", "moco")
+PAIRS = [("dwa", name) for name in AGGREGATORS]
+PAIRS += [(name, "cagrad") for name in WEIGHTINGS if name != "dwa"]
 
 
 @pytest.mark.parametrize(("weighting", "aggregator"), PAIRS)
 def test_micro_batches_are_one_large_batch(weighting, aggregator, x64):
   """Of unlike numbers of labels, and one task without any in some of them."""
-  params = jax.tree.map(lambda p: p.astype(float), PARAMS)
-  counts = [jnp.array([4.0, 1.0, 0.0]), jnp.array([4.0, 2.0, 3.0]), jnp.array([2.0, 2.0, 2.0]),
-            jnp.array([1.0, 4.0, 4.0])]  # fmt: skip
-  parts = [jax.tree.map(lambda g: g.astype(float), rows(seed)) for seed in range(4)]
-  losses = [jnp.asarray(np.random.default_rng(seed).uniform(1, 3, TASKS)) for seed in range(4)]
+  params = jax.tree.map(lambda p: np.asarray(p, float), PARAMS)
+  counts = list(np.array([[4.0, 1.0, 0.0], [4.0, 2.0, 3.0], [2.0, 2.0, 2.0], [1.0, 4.0, 4.0]]))
+  parts = [jax.tree.map(lambda g: np.asarray(g, float), rows(seed)) for seed in range(4)]
+  losses = [np.random.default_rng(seed).uniform(1, 3, TASKS) for seed in range(4)]
 
   def whole(values, first):
     pair, weights = values[first : first + 2], counts[first : first + 2]

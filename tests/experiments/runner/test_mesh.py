@@ -70,19 +70,17 @@ def test_batches_are_spread_and_runs_too(tmp_path, job):
   assert all(s.shard_shape((2, 8, 3)) == (1, 2, 3) for s in shapes)
 
 
-@pytest.mark.parametrize("kind", ["host", "zip", "domains"])
+@pytest.mark.parametrize("kind", ["zip", "domains"])
 def test_every_feed_on_a_mesh(tmp_path, job, kind):
   rng = np.random.default_rng(0)
   many = {n: rng.normal(size=(24, 8, *s)).astype(np.float32) for n, s in SHAPES.items()}
   rows = {n: v[:, 0] for n, v in many.items()}
   source = [{n: v[i] for n, v in rows.items()} for i in range(24)]
   feed = {
-    "host": lambda: HostFeed(source, 8),
     "zip": lambda: Zip(a=DeviceFeed(rows, 8), b=HostFeed(source[:16], 8)),
     "domains": lambda: DomainFeed(many, 8),
   }[kind]
   merge = {
-    "host": lambda batch: batch,
     "zip": lambda batch: jax.tree.map(lambda a, b: a + b, batch["a"], batch["b"]),
     "domains": lambda batch: jax.tree.map(lambda x: x.mean(1), batch),
   }[kind]
@@ -129,7 +127,7 @@ from conftest import line_job
 # Each process first has a run of its own, then half of each batch.
 for until, mesh in ((2, "2x4"), (3, "1x8")):
   runner = Runner(folder, layout=Layout.parse(mesh))
-  outcome = runner.run(line_job(method="dwa+pcgrad", batch_size=8), until=until)
+  outcome = runner.run(line_job(batch_size=8), until=until)
   print("found", outcome.epochs.tolist(), sorted(outcome.variables), flush=True)
 """
 
@@ -173,6 +171,6 @@ def test_two_processes_give_one_processes_result_and_go_on(tmp_path, job):
   rows = [json.loads(line) for line in (folder / "line" / "metrics.jsonl").open()]
   assert [row["epoch"] for row in rows] == [1, 2, 3]
   # One process reads what two left, and finds it done; and its own result is the same.
-  both = Runner(folder).run(job(method="dwa+pcgrad", batch_size=8))
-  close(both, Runner(tmp_path / "one").run(job(method="dwa+pcgrad", batch_size=8)))
+  both = Runner(folder).run(job(batch_size=8))
+  close(both, Runner(tmp_path / "one").run(job(batch_size=8)))
   assert training.load_weights(folder / "line" / "weights.safetensors")

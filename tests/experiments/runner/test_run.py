@@ -12,7 +12,6 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from experiments.runner import store
@@ -20,7 +19,7 @@ from experiments.runner.calls import call_length
 from experiments.runner.feeds import DeviceFeed, DomainFeed, Zip
 from experiments.runner.fingerprint import fingerprint
 from experiments.runner.host_feed import HostFeed, Rows
-from experiments.runner.job import Phase, Selection
+from experiments.runner.job import Selection
 from experiments.runner.measure import accuracy, most_likely
 from experiments.runner.run import Runner
 from jaxmtl import training
@@ -91,19 +90,19 @@ def test_another_configuration_gets_its_own_folder(copied, job, capsys):
 
 
 def test_after_a_kill_it_goes_on_to_the_bit(tmp_path, job, capsys):
-  whole = Runner(tmp_path / "whole").run(job(epochs=4))
-  killed = Runner(tmp_path / "killed")
-  killed.run(job(epochs=4), until=3)
-  home = tmp_path / "killed" / "line"
+  options = {"method": "dwa+pcgrad", "epochs": 4}  # with a history and draws
+  runner = Runner(tmp_path)
+  whole = runner.run(job("whole", **options))
+  runner.run(job(**options), until=3)
   # As if killed after two epochs: the third's checkpoint and the outcome are not there.
-  (home / "outcome.json").unlink()
-  again = Runner(tmp_path / "killed").run(job(epochs=4))
+  (tmp_path / "line" / "outcome.json").unlink()
+  again = Runner(tmp_path).run(job(**options))
   assert "line: goes on after epoch 3 of 4" in capsys.readouterr().out
   same(whole, again)
 
 
-@pytest.mark.parametrize("method", ["dwa+pcgrad", "auto_lambda"])
-def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, job, method):
+def test_calls_of_any_length_and_stops_within_an_epoch_change_nothing(tmp_path, job):
+  method = "auto_lambda"  # of two batches a step
   whole = Runner(tmp_path / "whole").run(job(method=method))
   # Calls of three steps, a checkpoint within the second epoch, and going on from it in longer ones.
   home = tmp_path / "cut" / "line"
@@ -133,7 +132,7 @@ def test_training_longer_goes_on_where_the_schedule_allows(tmp_path, job, capsys
   longer = runner.run(job(open_ended=True, epochs=5))
   assert "goes on after epoch 3 of 5" in capsys.readouterr().out
   assert longer.folder == short.folder
-  same(longer, Runner(tmp_path / "whole").run(job(open_ended=True, epochs=5)))
+  same(longer, runner.run(job("whole", open_ended=True, epochs=5)))
   # The shorter one is gone, and is not what it was asked for; where it matters, it is anew.
   assert runner.run(job(open_ended=True)).folder != longer.folder
   fixed = runner.run(job("fixed"))
@@ -168,39 +167,6 @@ def test_after_each_epoch_the_state_may_change(trained, tmp_path, job):
   assert outcome.curve("halved").tolist() == [[6, 12, 18]] * 2
   halved, plain = (np.abs(o.variables["params"]["w"]).sum() for o in (outcome, trained))
   assert halved < plain
-
-
-def test_phases_take_turns(tmp_path, job):
-  """Two counters, each with a pass of its own in every epoch."""
-
-  def phase(name):
-    def update(state, batch):
-      new = state[name].replace(step=state[name].step + 1)
-      return {**state, name: new}, {f"seen_{name}": batch["x"].sum()}
-
-    return Phase(update, lambda state: state[name])
-
-  def start(update, key, variables):
-    step = training.train_step(lambda *_: None, optax.identity(), 1)
-    del step, update
-    empty = training.TrainState(jnp.int32(0), variables["params"], (), (), (), (), key)
-    return {"a": empty, "b": empty}
-
-  def twice(folder, **cadence):
-    phases = job(
-      update=(phase("a"), phase("b")),
-      start=start,
-      variables=lambda state: {"params": state["a"].params},
-      parts={},
-    )
-    return Runner(folder, **cadence).run(phases)
-
-  outcome = twice(tmp_path)
-  assert [row["step"] for row in outcome.history] == [12, 24, 36]
-  assert np.shape(outcome.history[0]["seen_a"]) == (2,)
-  cut = twice(tmp_path / "cut", checkpoint_every="2 steps")
-  assert [r["step"] for r in cut.history if "seen_a" in r and "seen_b" in r] == []
-  assert len(cut.history) == 18
 
 
 def test_the_best_epoch_of_each_run_is_measured_and_kept(tmp_path, job, capsys):
@@ -244,7 +210,8 @@ def test_a_run_that_diverges_is_an_outcome_unless_it_is_required(tmp_path, job, 
 
 
 def test_a_stop_saves_and_the_same_job_goes_on(tmp_path, job, capsys):
-  whole = Runner(tmp_path / "whole").run(job(epochs=6))
+  runner = Runner(tmp_path / "stopped", checkpoint_every=100)
+  whole = runner.run(job("whole", epochs=6))
 
   def ask(state, measured):
     if int(state.step[0]) == 12:
@@ -252,7 +219,6 @@ def test_a_stop_saves_and_the_same_job_goes_on(tmp_path, job, capsys):
     return state, {}
 
   with training.stop_on_signal():
-    runner = Runner(tmp_path / "stopped", checkpoint_every=100)
     with pytest.raises(training.Stopped, match=r"line was stopped after step 12 \(epoch 2 of 6\)"):
       runner.run(job(epochs=6, after_epoch=ask))
     assert training.stop_requested() == signal.SIGTERM
@@ -265,17 +231,20 @@ def test_a_stop_saves_and_the_same_job_goes_on(tmp_path, job, capsys):
   same(whole, again)
 
 
-@pytest.mark.parametrize(("share", "times"), [(math.inf, 2), (0.0, 1)])
-def test_reports_between_short_trainings_are_left_out(share, times, tmp_path, job, monkeypatch):
-  monkeypatch.setattr("experiments.runner.run.REPORT_SHARE", share)
+def test_reports_between_short_trainings_are_left_out(tmp_path, job, monkeypatch):
   seen = []
 
   def report(found):
     time.sleep(1e-3)  # no report takes no time
     seen.append(len(found))
 
-  Runner(tmp_path).run_all([job("a"), job("b"), job("c")], after_each=report)
-  assert seen == [1, 2][:times]
+  runner = Runner(tmp_path)
+  for share, times in ((math.inf, 2), (0.0, 1)):
+    monkeypatch.setattr("experiments.runner.run.REPORT_SHARE", share)
+    jobs = [job(f"{name}{times}", epochs=1) for name in "abc"]
+    runner.run_all(jobs, after_each=report)
+    assert seen == [1, 2][:times]
+    seen.clear()
 
 
 def test_the_plan_is_announced_and_tables_may_be_written_on_the_way(tmp_path, job, capsys):
