@@ -347,7 +347,9 @@ def test_vmap_over_seeds_and_scan_and_chain_and_devices(name, mesh):
 
   And without a mask, which is the same as a mask of ones.
   """
-  rows = jnp.asarray(normal_rows(3 * 4 * 3, seed=8).reshape(3, 4, 3, SIZE), jnp.float32)
+  # Steps of SDMGrad's descent of the weights grow with squared gradients, and rounding with them.
+  size = 0.1 if name == "sdmgrad" else 1.0
+  rows = jnp.asarray(size * normal_rows(3 * 4 * 3, seed=8).reshape(3, 4, 3, SIZE), jnp.float32)
   places = {"matrix": PartitionSpec(None, None, None, "data")}
   spread = {
     k: jax.device_put(g, NamedSharding(mesh, places.get(k, PartitionSpec())))
@@ -376,9 +378,7 @@ def test_vmap_over_seeds_and_scan_and_chain_and_devices(name, mesh):
     for row in rows[seed]:
       grads, state = update(row, state, losses, jnp.ones(3, bool))
       params, sgd_state = _sgd_step(params, sgd_state, grads)
-    # SDMGrad's descent of the weights, many steps each time, makes more of rounding.
-    rtol = 2e-3 if name == "sdmgrad" else 1e-5
-    np.testing.assert_allclose(got[seed], flat(params), rtol=rtol)
+    np.testing.assert_allclose(got[seed], flat(params), rtol=1e-5)
   assert np.ptp(got, axis=0).max() > 1e-3
 
 

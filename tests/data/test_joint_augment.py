@@ -337,7 +337,7 @@ IMAGE = np.zeros((2, H, W, 3), np.uint8)
     ({"image": IMAGE}, {"scale_range": (1.5, 0.5)}, ValueError, r"scale_range .* got \(1.5, 0.5\)"),
     ({"image": IMAGE}, {"scales": (1.0, 0.0)}, ValueError, r"scales must be .* got \(1.0, 0.0\)"),
     ({"image": IMAGE}, {"crop": (0, 4)}, ValueError, r"crop must be .* got \(0, 4\)"),
-    ({"image": IMAGE}, {"sizes": jnp.ones((2,))}, ValueError, r"sizes must be \[batch, 2\]"),
+    ({"image": IMAGE}, {"sizes": np.ones((2,))}, ValueError, r"sizes must be \[batch, 2\]"),
     ({"image": IMAGE}, {"crop": (4,)}, ValueError, r"crop must be .* got \(4,\)"),
   ],
 )
