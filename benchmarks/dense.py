@@ -44,6 +44,7 @@ class Config:
     features: channels within the heads.
     methods: beside the plain step.
     at_representation: aggregators that see gradients at the trunk's output.
+    reuse: whether Auto-lambda's step takes the weights before its own, and is the look-ahead.
     precision: float32 or bfloat16.
     remat: whether the trunk's blocks are computed again in the backward pass.
     rounds: timed rounds.
@@ -57,6 +58,7 @@ class Config:
   features: int = 256
   methods: tuple[str, ...] = ("auto_lambda", "pcgrad", "cagrad", "graddrop")
   at_representation: tuple[str, ...] = ("pcgrad", "cagrad")
+  reuse: bool = False
   precision: str = "float32"
   remat: bool = False
   rounds: int = 5
@@ -146,7 +148,10 @@ def makers(config: Config) -> dict[str, Callable[[], Program]]:
 
   def of(name: str) -> Callable[[], Program]:
     def make() -> Program:
-      update, state, batch = problem.step(**options_of(name, len(TASKS)))
+      options = options_of(name, len(TASKS))
+      if name == "auto_lambda" and config.reuse:
+        options["weighting"] = jaxmtl.auto_lambda(len(TASKS), reuse=True)
+      update, state, batch = problem.step(**options)
       return Program(update, state, (batch,))
 
     return make

@@ -73,6 +73,8 @@ class SegmentationOptions:
   """Whether colours of training images change at random."""
   blur: bool = True
   """Whether training images are blurred at random."""
+  precision: Literal["float32", "bfloat16"] = "float32"
+  """Of the network's arithmetic; parameters, losses and metrics stay in float32."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""

@@ -44,15 +44,16 @@ def learned(config: Config, kind: MapTask, shape: tuple[int, ...], method: Semi)
     method: which losses there are.
   """
   options = config.segmentation
-  backbone = config.network.build(
-    **({"output_stride": options.output_stride} if _has_stride(config) else {})
-  )
+  dtype = None if options.precision == "float32" else jnp.dtype(options.precision)
+  stride = {"output_stride": options.output_stride} if _has_stride(config) else {}
+  backbone = config.network.build(dtype=dtype, **stride)
   network = models.DeepLabV3Plus(
     backbone,
     kind.outputs,
     options.dimension,
     features=options.features,
     rates=options.rates,
+    dtype=dtype,
   )
   size = (*(options.crop or shape[:2]), 3)
 

@@ -127,6 +127,7 @@ EXPERIMENTS = {
       **{"backbone": "one_stage", "features": 4, "dimension": 4, "rates": (1,), "batch_size": 2},
       **{"train_images": 10, "test_images": 3, "validation_images": 2, "height": 16},
       **{"width_in_pixels": 16, "steps_per_epoch": 3, "num_queries": 4, "num_negatives": 4},
+      **{"jitter": False, "blur": False},
     },
     files=("curves.png", "pictures.png", "queries.png", "relations.png"),
     rows=("cutmix+reco",),
