@@ -37,10 +37,12 @@ def write_nyuv2(folder: str | os.PathLike, part: str, examples: Any) -> None:
     ValueError: if a map is missing.
 
   Example:
-    >>> import os, tempfile
-    >>> from jaxmtl.data import rooms, write_nyuv2
+    >>> import os, tempfile, numpy as np
+    >>> from jaxmtl.data import write_nyuv2
+    >>> maps = {"image": np.zeros((2, 4, 6, 3), np.uint8), "segmentation": np.zeros((2, 4, 6), int)}
+    >>> maps |= {"depth": np.ones((2, 4, 6, 1)), "normal": np.eye(3)[np.full((2, 4, 6), 2)]}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...   write_nyuv2(folder, "train", rooms(2, (12, 16)))
+    ...   write_nyuv2(folder, "train", maps)
     ...   sorted(os.listdir(f"{folder}/train")), sorted(os.listdir(f"{folder}/train/depth"))
     (['depth', 'image', 'label', 'normal'], ['0.npy', '1.npy'])
   """

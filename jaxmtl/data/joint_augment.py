@@ -115,14 +115,15 @@ def joint_augment(
     ValueError: if a kind is not known, shapes do not fit, or an option is out of range.
 
   Example:
-    >>> import jax, jax.numpy as jnp
+    >>> import functools, jax, jax.numpy as jnp
     >>> from jaxmtl.data import joint_augment
     >>> batch = {
     ...   "image": jnp.full((2, 6, 8, 3), 255, jnp.uint8),
     ...   "segmentation": jnp.zeros((2, 6, 8), jnp.int32),
     ...   "depth": jnp.full((2, 6, 8, 1), 3.0),
     ... }
-    >>> out = joint_augment(jax.random.key(0), batch, scales=(1.5,), crop=(6, 8))
+    >>> augment = jax.jit(functools.partial(joint_augment, scales=(1.5,), crop=(6, 8)))
+    >>> out = augment(jax.random.key(0), batch)
     >>> out["image"].max().item(), out["depth"].max().item(), out["segmentation"].shape
     (1.0, 2.0, (2, 6, 8))
 
