@@ -138,7 +138,7 @@ class Config:
   reco: ReCoOptions = ReCoOptions()
   teacher: TeacherOptions = TeacherOptions()
   network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.25)
-  training: TrainingOptions = TrainingOptions(epochs=10, batch_size=4, learning_rate=0.02)
+  training: TrainingOptions = TrainingOptions(epochs=10, batch_size=4, learning_rate=0.03)
   optimizer: OptimizerOptions = OptimizerOptions()
   run: RunOptions = RunOptions(seeds=2, evaluate_every="1", workdir="runs/reco")
 
@@ -190,7 +190,11 @@ _PAPER = override(
   evaluate_every="10",
 )
 PRESETS = {
-  "quick": override(Config(), height=48, width_in_pixels=64),
+  "quick": override(
+    Config(),
+    **{"height": 48, "width_in_pixels": 64, "scale_range": (0.75, 1.25)},
+    **{"num_queries": 64, "num_negatives": 128},
+  ),
   "pascal": override(
     _PAPER,
     preset="pascal",
