@@ -43,3 +43,12 @@ def test_without_labels_predictions_alone_are_shown():
   figure = plot_maps(None, np.zeros((1, 4, 4, 3)), maps)
   titles = [axes.get_title() for axes in figure.axes if axes.images]
   assert titles[:2] == ["image", "depth"]
+
+
+def test_predictions_of_the_same_classes_share_a_legend():
+  labels = np.zeros((1, 4, 4), int)
+  maps = {name: Maps("classes", labels, names=("a", "b")) for name in ("one", "other")}
+  maps["third"] = Maps("classes", labels, names=("easy", "hard"))
+  figure = plot_maps(None, np.zeros((1, 4, 4, 3)), maps)
+  shown = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+  assert shown == [["a", "b"], ["easy", "hard"]]
