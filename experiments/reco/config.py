@@ -192,7 +192,7 @@ _PAPER = override(
 PRESETS = {
   "quick": override(
     Config(),
-    **{"height": 48, "width_in_pixels": 64, "scale_range": (0.75, 1.25)},
+    **{"height": 48, "width_in_pixels": 64, "scale_range": (0.75, 1.25), "epochs": 5},
     **{"num_queries": 64, "num_negatives": 128},
   ),
   "pascal": override(
