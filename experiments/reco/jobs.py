@@ -73,7 +73,7 @@ def plan(config: Config, images: MapImages, root: pathlib.Path) -> dict[Key, lis
           update=update,
           feed=_feed(config, train, few, setting, method, group),
           recipe=recipe,
-          identity={**_identity(config, images, setting), **method.identity},
+          identity=_identity(config, images, setting, method),
           parts={name: part for name, part in images.parts.items() if name != "train"},
           seeds=group,
           weights=weights,
@@ -106,7 +106,9 @@ def _of_network(state: training.TrainState) -> dict[str, Any]:
   return network_only(training.variables_of(state))
 
 
-def _identity(config: Config, images: MapImages, setting: Setting) -> dict[str, Any]:
+def _identity(
+  config: Config, images: MapImages, setting: Setting, method: Semi
+) -> dict[str, Any]:
   return {
     **images.identity,
     **identity_of(
@@ -120,6 +122,9 @@ def _identity(config: Config, images: MapImages, setting: Setting) -> dict[str, 
     "labelled": setting.labelled,
     "share": setting.share,
     "at_least": config.labels.at_least if setting.labelled else None,
+    # It weighs pseudo-labels, too; with ReCo's loss it is among its options.
+    "sure_from": config.reco.strong_threshold if method.mixing and not method.reco else None,
+    **method.identity,
   }
 
 

@@ -72,7 +72,8 @@ def teaching(
       statistics if config.teacher.copy_statistics else None,
       decay=config.teacher.decay,
     )
-    sure = pseudo["confidence"] >= config.reco.strong_threshold
+    options = method.reco or config.reco
+    sure = pseudo["confidence"] >= options.strong_threshold
     metrics["sure"] = sure.mean()
     return Pair(student, teacher), metrics
 
