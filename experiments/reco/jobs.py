@@ -106,9 +106,7 @@ def _of_network(state: training.TrainState) -> dict[str, Any]:
   return network_only(training.variables_of(state))
 
 
-def _identity(
-  config: Config, images: MapImages, setting: Setting, method: Semi
-) -> dict[str, Any]:
+def _identity(config: Config, images: MapImages, setting: Setting, method: Semi) -> dict[str, Any]:
   return {
     **images.identity,
     **identity_of(
