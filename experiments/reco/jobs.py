@@ -109,13 +109,8 @@ def _of_network(state: training.TrainState) -> dict[str, Any]:
 def _identity(config: Config, images: MapImages, setting: Setting, method: Semi) -> dict[str, Any]:
   return {
     **images.identity,
-    **identity_of(
-      config.training,
-      config.optimizer,
-      config.segmentation,
-      config.teacher,
-      without=("epochs",),
-    ),
+    **identity_of(config.training, config.optimizer, config.segmentation, without=("epochs",)),
+    **(identity_of(config.teacher) if method.mixing else {}),
     **config.network.identity,
     "labelled": setting.labelled,
     "share": setting.share,
