@@ -56,6 +56,23 @@ def pytest_collection_finish():
   gc.set_threshold(20_000, 20, 20)
 
 
+# Linux grants a process 65,530 parts of memory; a compiled program has some fifteen, and the compiler
+# crashes where none is left.
+_MAPS, _MOST_MAPS = "/proc/self/maps", 40_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+  """After a file of tests, what was compiled is let go of, if much was."""
+  yield
+  if os.path.exists(_MAPS):
+    with open(_MAPS) as maps:
+      many = sum(1 for _ in maps) > _MOST_MAPS
+    if many:
+      jax.clear_caches()
+      gc.collect()
+
+
 def pytest_sessionfinish():
   """Only the process that made the cache removes it."""
   if _CACHE is not None:
