@@ -56,8 +56,8 @@ def pytest_collection_finish():
   gc.set_threshold(20_000, 20, 20)
 
 
-# Linux grants a process 65,530 parts of memory; a compiled program has some fifteen, and the compiler
-# crashes where none is left.
+# Linux grants a process 65,530 parts of memory; a compiled program has some fifteen, and the
+# compiler crashes where none is left.
 _MAPS, _MOST_MAPS = "/proc/self/maps", 40_000
 
 
