@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,9 @@ from experiments.problems.map_sources import (
   ROOMS,
   EmbeddedOptions,
   FolderOptions,
+  check_dataset,
+  open_files,
+  parts_of,
   refuse_void,
   room_images,
 )
@@ -58,13 +60,7 @@ class DataOptions:
     """Raises ValueError, naming the option, where one does not fit."""
     self.rooms.check()
     self.folder.check()
-    if self.dataset in READERS and self.data_dir is None:
-      raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
-    if self.dataset not in (ROOMS, *READERS) and not pathlib.Path(self.dataset).is_dir():
-      known = ", ".join((ROOMS, *READERS))
-      raise ValueError(
-        f"dataset must be {known}, or the path of a folder of one's own, got {self.dataset!r}."
-      )
+    check_dataset(self.dataset, self.data_dir, (ROOMS,), READERS)
 
   def describe(self) -> str:
     """For the title of a table."""
@@ -87,17 +83,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     identity = {**images.identity, "noise": options.noise}
     return (_with_noise_in(images, seed) if options.noise else images)._replace(identity=identity)
   folder = options.folder
-  if options.dataset in READERS:
-    size = {"image_size": folder.image_size} if options.dataset == "camvid" else {}
-    splits = READERS[options.dataset](options.data_dir, **size)
-  else:
-    splits = data.read_dense_folder(options.dataset, **dataclasses.asdict(folder))
-  # NYUv2 and Cityscapes are reported on the part that is called val, for want of a test part.
-  found = {"train": splits.train, "validation": splits.val, "test": splits.test}
-  if splits.test is None:
-    found = {"train": splits.train, "test": splits.val}
-  if found["test"] is None:
-    raise ValueError(f"{options.dataset} has neither a part test nor a part val to measure on.")
+  splits = open_files(options.dataset, options.data_dir, folder, READERS)
+  parts: dict[str, Any] = parts_of(options.dataset, splits)
   tasks: dict[str, MapTask] = {}
   shown = _SHOWN.get(options.dataset, tuple(n for n in splits.train.maps if n != "image"))
   for name in shown:
@@ -105,7 +92,6 @@ def load(options: DataOptions, seed: int) -> MapImages:
       tasks[name] = MapTask("classes", len(splits.classes[name]), splits.classes[name])
     elif name in _KINDS:
       tasks[name] = MapTask(*_KINDS[name])
-  parts: dict[str, Any] = {name: part for name, part in found.items() if part is not None}
   for name in (name for name in tasks if tasks[name].kind == "classes"):
     refuse_void(splits.train, name)
   if DISTANCE in shown:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from experiments.problems.maps import MapImages, MapTask
 from experiments.runner.config import check_positive, identity_of
 from jaxmtl import data
+from jaxmtl.data.dense_files import DenseSplits
 
 ROOMS, DIGITS = "rooms", "digits"
 # Pixels a side of an image in which there is something to see.
@@ -57,6 +61,45 @@ class FolderOptions:
     """Raises ValueError, naming the option, where one does not fit."""
     if not self.depth_scale > 0:
       raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
+
+
+def check_dataset(
+  dataset: str, data_dir: str | None, made_up: Sequence[str], readers: Mapping[str, Any]
+) -> None:
+  """Raises ValueError, naming the option, where there is no such data set, or no folder for it."""
+  if dataset in readers and data_dir is None:
+    raise ValueError(f"data_dir must name the folder of {dataset}, got None.")
+  if dataset not in (*made_up, *readers) and not pathlib.Path(dataset).is_dir():
+    known = ", ".join((*made_up, *readers))
+    raise ValueError(
+      f"dataset must be {known}, or the path of a folder of one's own, got {dataset!r}."
+    )
+
+
+def open_files(
+  dataset: str,
+  data_dir: str | None,
+  folder: FolderOptions,
+  readers: Mapping[str, Callable[..., DenseSplits]],
+) -> DenseSplits:
+  """A data set by its reader, or a folder of one's own."""
+  if dataset not in readers:
+    return data.read_dense_folder(dataset, **dataclasses.asdict(folder))
+  size = {"image_size": folder.image_size} if dataset == "camvid" else {}
+  return readers[dataset](data_dir, **size)
+
+
+def parts_of(dataset: str, splits: DenseSplits) -> dict[str, data.DenseFiles]:
+  """Parts by what is done with them; raises ValueError where there is none to measure on.
+
+  The papers report on the part that is called val, for want of a test part.
+  """
+  found = {"train": splits.train, "validation": splits.val, "test": splits.test}
+  if splits.test is None:
+    found = {"train": splits.train, "test": splits.val}
+  if found["test"] is None:
+    raise ValueError(f"{dataset} has neither a part test nor a part val to measure on.")
+  return {name: part for name, part in found.items() if part is not None}
 
 
 def room_images(rooms: EmbeddedOptions, seed: int) -> MapImages:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,10 @@ from experiments.problems.map_sources import (
   ROOMS,
   EmbeddedOptions,
   FolderOptions,
+  check_dataset,
   digit_images,
+  open_files,
+  parts_of,
   refuse_void,
   room_images,
 )
@@ -50,13 +52,7 @@ class DataOptions:
     """Raises ValueError, naming the option, where one does not fit."""
     self.embedded.check()
     self.folder.check()
-    if self.dataset in READERS and self.data_dir is None:
-      raise ValueError(f"data_dir must name the folder of {self.dataset}, got None.")
-    if self.dataset not in (*EMBEDDED, *READERS) and not pathlib.Path(self.dataset).is_dir():
-      known = ", ".join((*EMBEDDED, *READERS))
-      raise ValueError(
-        f"dataset must be {known}, or the path of a folder of one's own, got {self.dataset!r}."
-      )
+    check_dataset(self.dataset, self.data_dir, EMBEDDED, READERS)
 
   def describe(self) -> str:
     """For the title of a table."""
@@ -84,21 +80,12 @@ def load(options: DataOptions, seed: int) -> MapImages:
     }
     return MapImages(parts, {SEGMENTATION: found.tasks[SEGMENTATION]}, found.identity)
   folder = options.folder
-  if options.dataset in READERS:
-    size = {"image_size": folder.image_size} if options.dataset == "camvid" else {}
-    splits = READERS[options.dataset](options.data_dir, **size)
-  else:
-    splits = data.read_dense_folder(options.dataset, **dataclasses.asdict(folder))
+  splits = open_files(options.dataset, options.data_dir, folder, READERS)
   names = splits.classes[SEGMENTATION]
   if len(names) < 2:
     raise ValueError(f"{options.dataset} has one class, {names[0]!r}; two are needed to be told.")
-  # The papers report on the part that is called val, for want of a test part.
-  files = {"train": splits.train, "validation": splits.val, "test": splits.test}
-  if splits.test is None:
-    files = {"train": splits.train, "test": splits.val}
-  if files["test"] is None:
-    raise ValueError(f"{options.dataset} has neither a part test nor a part val to measure on.")
-  shown = {name: part.only(SEGMENTATION) for name, part in files.items() if part is not None}
+  files = parts_of(options.dataset, splits)
+  shown = {name: part.only(SEGMENTATION) for name, part in files.items()}
   refuse_void(shown["train"], SEGMENTATION)
   of_one = sum(values.nbytes for values in shown["train"][0].values())
   small = of_one * sum(map(len, shown.values())) <= _IN_MEMORY
