@@ -14,7 +14,7 @@ from experiments.dense_prediction.config import PRESETS, Config
 from experiments.dense_prediction.images import NOISE, READERS, load
 from experiments.dense_prediction.jobs import plan
 from experiments.problems.map_pictures import draw_own
-from experiments.problems.map_sources import ROOMS
+from experiments.problems.map_sources import ROOMS, note_unused
 from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
@@ -36,12 +36,9 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     ValueError: for options that do not fit, before anything is compiled or written.
   """
   config.check()
-  if config.data.dataset not in READERS and config.data.data_dir is not None:
-    say(f"Note: {config.data.dataset} has no use for --data-dir; it is for {', '.join(READERS)}.")
+  note_unused(config.data.dataset, config.data.data_dir, config.data.folder, (ROOMS,), READERS)
   if config.data.dataset != ROOMS:
     note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.rooms)))
-  if config.data.dataset in (ROOMS, *READERS):
-    _note_folder_options(config)
   images = load(config.data, config.run.seed)
   config = config.with_tasks(tuple(images.tasks))
   metrics = {task: images.tasks[task].metric for task in config.tasks}
@@ -83,15 +80,6 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   pictures.draw(config, images, planned, outcomes, folder)
   say(f"Results and figures are in {folder}.")
   return summary
-
-
-def _note_folder_options(config: Config) -> None:
-  usual = {f.name: f.default for f in fields(config.data.folder)}
-  usable = ("image_size",) if config.data.dataset == "camvid" else ()
-  for name, default in usual.items():
-    if getattr(config.data.folder, name) != default and name not in usable:
-      option = f"--{name.replace('_', '-')}"
-      say(f"Note: {config.data.dataset} has no use for {option}; it is for folders of one's own.")
 
 
 def _published(config: Config, setting: str, name: str) -> Any:

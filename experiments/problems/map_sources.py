@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.problems.maps import MapImages, MapTask
 from experiments.runner.config import check_positive, identity_of
+from experiments.runner.mesh import say
 from jaxmtl import data
 from jaxmtl.data.dense_files import DenseSplits
 
@@ -74,6 +75,25 @@ def check_dataset(
     raise ValueError(
       f"dataset must be {known}, or the path of a folder of one's own, got {dataset!r}."
     )
+
+
+def note_unused(
+  dataset: str,
+  data_dir: str | None,
+  folder: FolderOptions,
+  made_up: Sequence[str],
+  readers: Mapping[str, Any],
+) -> None:
+  """Says which options were given that mean nothing to the data set."""
+  if dataset not in readers and data_dir is not None:
+    say(f"Note: {dataset} has no use for --data-dir; it is for {', '.join(readers)}.")
+  if dataset not in (*made_up, *readers):
+    return
+  for field in dataclasses.fields(folder):
+    used = dataset == "camvid" and field.name == "image_size"
+    if getattr(folder, field.name) != field.default and not used:
+      option = f"--{field.name.replace('_', '-')}"
+      say(f"Note: {dataset} has no use for {option}; it is for folders of one's own.")
 
 
 def open_files(

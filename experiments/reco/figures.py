@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from experiments.reco import augment
 from experiments.reco.config import Config
 from experiments.reco.jobs import Key
 from experiments.reco.methods import SEGMENTATION, Semi
-from experiments.reco.problem import learned
+from experiments.reco.problem import learned, nearest
 from experiments.reco.teaching import pseudo_labels
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
@@ -66,7 +67,7 @@ def draw(
 
 
 def curves(found: Mapping[Key, Outcome], path: pathlib.Path) -> matplotlib.figure.Figure:
-  """MIoU of the validation part, where there is one, or else nothing but the last figures."""
+  """Of the validation part by epoch: empty where there is none."""
   settings = {setting for setting, _ in found}
   names = {key: key[1] if len(settings) == 1 else " ".join(key[::-1]) for key in found}
   values = {names[key]: o.curve("validation", "miou", SEGMENTATION) for key, o in found.items()}
@@ -194,35 +195,32 @@ def _predicted(
   config: Config, images: MapImages, method: str, outcome: Outcome, image: np.ndarray
 ) -> np.ndarray:
   """Logits at the images' resolution."""
-  network = _network(config, images, method)
+  network, variables = _network(config, images, method), _first_seed(outcome)
+  return np.concatenate([np.asarray(_logits(network, variables, one[None])) for one in image])
 
-  @jax.jit
-  def apply(variables: Any, image: Any) -> Any:
-    outputs: Any = network.apply(variables, augment.normalised(image))
-    return models.resize_aligned(outputs["classes"], image.shape[1:3])
 
-  variables = _first_seed(outcome)
-  return np.concatenate([np.asarray(apply(variables, one[None])) for one in image])
+# Compiled once for methods whose networks are alike, and all times that figures are drawn.
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(network: models.DeepLabV3Plus, variables: Any, image: Any) -> Any:
+  outputs: Any = network.apply(variables, augment.normalised(image))
+  return models.resize_aligned(outputs["classes"], image.shape[1:3])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _means(network: models.DeepLabV3Plus, variables: Any, image: Any, labels: Any) -> Any:
+  """Means of classes and their pixels, by embedding."""
+  outputs, kept = network.apply(variables, augment.normalised(image), mutable=["intermediates"])
+  decoder = kept["intermediates"]["decoder"][0]
+  at = nearest(labels, decoder.shape[1:3])
+  made = {"decoder": decoder, "representation": outputs["representation"]}
+  return {n: contrast.class_means(values, at, network.num_classes) for n, values in made.items()}
 
 
 def _class_means(
   config: Config, images: MapImages, method: str, outcome: Outcome
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Means of classes over test images `[C, D]`, and which have any pixel, by embedding."""
-  kind = images.tasks[SEGMENTATION]
-  network = _network(config, images, method)
-
-  @jax.jit
-  def sums(variables: Any, image: Any, labels: Any) -> Any:
-    outputs, kept = network.apply(variables, augment.normalised(image), mutable=["intermediates"])
-    decoder = kept["intermediates"]["decoder"][0]
-    size = decoder.shape[1:3]
-    rows, columns = (np.arange(n) * m // n for n, m in zip(size, labels.shape[1:], strict=True))
-    at = labels[:, rows[:, None], columns]
-    made = {"decoder": decoder, "representation": outputs["representation"]}
-    return {name: contrast.class_means(values, at, kind.outputs) for name, values in made.items()}
-
-  variables = _first_seed(outcome)
+  network, variables = _network(config, images, method), _first_seed(outcome)
   part = images.parts["test"]
   count = len(part["image"]) if isinstance(part, Mapping) else len(part)
   chosen = some(part, ("image", SEGMENTATION), min(count, _MOST))
@@ -230,7 +228,7 @@ def _class_means(
   for begin in range(0, len(chosen["image"]), SHOWN):
     rows = slice(begin, begin + SHOWN)
     image, labels = chosen["image"][rows], chosen[SEGMENTATION][rows].astype(np.int32)
-    for name, (means, counts) in sums(variables, image, labels).items():
+    for name, (means, counts) in _means(network, variables, image, labels).items():
       found = [np.asarray(means) * np.asarray(counts)[:, None], np.asarray(counts)]
       total[name] = (
         [a + b for a, b in zip(total[name], found, strict=True)] if name in total else found

@@ -128,7 +128,7 @@ def _feed(
   size, count = config.training.batch_size, len(few)
   everything = np.arange(count)
   labelled = [few.rows(setting.labelled, s) if setting.labelled else everything for s in seeds]
-  feeds: dict[str, Feed] = {LABELLED: _part(train, few, labelled, setting.share, size, seeds)}
+  feeds: dict[str, Feed] = {LABELLED: _labelled(train, few, labelled, setting.share, size, seeds)}
   if method.mixing is not None:
     # Where all images have some labels, all are learned from without them, too.
     some = bool(setting.labelled)
@@ -143,11 +143,12 @@ def _feed(
         f"labelled is {setting.labelled} of {count} images; at least 2 must be left for "
         f"{method.name}."
       )
-    feeds[UNLABELLED] = _part(train, few, [rows[:kept] for rows in order], None, size, seeds)
+    images = _without_maps(train)
+    feeds[UNLABELLED] = _feed_of(images, [rows[:kept] for rows in order], size, seeds)
   return Zip(config.optimizer.steps_per_epoch, **feeds)
 
 
-def _part(
+def _labelled(
   train: Any,
   few: Few,
   rows: list[np.ndarray],
@@ -155,19 +156,28 @@ def _part(
   batch_size: int,
   seeds: Sequence[int],
 ) -> Feed:
-  if not isinstance(train, Mapping):
-    (chosen,), seed = rows, seeds[0]
-    source = train
-    if share is not None:
-      maps = few.partial(share, seed)
-      source = Relabelled(train, maps, f"share {share:g} seed {seed}")
-    else:
-      source = train.subset(chosen)
-    return HostFeed(source, batch_size, seed)
-  if share is not None:
+  if share is None:
+    return _feed_of(train, rows, batch_size, seeds)
+  if isinstance(train, Mapping):
     own = functools.partial(_partial, few, share, tuple(seeds))
-    return DeviceFeed({"image": train["image"]}, batch_size, own=own)
-  return DeviceFeed(train, batch_size, subset=np.stack(rows))
+    return DeviceFeed(_without_maps(train), batch_size, own=own)
+  seed = seeds[0]
+  source = Relabelled(train, few.partial(share, seed), f"share {share:g} seed {seed}")
+  return HostFeed(source, batch_size, seed)
+
+
+def _feed_of(part: Any, rows: list[np.ndarray], batch_size: int, seeds: Sequence[int]) -> Feed:
+  """Some examples of a part, other ones for each seed."""
+  if isinstance(part, Mapping):
+    return DeviceFeed(part, batch_size, subset=np.stack(rows))
+  return HostFeed(part.subset(rows[0]), batch_size, seeds[0])
+
+
+def _without_maps(part: Any) -> Any:
+  """The images, with their sizes where they have sizes of their own."""
+  if isinstance(part, Mapping):
+    return {name: values for name, values in part.items() if name != SEGMENTATION}
+  return part.only()
 
 
 def _partial(few: Few, share: float, seeds: Sequence[int]) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ class Few:
   def rows(self, count: int, seed: int) -> np.ndarray:
     """The images with labels; raises ValueError where too few fit the rules."""
     try:
-      return data.balanced_images(self._present(), count, at_least=self._at_least, seed=seed)
+      return data.balanced_images(self._present, count, at_least=self._at_least, seed=seed)
     except ValueError as error:
       raise ValueError(f"labelled, at_least: {error}") from None
 
@@ -95,6 +96,7 @@ class Few:
 
     return self._kept(f"share{share:g}_seed{seed}", draw, f"labels of {Setting(None, share).name}")
 
+  @functools.cached_property
   def _present(self) -> np.ndarray:
     def look() -> np.ndarray:
       return data.classes_present(self._maps, self._num_classes)

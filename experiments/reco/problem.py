@@ -136,10 +136,10 @@ def _reco(
   of_draws, of_bank = jax.random.split(key)
   representations = jnp.concatenate([outputs["representation"] for outputs in seen])
   size = representations.shape[1:3]
-  labels = jnp.concatenate([_nearest(one[SEGMENTATION], size) for one in given])
+  labels = jnp.concatenate([nearest(one[SEGMENTATION], size) for one in given])
   sure = [jnp.ones_like(one[SEGMENTATION], jnp.float32) for one in given[:1]]
   sure += [one["confidence"] for one in given[1:]]
-  valid = jnp.concatenate([_nearest(x, size) for x in sure]) >= options.weak_threshold
+  valid = jnp.concatenate([nearest(x, size) for x in sure]) >= options.weak_threshold
   probabilities = jax.nn.softmax(
     jnp.concatenate([outputs["classes"] for outputs in seen]).astype(jnp.float32)
   )
@@ -174,7 +174,7 @@ def _reco(
   return value, model_state
 
 
-def _nearest(maps: jax.Array, size: Sequence[int]) -> jax.Array:
+def nearest(maps: jax.Array, size: Sequence[int]) -> jax.Array:
   """Maps `[B, H, W]` at another size; pixel i of n shows pixel floor(i m / n) of m."""
   rows, columns = (
     jnp.arange(new) * old // new for new, old in zip(size, maps.shape[1:], strict=True)

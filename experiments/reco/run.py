@@ -7,10 +7,11 @@ from dataclasses import fields
 from typing import Any
 
 from experiments.problems.map_pictures import draw_own
+from experiments.problems.map_sources import note_unused
 from experiments.problems.own_data import note_ignored
 from experiments.reco import figures, report
 from experiments.reco.config import PRESETS, Config
-from experiments.reco.images import EMBEDDED, load
+from experiments.reco.images import EMBEDDED, READERS, load
 from experiments.reco.jobs import plan
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
@@ -33,6 +34,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
     FileNotFoundError: if the data are not there; the message says what is missing.
   """
   config.check()
+  note_unused(config.data.dataset, config.data.data_dir, config.data.folder, EMBEDDED, READERS)
   if config.data.dataset not in EMBEDDED:
     note_ignored(config, PRESETS[config.preset], *(f.name for f in fields(config.data.embedded)))
   images = load(config.data, config.run.seed)

@@ -93,6 +93,26 @@ def test_shares_of_labels_are_drawn_once_and_kept(images, tmp_path, monkeypatch)
   assert list(plan(config, images, tmp_path)) == [("all images", "supervised+reco")]
 
 
+def test_unlabelled_images_come_without_maps_and_sizes_stay(images, tmp_path):
+  train = {**images.parts["train"], "size": np.full((12, 2), 16, np.int32)}
+  padded = images._replace(parts={**images.parts, "train": train})
+  config = override(TINY, labelled=(4,), shares=(0.25,))
+  for setting in ("4 images", "25 % of pixels"):
+    (job,) = plan(config, padded, tmp_path)[setting, "classmix+reco"]
+    content = job.feed.content
+    assert set(content[UNLABELLED]["examples"]) == {"image", "size"}
+    assert {"image", "size"} <= set(content[LABELLED]["examples"])
+
+
+def test_options_without_use_are_told(capsys, monkeypatch):
+  monkeypatch.setattr("experiments.reco.run.load", lambda *_: 1 / 0)
+  with pytest.raises(ZeroDivisionError):
+    run(override(TINY, void=7, data_dir="somewhere"))
+  told = capsys.readouterr().out
+  assert "rooms has no use for --data-dir; it is for pascal" in told
+  assert "rooms has no use for --void" in told
+
+
 def test_the_student_sees_what_the_teacher_labelled():
   size = (8, 12)
   image = jax.random.uniform(jax.random.key(0), (4, *size, 3))
