@@ -6,6 +6,8 @@ Command: `python -m benchmarks.accelerator --minutes 8 --out accelerator.json`. 
 - agreement: every aggregator's update on the accelerator beside the CPU's, in float32;
 - steps: whole training steps of several methods in plain steps (MLP, ResNet-18, ViT-B/16;
   T = 3, 8, 20; float32 and bfloat16), with what the compiler says of memory and work;
+- dense: steps of DeepLab with three tasks of maps, at the sizes of NYUv2;
+- contrast: a step of DeepLabV3+ with ReCo's head and loss beside one without;
 - forms: the same step with explicit task gradients, all at once and one task after the other, and
   from the Gramian;
 - meta: hypergradients beside finite differences, and Auto-lambda's whole step;

@@ -6,6 +6,8 @@ import pathlib
 PARTS = (
   "agreement",
   "steps",
+  "dense",
+  "contrast",
   "forms",
   "meta",
   "seeds",
@@ -23,8 +25,8 @@ class Config:
   Args:
     minutes: no group starts later than this.
     out: JSON file, written after every group.
-    parts: among agreement, steps, forms, meta, seeds, aggregation, peers, deep,
-      batches.
+    parts: among agreement, steps, dense, contrast, forms, meta, seeds, aggregation, peers,
+      deep, batches.
     tasks: numbers of tasks T of the MLP; other networks take the second of them.
     networks: of the steps and forms, among mlp, resnet18, vit_b16, resnet50.
     dtypes: compute dtypes of the steps.

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -78,8 +79,10 @@ def prepared(
   ready: dict[str, Ready] = {}
   failures: dict[str, str] = {}
   for name, make in makers.items():
+    begin = time.perf_counter()
     try:
       ready[name] = Ready(make())
+      _tell(f"{name}: traced in {time.perf_counter() - begin:.0f} s")
     except Exception as error:  # one program's failure is a row of the table
       failures[name] = _short(error)
   with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -88,6 +91,8 @@ def prepared(
     if error := future.exception():
       failures[name] = _short(error)
       del ready[name]
+    else:
+      _tell(f"{name}: compiled in {ready[name].compile_seconds:.0f} s")
   return ready, failures
 
 
@@ -154,6 +159,11 @@ def timed(
       row["ratio"] = middle[name] / middle[plain]
     rows.append(row)
   return rows
+
+
+def _tell(line: str) -> None:
+  """To the standard error, so that a run that is cut off says where its time went."""
+  print(line, file=sys.stderr, flush=True)
 
 
 def _short(error: BaseException) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import jaxmtl
 from benchmarks import meta, seeds, whole_step
 from benchmarks.accelerator.config import Config
+from benchmarks.accelerator.maps import contrast_steps, dense_steps
 from benchmarks.accelerator.measure import Program, prepared, timed
 from benchmarks.accelerator.workloads import Workload, explicit, size_of, workload
 from benchmarks.aggregation import bytes_to_move
@@ -116,10 +117,10 @@ def forms(config: Config) -> Iterator[Group]:
     }
     return timed(makers, config.rounds, config.threads)
 
-  for network in config.networks:
-    dtype = config.dtypes[-1]
-    title = f"forms of PCGrad, {network}, {dtype}, T = {num_tasks}"
-    yield title, functools.partial(of, network, dtype)
+  for dtype in config.dtypes[::-1]:
+    for network in config.networks:
+      title = f"forms of PCGrad, {network}, {dtype}, T = {num_tasks}"
+      yield title, functools.partial(of, network, dtype)
 
 
 def meta_gradients(config: Config) -> Iterator[Group]:
@@ -259,6 +260,8 @@ def batches(config: Config) -> Iterator[Group]:
 PARTS: dict[str, Callable[[Config], Iterator[Group]]] = {
   "agreement": agreement,
   "steps": steps,
+  "dense": dense_steps,
+  "contrast": contrast_steps,
   "forms": forms,
   "meta": meta_gradients,
   "seeds": several_seeds,

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import SolverState
+from jaxmtl.aggregation.positive_definite import positive_definite_solver
 from jaxmtl.gradients.conflict import cosine_matrix
 
 _MAX_ITERATIONS = 60
@@ -55,8 +56,8 @@ def solve_bargaining(gramian: jax.Array, power: jax.Array | float) -> tuple[jax.
   def newton(carry: tuple) -> tuple:
     y, iteration, last, _ = carry
     right = t * y**-power - regular @ (t * y)
-    factor = jax.scipy.linalg.cho_factor(regular + jnp.diag(power * y ** (-power - 1)))
-    change = jax.scipy.linalg.cho_solve(factor, right) / (t * y)
+    solve = positive_definite_solver(regular + jnp.diag(power * y ** (-power - 1)))
+    change = solve(right) / (t * y)
     shrink = jnp.max(-change, initial=0)
     damped = (1 - (1 + power * shrink) ** (-1 / power)) / jnp.where(shrink > eps, shrink, 1)
     step = jnp.where(shrink > eps, damped, 1)

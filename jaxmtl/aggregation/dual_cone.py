@@ -21,6 +21,7 @@ from jaxmtl.aggregation.base import (
   init_solver_state,
   preferred_weights,
 )
+from jaxmtl.aggregation.positive_definite import positive_definite_solver
 
 # Relative to the trace; without it, the weights of opposite gradients would not be unique.
 REGULARIZATION = 1e-4
@@ -144,7 +145,7 @@ def bounded_minimum(
     """The point with these z free, and which of its z and w are negative."""
     system = jnp.where(free[:, None] & free[None, :], matrix, identity)
     right = jnp.where(free, linear - matrix @ jnp.where(free, 0, lower), lower)
-    v = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(system), right)
+    v = positive_definite_solver(system)(right)
     return v, violated_at(v, free)
 
   def pivot(carry: tuple) -> tuple:

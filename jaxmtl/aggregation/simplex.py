@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.aggregation.base import SolverState
+from jaxmtl.aggregation.positive_definite import positive_definite_solver
 
 _MAX_ITERATIONS = 60
 # The gap, in units of round-off, at which a solve stops (relative to the gradient there) and that
@@ -107,12 +108,12 @@ def barrier_step(
   along = scale * ones
   along /= jnp.linalg.norm(along)
   scaled = system * scale[:, None] * scale[None, :] + jnp.outer(along, along)
-  factor = jax.scipy.linalg.cho_factor(scaled + ridge)
+  solve = positive_definite_solver(scaled + ridge)
   right = scale * jnp.where(mask, mu / inside - gradient, 0)
   both = jnp.stack([right, along], axis=1)
-  solved = jax.scipy.linalg.cho_solve(factor, both)
+  solved = solve(both)
   # What the ridge took is given back, or the last digits would not be reached.
-  solved += jax.scipy.linalg.cho_solve(factor, both - scaled @ solved)
+  solved += solve(both - scaled @ solved)
   step, multiplier = solved.T
   dw = scale * (step - (along @ step) / (along @ multiplier) * multiplier)
   return dw, ones * (mu / inside - z - z / inside * dw)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxmtl
+from jaxmtl.aggregation.positive_definite import positive_definite_solver
 from jaxmtl.gradients.inner_products import factor_precision
 
 
@@ -55,3 +56,32 @@ def test_a_computation_put_on_the_cpu_takes_its_forms():
   assert factor_precision() == jax.lax.Precision.HIGH
   with jax.default_device(jax.devices("cpu")[0]):
     assert factor_precision() == jax.lax.Precision.HIGHEST
+
+
+@pytest.mark.parametrize("size", [1, 5, 20])
+def test_small_systems_are_solved_to_round_off(size):
+  values = np.random.default_rng(size).normal(size=(size, size))
+  matrix = (values @ values.T + 1e-3 * np.eye(size)).astype(np.float32)
+  right = values[:, :1].astype(np.float32)
+  with jax.default_matmul_precision("highest"):  # as aggregators solve
+    found = np.asarray(jax.jit(lambda a, b: positive_definite_solver(a)(b))(matrix, right), float)
+  residual = matrix @ found - right
+  assert np.abs(residual).max() < 2e-6 * np.abs(matrix).max() * np.abs(found).max()
+
+
+def test_a_system_that_is_not_definite_is_told_by_nan():
+  assert jnp.isnan(positive_definite_solver(jnp.array([[1.0, 2.0], [2.0, 1.0]]))(jnp.ones(2))).all()
+
+
+@pytest.mark.parametrize("method", ["mgda", "cagrad", "upgrad", "nash_mtl"])
+def test_solvers_find_the_weights_of_the_cpu(method, monkeypatch):
+  rows = np.random.default_rng(3).normal(size=(6, 40)).astype(np.float32) + 0.2
+
+  def update():
+    aggregator = getattr(jaxmtl, method)(6)
+    step = jax.jit(lambda g, state: aggregator.update(g, state)[0])
+    return step(rows, aggregator.init(rows[0]))
+
+  found = update()
+  monkeypatch.undo()
+  np.testing.assert_allclose(found, update(), rtol=1e-5, atol=1e-6)
