@@ -109,9 +109,7 @@ def torchjd(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
 
 def libmtl(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
   """LibMTL's method on a network whose task gradients are the rows, or None."""
-  # Its models import a module that torchvision has removed; its weightings do not use it.
-  sys.modules.setdefault("torchvision.models.utils", types.ModuleType("utils"))
-  sys.modules["torchvision.models.utils"].load_state_dict_from_url = None  # type: ignore[attr-defined]
+  let_libmtl_in()
   try:
     import torch
     from LibMTL import weighting
@@ -140,6 +138,12 @@ def libmtl(name: str, jacobian: np.ndarray) -> Callable[[], Any] | None:
     network.backward(rows @ parameter + 1, **options)
 
   return call
+
+
+def let_libmtl_in() -> None:
+  """Its models import a module that torchvision has removed, which its weightings do not use."""
+  utils = sys.modules.setdefault("torchvision.models.utils", types.ModuleType("utils"))
+  utils.load_state_dict_from_url = None  # type: ignore[attr-defined]
 
 
 def _working(

@@ -26,7 +26,7 @@ METHODS = {
   "GLS": Method("gls"),
   "GradDrop": Method(aggregator="graddrop"),
   "PCGrad": Method(aggregator="pcgrad"),
-  "GradVac": Method(aggregator="gradvac"),
+  "GradVac": Method.parse("gradvac:always_update=False"),
   "IMTL": Method("imtl_l", "imtl_g"),
   "CAGrad": Method(aggregator="cagrad"),
   "Nash-MTL": Method(aggregator="nash_mtl"),

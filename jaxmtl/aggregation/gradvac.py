@@ -30,7 +30,11 @@ class GradVacState(NamedTuple):
 
 
 def gradvac(
-  num_tasks: int, beta: float = 0.5, per_tensor: bool = False, key: jax.Array | int = 0
+  num_tasks: int,
+  beta: float = 0.5,
+  per_tensor: bool = False,
+  key: jax.Array | int = 0,
+  always_update: bool = True,
 ) -> Aggregator:
   r"""Turns the task gradients towards each other, to the cosines that they had so far, and sums.
 
@@ -51,6 +55,8 @@ def gradvac(
     beta: weight of the new cosine in phi, in [0, 1]; 0.01 in the paper.
     per_tensor: whether each parameter tensor has cosines, and weights, of its own.
     key: an int or a random key, from which the orders are drawn; one each where seeds are vmapped.
+    always_update: whether phi takes in every cosine, as in the paper's algorithm, or in LibMTL's
+      only those below it, so that it never grows.
 
   Returns:
     An `Aggregator` with a `GradVacState`: Gramian-based, or elementwise with `per_tensor`.
@@ -87,7 +93,7 @@ def gradvac(
     orders = draw_orders(use, num_tasks)
 
     def one(gramian: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
-      return _vaccinate(gramian, targets, orders, mask, beta)
+      return _vaccinate(gramian, targets, orders, mask, beta, always_update)
 
     weights, targets = (jax.vmap(one) if per_tensor else one)(gramian, state.targets)
     return weights, GradVacState(key, targets)
@@ -113,7 +119,12 @@ def gradvac(
 
 
 def _vaccinate(
-  gramian: jax.Array, targets: jax.Array, orders: jax.Array, mask: jax.Array, beta: Any
+  gramian: jax.Array,
+  targets: jax.Array,
+  orders: jax.Array,
+  mask: jax.Array,
+  beta: Any,
+  always_update: bool,
 ) -> tuple[jax.Array, jax.Array]:
   """The weights `[T]` of one Gramian and its new targets `[T, T]`."""
   dtype, tasks = gramian.dtype, jnp.arange(len(gramian))
@@ -137,7 +148,8 @@ def _vaccinate(
     aim = jnp.clip(target, -limit, limit)
     turn = aim * jnp.sqrt((1 - cosine**2) / (1 - aim**2)) - cosine
     step = jnp.where(known & (cosine < aim), own / other * turn, 0)
-    change = jnp.where(known, beta * (cosine - target), 0)
+    learnt = known if always_update else known & (cosine < target)
+    change = jnp.where(learnt, beta * (cosine - target), 0)
     coefficients += step[:, None] * places
     lengths += step * (2 * inner + step * squares[others])
     targets += (change[:, None] * places).astype(targets.dtype)

@@ -56,7 +56,8 @@ def gradnorm(
   Args:
     num_tasks: T, a static integer.
     alpha: how strongly tasks that train slowly are favoured, >= 0; the paper uses 1.5 on NYUv2.
-    learning_rate: of s, which Adam moves; None lets the train step's optimiser move it, as programs
+    learning_rate: of s, which Adam moves, by norms divided by their mean, so that its epsilon sees
+      no scale; None lets the train step's optimiser move it by the norms as they are, as programs
       do that hold s among the network's parameters (in a chain of one's own, Adam at 1e-3).
     steps_per_epoch: over how many of the task's first steps with labels L(0) is the mean (so far,
       while they last); 1 is the first loss.
@@ -95,7 +96,7 @@ def gradnorm(
     raise ValueError(f"equal_steps must be at least 0, got {equal_steps}.")
   if not guards.is_traced(steps_per_epoch) and steps_per_epoch < 1:
     raise ValueError(f"steps_per_epoch must be at least 1, got {steps_per_epoch}.")
-  options = (num_tasks, alpha, steps_per_epoch, equal_steps)
+  options = (num_tasks, alpha, steps_per_epoch, equal_steps, given)
   if not given:
     return _gradnorm(*options, optax.adam(1e-3), lambda chosen: _gradnorm(*options, chosen))
   return _gradnorm(*options, optax.adam(learning_rate))
@@ -106,10 +107,11 @@ def _gradnorm(
   alpha: float,
   steps_per_epoch: int,
   equal_steps: int,
+  relative: bool,
   adam: optax.GradientTransformation,
   learns_by: Callable[[optax.GradientTransformation], Weighting] | None = None,
 ) -> Weighting:
-  """With what moves s."""
+  """With what moves s, and whether norms are divided by their mean."""
 
   def init_fn(params: Any) -> GradNormState:
     del params
@@ -132,7 +134,8 @@ def _gradnorm(
 
     progress = jnp.where(first > 0, jnp.maximum(losses, 0) / jnp.where(first > 0, first, 1), 1)
     rates = per_mean(progress) ** alpha
-    norms = per_mean(jnp.sqrt(jnp.diagonal(gramian)))  # Adam's eps then sees no scale
+    norms = jnp.sqrt(jnp.diagonal(gramian))
+    norms = per_mean(norms) if relative else norms
 
     def weights_of(logits: jax.Array) -> jax.Array:
       return count * jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
