@@ -9,7 +9,13 @@ from experiments.auto_lambda.compared import with_tasks
 from experiments.auto_lambda.images import ATTRIBUTES, DOMAINS, NOISE, DataOptions
 from experiments.auto_lambda.weights import WeightOptions
 from experiments.problems.own_data import OwnDataOptions
-from experiments.runner.config import NetworkOptions, RunOptions, TrainingOptions, override
+from experiments.runner.config import (
+  NetworkOptions,
+  RunOptions,
+  TrainingOptions,
+  check_patience,
+  override,
+)
 from experiments.runner.methods import Method
 from jaxmtl import models
 from jaxmtl.meta import METHODS as BILEVEL
@@ -45,6 +51,9 @@ class Config:
   """Auto-lambda in multi-task learning with other values, as in table 3.4."""
   architecture: str = "hps"
   """Any name of jaxmtl.models.multi_task; single-task baselines have one backbone and one head."""
+  patience: int | None = None
+  """Epochs without a better validation score after which a training ends; the best epoch's weights
+  are then tested. None: all epochs, and the last one's weights, as in the paper."""
   data: DataOptions = DataOptions()
   own_data: OwnDataOptions = OwnDataOptions()
   weights: WeightOptions = WeightOptions()
@@ -60,6 +69,9 @@ class Config:
     for part in (self.data, self.weights, self.network, self.training, self.run):
       part.check()
     self.own_data.check(self.data.dataset)
+    check_patience(self.patience, self.run.evaluate_every)
+    if self.data.dataset == DOMAINS and self.patience is not None:
+      raise ValueError("patience is not for domains; leave it out.")
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
@@ -98,9 +110,10 @@ class Config:
   def describe(self, measured: str) -> str:
     """For the title of a table of the test part's accuracy, or what else is `measured`."""
     architecture = "" if self.architecture == "hps" else f"{self.architecture} of "
+    chosen = "the last epoch" if self.patience is None else "the epoch best on validation"
     network = (
       f"{architecture}{self.network.describe()}, {self.training.epochs} epochs, "
-      f"{self.run.seeds} seed(s): test {measured} after the last epoch"
+      f"{self.run.seeds} seed(s): test {measured} after {chosen}"
     )
     if self.data.dataset == DOMAINS:
       return f"CIFAR-100, 20 domains of five classes, {network}"

@@ -125,6 +125,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
       seeds=config.run.all_seeds,
       identity=given,
       architecture=config.architecture,
+      patience=config.patience,
     )
     return dict(zip(methods, made, strict=True))
 

@@ -12,7 +12,7 @@ from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
   TrainingOptions,
-  check_positive,
+  check_patience,
   override,
 )
 from experiments.runner.methods import WITHOUT_OPTIONS, Method
@@ -56,13 +56,7 @@ class Config:
     if self.architecture not in models.ARCHITECTURES:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
-    if self.patience is not None:
-      check_positive(self, "patience")
-      if self.run.evaluate_every != "1":
-        raise ValueError(
-          f"evaluate_every must be 1 with a patience, which looks at each epoch, got "
-          f"{self.run.evaluate_every!r}."
-        )
+    check_patience(self.patience, self.run.evaluate_every)
     for name in self.methods:
       Method.parse(name)
     if not self.own:

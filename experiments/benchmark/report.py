@@ -79,10 +79,11 @@ def _table(config: Config, rows: list[Row], metrics: Mapping[str, str]) -> Table
 def _title(config: Config, metrics: Mapping[str, str]) -> str:
   architecture = "" if config.architecture == "hps" else f"{config.architecture} of "
   data = f"Images of {config.digits.dataset}" if config.own else config.digits.describe()
+  chosen = "the last epoch" if config.patience is None else "the epoch best on validation"
   return (
     f"{data}, {architecture}{config.network.describe()}, "
     f"{config.training.epochs} epochs, {config.run.seeds} seed(s): test {names_of(metrics)} after "
-    f"the last epoch, Delta_MTL over {', '.join(config.counted)}; Adam, learning rate "
+    f"{chosen}, Delta_MTL over {', '.join(config.counted)}; Adam, learning rate "
     f"{config.training.learning_rate:g} for every method"
   )
 

@@ -57,6 +57,8 @@ def method_jobs(
   given = {**identity, **network.identity, "tasks": tasks, "architecture": architecture}
   selection = None
   if patience is not None:
+    if "validation" not in images.measured_of(tasks):
+      raise ValueError("patience needs a validation part, which these data do not have.")
     given["patience"] = patience
     selection = Selection(validation_score(images, tasks), patience)
   return [

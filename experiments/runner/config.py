@@ -179,6 +179,19 @@ def _check_weights(path: pathlib.Path) -> None:
     )
 
 
+def check_patience(patience: int | None, evaluate_every: str) -> None:
+  """Raises where a training that ends by its validation score would not look at each epoch."""
+  if patience is None:
+    return
+  if patience < 1:
+    raise ValueError(f"patience must be at least 1 epoch, got {patience}.")
+  if evaluate_every != "1":
+    raise ValueError(
+      "evaluate_every must be 1 with a patience, which looks at each epoch, got "
+      f"{evaluate_every!r}."
+    )
+
+
 def check_positive(options: Any, *names: str) -> None:
   """Raises ValueError for a number below 1, naming the option."""
   for name in names:

@@ -22,7 +22,8 @@ class AccumulateState(NamedTuple):
   Attributes:
     step: int32 scalar, micro-batches in the sums.
     gradients: sums of task gradients times label counts, `[T, *shape]`, float32 or wider.
-    second_gradients: the same of second batches; `()` unless the chain takes two batches.
+    second_gradients: the same of second batches; `()` unless the chain takes two batches or three.
+    third_gradients: the same of third batches; `()` unless the chain takes three.
     losses: sums of losses times label counts, `[T]`.
     counts: sums of label counts, `[T]`.
     inner: state of the chain.
@@ -31,6 +32,7 @@ class AccumulateState(NamedTuple):
   step: jax.Array
   gradients: PyTree
   second_gradients: PyTree
+  third_gradients: PyTree
   losses: jax.Array
   counts: jax.Array
   inner: Any
@@ -42,6 +44,7 @@ def accumulate(
   inner: optax.GradientTransformation,
   *,
   two_batches: bool = False,
+  three_batches: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
   r"""Steps once in `every` micro-batches, by the task gradients of all of them.
 
@@ -60,6 +63,8 @@ def accumulate(
     every: micro-batches a step, at least 1; the memory is T times the parameters in any case.
     inner: the whole chain, with an aggregator in it.
     two_batches: whether the chain's aggregator takes `second_gradients=` (MoDo, SDMGrad).
+    three_batches: whether it takes `third_gradients=` as well, for the direction; instead of
+      `two_batches`.
 
   Returns:
     A transform of stacked task gradients. Its `update` also takes `counts=`, float `[T]` or by
@@ -86,6 +91,12 @@ def accumulate(
   if isinstance(every, bool) or not isinstance(every, int) or every < 1:
     raise ValueError(f"every must be a positive integer, got {every!r}: micro-batches a step.")
   chained = optax.with_extra_args_support(inner)
+  # What further gradients it takes, by the option that says so.
+  wanted = {}
+  if two_batches or three_batches:
+    wanted["second_gradients"] = "three_batches" if three_batches else "two_batches"
+  if three_batches:
+    wanted["third_gradients"] = "three_batches"
 
   def init(params: PyTree) -> AccumulateState:
     def zeros() -> PyTree:
@@ -95,7 +106,8 @@ def accumulate(
     return AccumulateState(
       jnp.zeros((), jnp.int32),
       zeros(),
-      zeros() if two_batches else (),
+      zeros() if two_batches or three_batches else (),
+      zeros() if three_batches else (),
       counts,
       counts + 0,
       chained.init(params),
@@ -110,14 +122,19 @@ def accumulate(
     mask: Any = None,
     counts: Any = None,
     second_gradients: PyTree | None = None,
+    third_gradients: PyTree | None = None,
     **extra: Any,
   ) -> tuple[PyTree, AccumulateState]:
     guards.check_task_gradients(updates, params, num_tasks)
     present = guards.check_mask(mask, num_tasks)
     given = present if counts is None else guards.check_vector("counts", counts, num_tasks)
     seen = jnp.where(present, given, 0).astype(jnp.float32)
-    if two_batches and second_gradients is None:
-      raise ValueError("second_gradients is missing: two_batches=True asks for a second batch's.")
+    others = {"second_gradients": second_gradients, "third_gradients": third_gradients}
+    for name, given_rows in others.items():
+      if name in wanted and given_rows is None:
+        raise ValueError(f"{name} is missing: {wanted[name]}=True asks for it.")
+      if name not in wanted and given_rows is not None:
+        raise ValueError(f"{name} is given, but neither two_batches nor three_batches asks for it.")
 
     def add(total: PyTree, rows: PyTree) -> PyTree:
       rows, _ = guards.drop_missing(rows, mask, num_tasks)
@@ -132,7 +149,8 @@ def accumulate(
     sums = AccumulateState(
       state.step + 1,
       add(state.gradients, updates),
-      add(state.second_gradients, second_gradients) if two_batches else (),
+      add(state.second_gradients, second_gradients) if "second_gradients" in wanted else (),
+      add(state.third_gradients, third_gradients) if "third_gradients" in wanted else (),
       total_losses,
       state.counts + seen,
       state.inner,
@@ -147,8 +165,8 @@ def accumulate(
       more = dict(extra)
       if losses is not None:
         more["losses"] = sums.losses * inverse
-      if two_batches:
-        more["second_gradients"] = mean(sums.second_gradients)
+      for name in wanted:
+        more[name] = mean(getattr(sums, name))
       # A mask only where there can be one: without it all tasks have labels.
       if mask is not None or counts is not None:
         more["mask"] = sums.counts > 0

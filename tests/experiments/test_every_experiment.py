@@ -69,7 +69,7 @@ EXPERIMENTS = {
       ({"regression": ("age",)}, "regression is for a table of one's own, got dataset='digits'"),
       ({"tasks": ("left", "age")}, r"tasks \['age'\] are not known; the data have left, right"),
       ({"mesh": "3"}, "mesh must be runs x data, as in 2x4, got '3'"),
-      ({"patience": 0}, "patience must be at least 1, got 0"),
+      ({"patience": 0}, "patience must be at least 1 epoch, got 0"),
       ({"patience": 2, "evaluate_every": "2"}, "evaluate_every must be 1 with a patience"),
       ({"restart_from": "nowhere"}, "restart_from: 'nowhere' is no training with a checkpoint"),
     ),
@@ -85,6 +85,8 @@ EXPERIMENTS = {
     },
     bad=(
       ({"primaries": ("sum",)}, r"primaries \['sum'\] are not among the tasks"),
+      ({"patience": 2, "evaluate_every": "2"}, "evaluate_every must be 1 with a patience"),
+      ({"patience": 2, "dataset": "cifar100"}, "patience is not for domains"),
       ({"methods": ("auto_lamda",)}, "method 'auto_lamda' is not known"),
       ({"tasks": ("noise",), "primaries": ()}, "needs a task that is not noise"),
       ({"tasks": ("left", "sun")}, r"tasks \['sun'\] are not among the data's: left, right"),

@@ -155,15 +155,22 @@ def test_nothing_moves_before_the_last_part():
     jaxmtl.accumulate(TASKS, 0, optax.sgd(0.1))
 
 
-def test_second_batches_accumulate_too():
+@pytest.mark.parametrize("further", [1, 2])
+def test_further_batches_accumulate_too(further):
   inner = optax.chain(jaxmtl.modo(TASKS), optax.sgd(0.1))
-  tx = jaxmtl.accumulate(TASKS, 2, inner, two_batches=True)
-  got, _ = steps(tx, [rows(0), rows(1)], second_gradients=[rows(2), rows(3)])
-  mean = lambda i, j: jax.tree.map(lambda g, h: (g + h) / 2, rows(i), rows(j))  # noqa: E731
-  want, _ = steps(inner, [mean(0, 1)], second_gradients=[mean(2, 3)])
+  tx = jaxmtl.accumulate(TASKS, 2, inner, two_batches=further == 1, three_batches=further == 2)
+  names = ("second_gradients", "third_gradients")[:further]
+  parts = {name: [rows(2 + 2 * i), rows(3 + 2 * i)] for i, name in enumerate(names)}
+  mean = lambda pair: [jax.tree.map(lambda g, h: (g + h) / 2, *pair)]  # noqa: E731
+  got, _ = steps(tx, [rows(0), rows(1)], **parts)
+  want, _ = steps(inner, mean([rows(0), rows(1)]), **{n: mean(p) for n, p in parts.items()})
   jax.tree.map(lambda g, w: np.testing.assert_allclose(g, w, atol=1e-6), got, want)
   with pytest.raises(ValueError, match="second_gradients is missing"):
     tx.update(rows(0), tx.init(PARAMS), PARAMS)
+  if further == 1:
+    every = {"second_gradients": rows(1), "third_gradients": rows(2)}
+    with pytest.raises(ValueError, match="third_gradients is given, but neither"):
+      tx.update(rows(0), tx.init(PARAMS), PARAMS, **every)
 
 
 # --- skip_nonfinite
