@@ -43,8 +43,9 @@ def contrast_steps(config: Config) -> Iterator[Group]:
 
   def run() -> list[dict[str, Any]]:
     makers: dict[str, Callable[[], Program]] = {
-      "plain": functools.partial(reco.step, sizes, contrasted=False),
-      "with ReCo": functools.partial(reco.step, sizes, contrasted=True),
+      "plain": functools.partial(reco.step, sizes, head=False, contrasted=False),
+      "with the head": functools.partial(reco.step, sizes, contrasted=False),
+      "with ReCo": functools.partial(reco.step, sizes),
       "ReCo's loss and gradient alone": functools.partial(reco.loss_alone, sizes),
     }
     return timed(makers, config.rounds, config.threads)

@@ -183,35 +183,78 @@ def _loss(
   key: jax.Array,
   num_queries: int,
   num_negatives: int,
-  temperature: float,
+  temperature: float | jax.Array,
 ) -> jax.Array:
   """The sum over classes."""
-
-  def of_class(c: jax.Array) -> jax.Array:
-    queries, keys = draw(pools, key, c, num_queries, num_negatives)
-    query = unit(features[queries])
-    positive = query @ pools.positives[c]
-    if len(pools.keys) <= num_negatives * query.shape[1]:
-      # All keys at once: a product of matrices, where each draw's own vector would be moved.
-      negatives = jnp.take_along_axis(query @ pools.keys.T, keys, axis=1)
-    else:
-      # With so many pixels the vectors of the draws are the smaller array.
-      negatives = jnp.einsum("qd,qnd->qn", query, pools.keys[keys])
-    logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
-    return (jax.nn.logsumexp(logits, axis=1) - logits[:, 0]).mean()
-
-  def nothing(c: jax.Array) -> jax.Array:
-    del c
-    return jnp.zeros((), features.dtype)
-
-  def one(c: jax.Array) -> jax.Array:
-    # Not by the shares: they are NaN where representations are, and so must the loss be.
-    others = jnp.where(jnp.arange(len(pools.key_counts)) == c, 0, pools.key_counts)
-    takes_part = (pools.in_doubt[c] > 0) & (others > 0).any()
-    return jax.lax.cond(takes_part, of_class, nothing, c)
+  temperature = jnp.asarray(temperature, features.dtype)
+  classes = jnp.arange(len(pools.present))
+  drawn = jax.vmap(lambda c: draw(pools, key, c, num_queries, 1)[0])(classes)
+  queries = unit(features[drawn])
 
   # One class after another: similarities of all at once would be the largest array of the step.
-  return jax.lax.map(one, jnp.arange(len(pools.present))).sum()
+  def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
+    return _of_class(num_negatives, *of, temperature, pools, key)
+
+  return jax.lax.map(one, (queries, classes)).sum()
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _of_class(
+  num_negatives: int,
+  queries: jax.Array,
+  c: jax.Array,
+  temperature: jax.Array,
+  pools: Pools,
+  key: jax.Array,
+) -> jax.Array:
+  """The loss of a class's queries `[Q, D]`, 0 where it does not take part."""
+  losses = functools.partial(_contrast, num_negatives, c, pools, key)
+  return jax.lax.cond(
+    _takes_part(c, pools), losses, lambda q, t: jnp.zeros((), q.dtype), queries, temperature
+  )
+
+
+@_of_class.defjvp
+def _of_class_jvp(num_negatives: int, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+  # With the derivative found at once, all that is kept for the way back is as large as the queries:
+  # of a branch JAX keeps what it is given, for each class a copy of all keys.
+  queries, c, temperature, pools, key = primals
+  losses = functools.partial(_contrast, num_negatives, c, pools, key)
+
+  def nothing(*given: jax.Array) -> Any:
+    return jnp.zeros((), queries.dtype), jax.tree.map(jnp.zeros_like, given)
+
+  both = jax.value_and_grad(losses, argnums=(0, 1))
+  value, (by_queries, by_temperature) = jax.lax.cond(
+    _takes_part(c, pools), both, nothing, queries, temperature
+  )
+  return value, (by_queries * tangents[0]).sum() + by_temperature * tangents[2]
+
+
+def _takes_part(c: jax.Array, pools: Pools) -> jax.Array:
+  # Not by the shares: they are NaN where representations are, and so must the loss be.
+  others = jnp.where(jnp.arange(len(pools.key_counts)) == c, 0, pools.key_counts)
+  return (pools.in_doubt[c] > 0) & (others > 0).any()
+
+
+def _contrast(
+  num_negatives: int,
+  c: jax.Array,
+  pools: Pools,
+  key: jax.Array,
+  queries: jax.Array,
+  temperature: jax.Array,
+) -> jax.Array:
+  _, keys = draw(pools, key, c, len(queries), num_negatives)
+  positive = queries @ pools.positives[c]
+  if len(pools.keys) <= num_negatives * queries.shape[1]:
+    # All keys at once: a product of matrices, where each draw's own vector would be moved.
+    negatives = jnp.take_along_axis(queries @ pools.keys.T, keys, axis=1)
+  else:
+    # With so many pixels the vectors of the draws are the smaller array.
+    negatives = jnp.einsum("qd,qnd->qn", queries, pools.keys[keys])
+  logits = jnp.concatenate([positive[:, None], negatives], axis=1) / temperature
+  return (jax.nn.logsumexp(logits, axis=1) - logits[:, 0]).mean()
 
 
 def _shares(

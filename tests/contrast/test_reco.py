@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from scipy import special, stats
 
 from jaxmtl.contrast import class_means, class_relations, feature_bank, reco_loss, update_bank
+from jaxmtl.contrast import reco as module
 from jaxmtl.contrast.classes import pixels_of
 from jaxmtl.contrast.reco import draw, pools_of
 
@@ -180,6 +181,28 @@ def test_gradients_pass_through_queries_alone():
   may = (labels >= 0) & np.asarray(given["valid"]) & (sure < 0.6)
   assert grads[may].any()
   assert not grads[~may].any()
+
+
+def test_first_and_second_derivatives_are_those_of_the_formula(x64, monkeypatch):
+  """The gradient is found on the way forwards; weights of tasks that are learned look along it."""
+  given = jax.tree.map(lambda x: x.astype(float) if x.dtype == np.float32 else x, batch())
+  at = given["representations"], 0.5
+  along = np.random.default_rng(1).normal(size=at[0].shape), 1.0
+
+  def found():
+    def gradient(*at):
+      return jax.grad(
+        lambda r, t: eager_loss({**given, "representations": r}, temperature=t), (0, 1)
+      )(*at)
+
+    return jax.jit(lambda: jax.jvp(gradient, at, along))()
+
+  ours = found()
+  monkeypatch.setattr(module, "_of_class", module._of_class.fun)
+  module._loss.clear_cache()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), ours, found())
+  module._loss.clear_cache()
+  assert float(jnp.abs(ours[1][0]).max()) > 1e-3
 
 
 def test_easy_and_random_queries():
