@@ -66,6 +66,7 @@ def _curves(
   for file, path, shown, ylabel in (
     ("curves.png", measured, outcomes, accuracy),
     ("cosine.png", ("cosine",), outcomes, "cosine with primary gradient"),
+    ("filter_cosine.png", ("filter_cosine",), outcomes, "the same, mean over filters"),
     ("labels_in_use.png", ("labels_in_use",), generated, "labels in use (%)"),
   ):
     lines = {m: curve for m, o in shown.items() if (curve := o.curve(*path)).size}
@@ -83,7 +84,7 @@ def _curves(
       xlabel="epoch",
       ylabel=ylabel,
       title=f"{config.data.dataset}, {_classes(task)}",
-      baseline=0.0 if path == ("cosine",) else None,
+      baseline=0.0 if path[0].endswith("cosine") else None,
       epochs={setting.name: epochs for setting in comparison.settings},
       colors=plots.palette(NAMES.values()),
     )

@@ -172,8 +172,12 @@ class Networks:
     variables = {"params": state.params, "batch_stats": state.model_state["batch_stats"]}
     return self._masked(self.labeller.apply(variables, batch["image"]), state.model_state, batch)
 
-  def cosine(self, state: training.TrainState, batch: Any) -> jax.Array:
-    """Of the gradients of all primary and of all auxiliary losses, for the backbone."""
+  def cosine(self, state: training.TrainState, batch: Any) -> dict[str, jax.Array]:
+    """Of the gradients of all primary and of all auxiliary losses, for the backbone.
+
+    `cosine` of the backbone as a whole, and `filter_cosine`, as in the paper, the mean over the
+    filters of all convolutions of each one's own.
+    """
     count = len(self.primary)
 
     def two(backbone: Any) -> jax.Array:
@@ -182,7 +186,8 @@ class Networks:
       return jnp.stack([found[:count].sum(), found[count:].sum()])
 
     _, grads = jaxmtl.task_value_and_grad(two)(state.params["backbone"])
-    return jaxmtl.cosine_matrix(jaxmtl.gramian(grads))[0, 1]
+    whole = jaxmtl.cosine_matrix(jaxmtl.gramian(grads))[0, 1]
+    return {"cosine": whole, "filter_cosine": filter_cosine(grads)}
 
   def predict(self, variables: Any, batch: Any) -> Any:
     """Logits by task of a batch's uint8 images."""
@@ -218,3 +223,19 @@ class Networks:
       a: labels.mask_softmax(logits[a], tasks[spec.primary], model_state["psi"][a])
       for a, spec in self.auxiliary.items()
     }
+
+
+def filter_cosine(grads: Any) -> jax.Array:
+  """The mean over filters of the cosine of both tasks' gradients `[2, ..., inputs, filters]`.
+
+  Units of linear layers count as filters, vectors have none; a filter without a gradient of one
+  task counts as 0.
+  """
+  found = []
+  for leaf in jax.tree.leaves(grads):
+    if leaf.ndim > 2:
+      first, second = leaf.reshape(2, -1, leaf.shape[-1])
+      norms = jnp.linalg.norm(first, axis=0) * jnp.linalg.norm(second, axis=0)
+      inner = (first * second).sum(axis=0)
+      found.append(jnp.where(norms > 0, inner / jnp.where(norms > 0, norms, 1), 0))
+  return jnp.concatenate(found).mean()

@@ -18,7 +18,7 @@ After = Callable[[Any, Mapping[str, Any]], tuple[Any, dict[str, Any]]]
 
 
 class Probe:
-  """Labels in use over the epoch, and the cosine of gradients on the first training images."""
+  """Labels in use over the epoch, and cosines of gradients on the first training images."""
 
   def __init__(self, networks: Networks, train: Mapping[str, Any], batch_size: int):
     """Keeps so many training images."""
@@ -42,7 +42,7 @@ class Probe:
     def after(state: training.TrainState, measured: Mapping[str, Any]) -> Any:
       del measured
       state, share = self._looked_at(state)
-      return state, {**share, "cosine": self._cosine(state, probe())}
+      return state, {**share, **self._cosine(state, probe())}
 
     return after
 
@@ -54,7 +54,7 @@ class Probe:
       soft = self._generate(state.label, self._batch)
       network, share = self._looked_at(state.network)
       cosine = self._cosine(network, {**self._batch, AUXILIARY: soft})
-      return dataclasses.replace(state, network=network), {**share, "cosine": cosine}
+      return dataclasses.replace(state, network=network), {**share, **cosine}
 
     return after
 

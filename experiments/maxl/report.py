@@ -84,7 +84,9 @@ def _row(
   if not outcome.failure:
     further["train_accuracy"] = train_accuracies(outcome, comparison.primary, runs)
     if method != "single":
-      further["cosine"] = {"all": outcome.curve("cosine")[runs].mean(axis=1)}
+      for name in ("cosine", "filter_cosine"):
+        if (curve := outcome.curve(name)).size:  # runs of before it was measured have none
+          further[name] = {"all": curve[runs].mean(axis=1)}
       further["labels_in_use"] = {"all": outcome.curve("labels_in_use")[runs, -1]}
   return report.row(
     NAMES[method],

@@ -26,7 +26,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   Returns:
     What `results.json` holds, rows as `experiments.runner.report.row` makes them, one a method and
     hierarchy (or a combination), with the share of auxiliary classes in use in the last epoch, the
-    cosine of auxiliary and primary gradient (mean over epochs) and the training accuracy beside.
+    cosine of auxiliary and primary gradient (mean over epochs, of all and by filters) and the
+    training accuracy beside.
 
   Raises:
     ValueError: for options that do not fit, before anything is compiled or written.

@@ -14,7 +14,7 @@ from experiments.maxl.comparison import NAMES, compared
 from experiments.maxl.config import PRESETS
 from experiments.maxl.jobs import plan
 from experiments.maxl.labels import parse_psi
-from experiments.maxl.network import AUXILIARY, Auxiliary, Networks
+from experiments.maxl.network import AUXILIARY, Auxiliary, Networks, filter_cosine
 from experiments.maxl.paper import thesis_accuracy
 from experiments.maxl.run import main, run
 from experiments.problems.images import ImageTasks
@@ -95,7 +95,8 @@ def test_methods_differ_by_their_labels_alone(given):
       assert "cosine" not in row["values"]
       assert row["delta_mtl"] == [0]
     else:
-      assert np.all(np.abs(row["values"]["cosine"]["all"]) <= 1)
+      for name in ("cosine", "filter_cosine"):
+        assert np.all(np.abs(row["values"][name]["all"]) <= 1)
       assert row["values"]["labels_in_use"]["all"] == [100]
   assert "| Human | [2] |" in (folder / "results.md").read_text()
   # All start at the same parameters and see the same order: the primary loss is nearly the same,
@@ -156,12 +157,12 @@ def test_figures_show_classes_by_name_and_say_what_they_leave_out(generated, dra
   groups = drawn[folder, "images.png"]
   assert [axes.get_ylabel() for axes in groups.axes if axes.get_ylabel()] == ["even", "odd"]
   assert groups.get_supxlabel() == ""  # all are shown
-  for name in ("curves.png", "cosine.png", "labels_in_use.png"):
+  for name in ("curves.png", "cosine.png", "filter_cosine.png", "labels_in_use.png"):
     panels = drawn[folder, name].axes
     assert [axes.get_title() for axes in panels] == ["psi 1", "psi 4"]
     for axes in panels:
       line, *zero = axes.get_lines()
-      assert len(zero) == (name == "cosine.png")
+      assert len(zero) == name.endswith("cosine.png")
       assert line.get_color() == plots.palette(NAMES.values())["MAXL"]
       assert line.get_xdata().tolist() == [1, 2]
       assert np.isfinite(line.get_ydata()).all()
@@ -327,3 +328,16 @@ def test_a_preset_without_its_data_names_the_folder(tmp_path):
   with pytest.raises(SystemExit) as stop:
     main(["--preset", "paper", "--data-dir", str(tmp_path)])
   assert str(tmp_path) in str(stop.value)
+
+
+def test_cosines_of_filters_are_each_one_s_own():
+  rng = np.random.default_rng(0)
+  kernels = rng.normal(size=(2, 3, 3, 4, 5)).astype(np.float32)
+  kernels[1, ..., 0] = -2 * kernels[0, ..., 0]  # opposite in one filter
+  kernels[1, ..., 1] = 0  # and none in another
+  found = filter_cosine({"conv": kernels, "bias": np.ones((2, 5), np.float32)})
+  first, second = kernels.reshape(2, -1, 5)
+  with np.errstate(invalid="ignore"):
+    each = (first * second).sum(0) / np.linalg.norm(first, axis=0) / np.linalg.norm(second, axis=0)
+  np.testing.assert_allclose(each[0], -1, rtol=1e-5)
+  np.testing.assert_allclose(found, np.nan_to_num(each).mean(), rtol=1e-5)
