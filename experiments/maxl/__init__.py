@@ -20,9 +20,9 @@ that an epoch sees (nearly) all images. The last epoch is reported, none is chos
 Writes under `--workdir`: config.json, results.json, results.md, curves.png, cosine.png (of
 auxiliary and primary gradients), filter_cosine.png (the mean of each filter's, as in the paper's
 program; of one batch after each epoch, where that takes all), labels_in_use.png, tsne.png
-(features of test images), images.png (most likely test images of generated classes) and, for each method, a folder with metrics.jsonl,
-TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same command goes on
-after a stop; what is there already is not trained again.
+(features of test images), images.png (most likely test images of generated classes) and, for each
+method, a folder with metrics.jsonl, TensorBoard events, checkpoints, weights.safetensors and
+outcome.json. The same command goes on after a stop; what is there already is not trained again.
 
 Reference: Liu, Davison and Johns, "Self-Supervised Generalisation with Meta Auxiliary Learning",
 2019; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"
