@@ -76,7 +76,7 @@ def auto_lambda(
     init: weight of every task at the start.
     look_ahead: optimiser of the look-ahead step in a plain chain; the train step uses its own.
     reuse: the parameters' step takes the weights before theirs, so that it is the look-ahead step,
-      and a backward pass is saved.
+      and in a train step without an aggregator a gradient is saved.
     num_sampled: tasks that take part in a look-ahead, drawn uniformly each step, so that its memory
       does not grow with T; of the primary tasks at most as many judge it. In a train step only,
       whose `losses_fn` must take `tasks=`, int `[K]`, and return the losses `[K]` of these.
@@ -153,6 +153,10 @@ def auto_lambda(
     return used, AutoLambdaState(weights, optimizer_state, key, state.look_ahead)
 
   bilevel = Bilevel(
-    lambda state: state.weights, outer, estimator, sample if num_sampled is not None else None
+    lambda state: state.weights,
+    outer,
+    estimator,
+    sample if num_sampled is not None else None,
+    reuse=reuse and num_sampled is None,
   )
   return bilevel_weighting(num_tasks, weigh, init_fn, bilevel, look_ahead)

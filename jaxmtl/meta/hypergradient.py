@@ -27,6 +27,7 @@ def hypergradient(
   batches: PyTree | None = None,
   estimator: Literal["exact", "finite_difference", "first_order"] = "exact",
   mode: Literal["forward", "reverse"] = "forward",
+  inner_gradient: PyTree | None = None,
 ) -> tuple[jax.Array, PyTree]:
   r"""Outer loss after look-ahead steps on the inner loss, and its gradient for meta-parameters.
 
@@ -59,6 +60,8 @@ def hypergradient(
       and not ahead, and the value is the outer loss at theta.
     mode: "forward"; "reverse" differentiates gradients in reverse mode, slower, for inner losses
       with a `jax.custom_vjp`, which has no forward-mode derivative.
+    inner_gradient: of the first step's inner loss at `params`, where it is known already: one
+      gradient less.
 
   Returns:
     `(value, gradient)`: the outer loss at the look-ahead parameters, and a pytree like
@@ -107,6 +110,8 @@ def hypergradient(
   for k in range(num_steps):
     start = params if first_order else ahead.params
     gradient, large = _gradient(loss_of_step(k), start, meta_params)
+    if k == 0 and inner_gradient is not None:
+      gradient = inner_gradient  # the other one is left out of the program
     ahead = take_step(optimizer, gradient, ahead.state, ahead.params, defined_at_zero=defined)
     steps.append((start, ahead, large))
 

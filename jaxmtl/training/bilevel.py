@@ -23,6 +23,7 @@ def look_ahead_derivatives(
   state: Any,
   batches: tuple[Any, ...],
   keys: tuple[jax.Array, ...],
+  gradient: PyTree | None = None,
 ) -> jax.Array:
   """Derivatives of the outer losses after one look-ahead step with respect to the weights.
 
@@ -35,6 +36,7 @@ def look_ahead_derivatives(
     state: a `TrainState`.
     batches: what the look-ahead step descends, and what it is judged on.
     keys: of `losses_fn` on both.
+    gradient: of what the look-ahead step descends, where it is known already.
 
   Returns:
     `[S, T]`, with a row more where the weighting looks at the gap; 0 for tasks that were not
@@ -61,6 +63,7 @@ def look_ahead_derivatives(
       optimizer,
       state.optimizer,
       estimator=bilevel.estimator,
+      inner_gradient=gradient,
     )[1]
 
   def of_row(row: jax.Array) -> jax.Array:

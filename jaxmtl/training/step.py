@@ -194,11 +194,20 @@ def train_step(
       return found.unscaled(loss_scale)
 
     derivatives = {}
+    found = gradients = gradient = None
     if weighting.bilevel is not None:
+      if weighting.bilevel.reuse and form == "weighted":
+        found = differentiate()
+        before = weighting.bilevel.weights(state.weighting)
+        mask = told(found.aux)
+        # As below: a loss of 0 without labels has no gradient, which any weight leaves.
+        before = jnp.where(found.losses != 0, before, 1) if mask is None else before * mask
+        gradients = found.descend(before)
+        gradient = parts.merge(*gradients)
       derivatives["hypergradient"] = look_ahead_derivatives(
-        weighting.bilevel, losses_fn, optimizer, state, batches[:2], keys[:2]
+        weighting.bilevel, losses_fn, optimizer, state, batches[:2], keys[:2], gradient
       )
-    found = differentiate()
+    found = differentiate() if found is None else found
     aux = found.aux
     losses, model_state, user_metrics = devices.mean((found.losses, aux.model_state, aux.metrics))
     metrics = {"losses": losses} | derivatives
@@ -219,7 +228,7 @@ def train_step(
 
     aggregator_state = state.aggregator
     if aggregator is None or seen is None:
-      gradients = found.descend(weights)
+      gradients = found.descend(weights) if gradients is None else gradients
     else:
       others, present = [], labelled
       for which in range(1, len(batches) if twice else 1):

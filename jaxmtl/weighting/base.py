@@ -50,6 +50,7 @@ class Bilevel(NamedTuple):
       latter's coefficients; None where all do.
     gap: whether the derivatives have a last row, that of what the weighted sum of the first batch's
       losses falls by in the look-ahead step.
+    reuse: whether the parameters' step takes these weights too, and so is the look-ahead step.
   """
 
   weights: Callable[[Any], jax.Array]
@@ -57,6 +58,7 @@ class Bilevel(NamedTuple):
   estimator: Any = "exact"
   sample: Callable[[Any], tuple[jax.Array, jax.Array, jax.Array]] | None = None
   gap: bool = False
+  reuse: bool = False
 
 
 class Weighting(optax.GradientTransformationExtraArgs):

@@ -111,6 +111,47 @@ def test_train_step_follows_the_paper(reuse):
     )
 
 
+def test_the_step_that_is_the_look_ahead_is_computed_once():
+  params, model_state = start()
+
+  def flops(**options):
+    step = train_step(losses_fn, momentum(), TASKS, **options)
+    state = step.init(params, jax.random.key(0), model_state)
+    batch = (data(), data(seed=1)) if step.pairs else data()
+    return jax.jit(step.update).lower(state, batch).compile().cost_analysis()["flops"]
+
+  plain = flops()
+  saved = flops(weighting=jaxmtl.auto_lambda(TASKS))
+  saved -= flops(weighting=jaxmtl.auto_lambda(TASKS, reuse=True))
+  assert saved > 0.5 * plain  # at most the gradient's two thirds beside the shared forward pass
+
+
+def test_a_reused_step_leaves_a_task_without_labels_alone():
+  """Whether the mask says so, or a loss of 0 with a gradient of 0."""
+  weighting = jaxmtl.auto_lambda(TASKS, reuse=True)
+  mask = jnp.array([True, True, False])
+
+  def told(params, model_state, batch, key):
+    losses, aux = losses_fn(params, model_state, batch, key)
+    return losses, aux._replace(mask=mask)
+
+  def silent(params, model_state, batch, key):
+    losses, aux = losses_fn(params, model_state, batch, key)
+    return jnp.where(mask, losses, 0), aux
+
+  found = []
+  for fn in (told, silent):
+    step = train_step(fn, momentum(), TASKS, weighting=weighting)
+    params, model_state = start()
+    state = step.init(params, jax.random.key(0), model_state)
+    found.append(jit(step.update)(state, (data(), data(seed=1)))[0])
+  one, other = found
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), one.params, other.params
+  )
+  assert float(one.weighting.weights[2]) == float(other.weighting.weights[2]) == pytest.approx(0.1)
+
+
 def test_chain_equals_train_step():
   """The inner products with task gradients, where these exist, are the same derivative."""
   options = {"primary": [1], "learning_rate": 0.01}
