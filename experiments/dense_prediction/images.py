@@ -93,7 +93,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     elif name in _KINDS:
       tasks[name] = MapTask(*_KINDS[name])
   for name in (name for name in tasks if tasks[name].kind == "classes"):
-    refuse_void(splits.train, name)
+    for part in parts.values():
+      refuse_void(part, name)
   if DISTANCE in shown:
     tasks[DISTANCE] = MapTask("disparity", 1)
     parts = {name: _with_distance(part.load()) for name, part in parts.items()}

@@ -163,12 +163,12 @@ def digit_images(options: EmbeddedOptions, seed: int) -> MapImages:
   return MapImages(parts, tasks, identity_of(options) | {"dataset": DIGITS, "data_seed": seed})
 
 
-def refuse_void(train: data.DenseFiles, name: str) -> None:
-  """Raises ValueError where no label is to be learned from, as far as the first images show."""
-  first = range(min(_LOOKED_AT, len(train)))
-  if all((example[name] < 0).all() for example in train.only(name).__getitems__(first)):
+def refuse_void(part: data.DenseFiles, name: str) -> None:
+  """Raises ValueError where a part has no label, as far as its first images show."""
+  first = range(min(_LOOKED_AT, len(part)))
+  if all((example[name] < 0).all() for example in part.only(name).__getitems__(first)):
     raise ValueError(
       f"no pixel of the first {len(first)} maps of {name} has a label, such as "
-      f"{str(train.maps[name].paths[0])!r}; is void what it should be? It is a number that "
+      f"{str(part.maps[name].paths[0])!r}; is void what it should be? It is a number that "
       "--void gives, and --first-class the number of the first class."
     )

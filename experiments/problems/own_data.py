@@ -97,11 +97,11 @@ def load_own(
 
 
 def note_ignored(config: Any, usual: Any, *names: str) -> None:
-  """Says which options were given, other than a preset's, that mean nothing to one's own data."""
+  """Says which options were given, other than a preset's, that mean nothing to data in files."""
   given, of_preset = flat(config), flat(usual)
   if found := [name for name in names if given[name] != of_preset[name]]:
     options = " and ".join(f"--{name.replace('_', '-')}" for name in found)
-    say(f"Note: images of one's own have no use for {options}.")
+    say(f"Note: images in files have no use for {options}.")
 
 
 def need_classes(dataset: str, images: ImageTasks, tasks: Sequence[str]) -> None:

@@ -16,11 +16,11 @@ of its own: `classmix:unlabelled=.1+reco:num_queries=64,queries=random`. Which i
 is drawn by the seed, so that seeds differ in data, too. Test figures are of the teacher (of
 supervised learning: the network) after the last epoch.
 
-Writes under `--workdir`: config.json, results.json, results.md, curves.png, pictures.png,
-queries.png (confidence and hard queries), relations.png (how alike classes are to the network, as
-graph and dendrogram), ablations.png and, for each training, a folder with metrics.jsonl,
-TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same command goes on
-after a stop.
+Writes under `--workdir`: config.json, results.json, results.md, curves.png (where there are
+validation images), pictures.png, queries.png (confidence and hard queries), relations.png (how
+alike classes are to the network, as graph and dendrogram), ablations.png and, for each training, a
+folder with metrics.jsonl, TensorBoard events, checkpoints, weights.safetensors and outcome.json.
+The same command goes on after a stop.
 
 Reference: Liu, Zhi, Johns and Davison, "Bootstrapping Semantic Segmentation with Regional
 Contrast", 2022; thesis of Liu, chapter 4.

@@ -116,6 +116,15 @@ class OptimizerOptions:
   lowest_rate: float = 1e-6
   """Below which the rate does not fall."""
 
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "steps_per_epoch")
+    if not 0 <= self.momentum < 1:
+      raise ValueError(f"momentum must be at least 0 and below 1, got {self.momentum}.")
+    for name in ("weight_decay", "power", "lowest_rate"):
+      if not getattr(self, name) >= 0:
+        raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -146,10 +155,9 @@ class Config:
     """The methods; raises ValueError, naming the option, where one does not fit."""
     for part in (
       *(self.data, self.labels, self.segmentation, self.reco, self.teacher, self.network),
-      *(self.training, self.run),
+      *(self.training, self.optimizer, self.run),
     ):
       part.check()
-    check_positive(self.optimizer, "steps_per_epoch")
     if not hasattr(self.network.build(), "maps"):
       raise ValueError(f"backbone must have maps, got {self.network.backbone!r}; resnet18 has.")
     if not self.all_methods:

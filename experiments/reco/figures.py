@@ -47,7 +47,9 @@ def draw(
   done = {key: outcome for key, outcome in found.items() if not outcome.failure}
   if not is_main() or not done:
     return {}
-  drawn = {"curves.png": curves(done, folder / "curves.png")}
+  drawn = {}
+  if "validation" in images.parts:
+    drawn["curves.png"] = curves(done, folder / "curves.png")
   setting = next(iter(done))[0]
   here = {method: outcome for (where, method), outcome in done.items() if where == setting}
   usual = {method: outcome for method, outcome in here.items() if method in config.methods}
@@ -67,7 +69,7 @@ def draw(
 
 
 def curves(found: Mapping[Key, Outcome], path: pathlib.Path) -> matplotlib.figure.Figure:
-  """Of the validation part by epoch: empty where there is none."""
+  """Of the validation part by epoch."""
   settings = {setting for setting, _ in found}
   names = {key: key[1] if len(settings) == 1 else " ".join(key[::-1]) for key in found}
   values = {names[key]: o.curve("validation", "miou", SEGMENTATION) for key, o in found.items()}
@@ -180,10 +182,12 @@ def ablations(
     axes.barh(row, values.mean(), color=color, alpha=0.5)
     axes.plot(values, np.full(len(values), row), "o", color=color, markersize=4)
   lowest = min(o.values["miou"][SEGMENTATION].min() for o in outcomes.values())
-  axes.set_xlim(left=max(0, lowest - 5))
+  left = max(0, lowest - 5)
+  axes.set_xlim(left=left)
   axes.set_yticks(range(len(names)), names, fontsize=7)
   axes.invert_yaxis()
-  axes.set_xlabel("test mIoU (%), points are seeds; the axis does not start at 0", fontsize=8)
+  cut = "; the axis does not start at 0" if left else ""
+  axes.set_xlabel(f"test mIoU (%), points are seeds{cut}", fontsize=8)
   return plots.finish(figure, path, setting)
 
 

@@ -86,7 +86,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     raise ValueError(f"{options.dataset} has one class, {names[0]!r}; two are needed to be told.")
   files = parts_of(options.dataset, splits)
   shown = {name: part.only(SEGMENTATION) for name, part in files.items()}
-  refuse_void(shown["train"], SEGMENTATION)
+  for part in shown.values():
+    refuse_void(part, SEGMENTATION)
   of_one = sum(values.nbytes for values in shown["train"][0].values())
   small = of_one * sum(map(len, shown.values())) <= _IN_MEMORY
   identity = {"dataset": options.dataset, "data_seed": seed}

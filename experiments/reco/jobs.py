@@ -82,6 +82,11 @@ def plan(config: Config, images: MapImages, root: pathlib.Path) -> dict[Key, lis
         )
         for group in groups
       ]
+  if not found:
+    raise ValueError(
+      f"labelled is {config.labels.labelled}, all images, which leaves none to "
+      f"{', '.join(config.all_methods)}; give another number, or supervised to --methods."
+    )
   return found
 
 

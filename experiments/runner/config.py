@@ -61,6 +61,8 @@ class RunOptions:
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     check_positive(self, "seeds")
+    if self.seed < 0:
+      raise ValueError(f"seed must not be negative, got {self.seed}.")
     for name in ("checkpoint_every", "log_every", "evaluate_every"):
       try:
         training.in_steps(getattr(self, name), 1)
@@ -122,6 +124,10 @@ class NetworkOptions:
     if self.width is not None and not self.width > 0:
       raise ValueError(f"width must be positive, got {self.width}.")
     models.create(self.backbone)  # raises for an unknown name
+    if self.backbone == "convnet4" and self.width is not None and self.width % 1:
+      raise ValueError(
+        f"width must be whole for convnet4, whose channels it counts, got {self.width}."
+      )
     if self.initializer is not None:
       try:
         self.build()

@@ -189,7 +189,10 @@ def _label_reader(
   """What reads a label map; raises ValueError where options do not fit each other."""
   if palette is None:
     if isinstance(void, tuple):
-      raise ValueError(f"void is the colour {void}, and there is no palette; give both or neither.")
+      raise ValueError(
+        f"void is the colour {void}, and classes have none; give a palette, or {CLASSES_FILE} with "
+        'a colour for each name, such as {"road": [128, 64, 128]}, or void as a number.'
+      )
     last = first_class + len(names) - 1
     if void is not None and first_class <= void <= last:
       raise ValueError(

@@ -424,7 +424,7 @@ def test_names_of_classes_that_cannot_be(tmp_path, text, message):
   ("options", "message"),
   [
     ({"void": 2}, "void is 2, which is one of the classes 0 to 2"),
-    ({"void": (0, 0, 0)}, r"void is the colour \(0, 0, 0\), and there is no palette"),
+    ({"void": (0, 0, 0)}, r"void is the colour \(0, 0, 0\), and classes have none"),
     ({"palette": [(1, 2, 3)]}, "palette has 1 colours for 3 classes"),
     ({"classes": []}, "classes must be at least one"),
   ],

@@ -66,7 +66,7 @@ def test_auto_lambda_judges_each_column_by_its_own_metric(table, photos, tmp_pat
   args += ["length", "--auxiliary-methods", "auto_lambda", "--compare", "none", "--seeds", "1"]
   args += ["--epochs", "2", "--batch-size", "8", "--data-dir", "elsewhere"]
   auto_lambda.main([*args, "--workdir", str(tmp_path)])
-  assert "Note: images of one's own have no use for --data-dir." in capsys.readouterr().out
+  assert "Note: images in files have no use for --data-dir." in capsys.readouterr().out
   single, equal, auxiliary = json.loads((tmp_path / "results.json").read_text())["results"]
   changes = []
   for row in (single, equal, auxiliary):

@@ -306,6 +306,16 @@ def test_a_set_of_one_class_is_refused(tmp_path):
     load(override(TINY, dataset=str(tmp_path)).data, 0)
 
 
+def test_a_part_without_labels_is_refused(tmp_path):
+  rng = np.random.default_rng(0)
+  for part in ("train", "val"):
+    labels = rng.integers(0, 2, (2, 8, 8)) if part == "train" else np.full((2, 8, 8), -1)
+    photos = {"image": np.zeros((2, 8, 8, 3), np.uint8), "segmentation": labels}
+    data.write_dense_folder(tmp_path, part, photos, classes=("a", "b"), void=255)
+  with pytest.raises(ValueError, match=r"no pixel of the first 2 maps .*valannot"):
+    load(override(TINY, dataset=str(tmp_path)).data, 0)
+
+
 def test_the_thesis_figures_stand_beside_its_own_data_and_network(tmp_path):
   assert paper.published("pascal", "60 images", "supervised") == 37.79
   assert paper.published("sun", "all images", "supervised+reco") == 52.01

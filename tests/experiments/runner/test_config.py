@@ -62,6 +62,14 @@ def test_an_initialiser_is_of_what_a_network_is():
     NetworkOptions("vit_b16", None, initializer="torch").check()
 
 
+def test_what_no_option_can_be_is_told_by_its_name():
+  with pytest.raises(ValueError, match=r"width must be whole for convnet4, .* got 0\.25"):
+    NetworkOptions("convnet4", 0.25).check()
+  NetworkOptions("resnet18", 0.25).check()
+  with pytest.raises(ValueError, match="seed must not be negative, got -1"):
+    RunOptions(seed=-1).check()
+
+
 def test_another_configuration_has_its_tables_beside(tmp_path, capsys):
   assert report_folder(Config(), tmp_path) == tmp_path
   # What changes no result is no other configuration.
