@@ -112,11 +112,19 @@ def queries(
   sure = np.asarray(pseudo_labels(chosen["image"], logits).confidence)
   parsed = Semi.parse(method, config.reco)
   assert parsed.reco is not None
-  limit = parsed.reco.strong_threshold
+  limit, least = parsed.reco.strong_threshold, parsed.reco.weak_threshold
   shown = {
     "confidence": plots.Maps("numbers", sure[..., None]),
     "queries": plots.Maps(
-      "classes", (sure < limit).astype(int), None, None, (f"easy, {limit:g} or surer", "hard")
+      "classes",
+      (sure < limit).astype(int) + (sure < least),
+      None,
+      None,
+      (
+        f"easy, {limit:g} or surer",
+        "hard",
+        f"below {least:g}: hard where labelled, else left out",
+      ),
     ),
   }
   title = f"{method}: test images, seed {config.run.all_seeds[0]}"

@@ -14,7 +14,7 @@ import numpy as np
 from jaxmtl.metrics import angles
 from jaxmtl.plots import _page
 
-_VOID = "white"
+_VOID, _RIGHT, _WRONG = "white", "0.85", "black"
 
 
 class Maps(NamedTuple):
@@ -48,7 +48,8 @@ def plot_maps(
 
   Pixels without a label are white. Classes have a legend, numbers and errors a colour bar; label
   and prediction share their colours. Normals are shown as colours, x, y and z from -1 to 1 as red,
-  green and blue from none to full; their error is the angle. Wrong classes are black in the error.
+  green and blue from none to full; their error is the angle. Wrong classes are black in the error,
+  right ones grey.
 
   Args:
     path: of the file; None only returns the figure.
@@ -84,7 +85,9 @@ def plot_maps(
   for task, one in maps.items():
     parts = 1 if one.truth is None else 3
     block = grid[:, first : first + parts]
-    for axes, name in zip(block[0], (task, "label", "error"), strict=False):
+    # Among several predictions of the same, the error says whose it is.
+    error = "error" if sum(o.kind == one.kind for o in maps.values()) == 1 else f"error of {task}"
+    for axes, name in zip(block[0], (task, "label", error), strict=False):
       axes.set_title(_page.wrapped(name, each, 8), fontsize=8)
     {"classes": _classes, "normal": _normals}.get(one.kind, _numbers)(figure, block, one)
     if one.kind == "classes" and all(tuple(one.names) != tuple(o.names) for o in legends):
@@ -96,7 +99,15 @@ def plot_maps(
       mpl.patches.Patch(color=color, label=name)
       for color, name in zip(colors, one.names, strict=True)
     ]
-    across = max(1, int(size[0] / (0.45 + _page.width_of(one.names, 7))))
+    if any(o.truth is not None for o in maps.values() if tuple(o.names) == tuple(one.names)):
+      patches += [
+        mpl.patches.Patch(color=_RIGHT, label="right"),
+        mpl.patches.Patch(color=_WRONG, label="wrong"),
+        mpl.patches.Patch(facecolor=_VOID, edgecolor="0.5", label="no label"),
+      ]
+    across = max(
+      1, int(size[0] / (0.45 + _page.width_of([str(p.get_label()) for p in patches], 7)))
+    )
     figure.legend(
       handles=patches,
       loc="outside lower center",
@@ -121,7 +132,7 @@ def _classes(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> 
       wrong = np.ma.masked_array(one.prediction[i] != one.truth[i], ~_valid(one, i))
       row[2].imshow(
         wrong,
-        cmap=matplotlib.colors.ListedColormap(["0.85", "black"]),
+        cmap=matplotlib.colors.ListedColormap([_RIGHT, _WRONG]),
         vmin=0,
         vmax=1,
         interpolation="nearest",

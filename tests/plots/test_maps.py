@@ -35,7 +35,7 @@ def test_prediction_label_and_error_of_every_task(tmp_path):
   np.testing.assert_allclose(shown[6][1:], 0.25)
   np.testing.assert_allclose(shown[9][1:], 90, rtol=1e-5)
   (legend,) = figure.legends
-  assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"]
+  assert [text.get_text() for text in legend.get_texts()] == [*"abc", "right", "wrong", "no label"]
 
 
 def test_without_labels_predictions_alone_are_shown():
@@ -48,7 +48,10 @@ def test_without_labels_predictions_alone_are_shown():
 def test_predictions_of_the_same_classes_share_a_legend():
   labels = np.zeros((1, 4, 4), int)
   maps = {name: Maps("classes", labels, names=("a", "b")) for name in ("one", "other")}
+  maps["other"] = maps["other"]._replace(truth=labels)
   maps["third"] = Maps("classes", labels, names=("easy", "hard"))
   figure = plot_maps(None, np.zeros((1, 4, 4, 3)), maps)
   shown = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
-  assert shown == [["a", "b"], ["easy", "hard"]]
+  assert shown == [["a", "b", "right", "wrong", "no label"], ["easy", "hard"]]
+  titles = [axes.get_title().replace("\n", " ") for axes in figure.axes if axes.images]
+  assert titles == ["image", "one", "other", "label", "error of other", "third"]
