@@ -15,6 +15,7 @@ from jaxmtl.metrics import angles
 from jaxmtl.plots import _page
 
 _VOID, _RIGHT, _WRONG = "white", "0.85", "black"
+_BAR = 0.07  # height of a colour bar in inches
 
 
 class Maps(NamedTuple):
@@ -74,7 +75,14 @@ def plot_maps(
   each = 1.25
   size = each * columns + 0.3, each * height / width * count + 1.5
   figure = matplotlib.figure.Figure(figsize=(max(size[0], 4.0), size[1]), layout="constrained")
-  grid = figure.subplots(count, columns, squeeze=False)
+  # Colour bars have a row of their own, or each would take its room from its own columns alone.
+  with_bar = any(
+    m.kind != "classes" and (m.kind != "normal" or m.truth is not None) for m in maps.values()
+  )
+  rows = [each * height / width] * count + [_BAR] * with_bar
+  spec = figure.add_gridspec(len(rows), columns, height_ratios=rows)
+  places = [[figure.add_subplot(spec[i, j]) for j in range(columns)] for i in range(count)]
+  grid = np.array(places, object)
   for axes in grid.ravel():
     axes.set(xticks=[], yticks=[])
   for axes, image in zip(grid[:, 0], images, strict=True):
@@ -89,7 +97,12 @@ def plot_maps(
     error = "error" if sum(o.kind == one.kind for o in maps.values()) == 1 else f"error of {task}"
     for axes, name in zip(block[0], (task, "label", error), strict=False):
       axes.set_title(_page.wrapped(name, each, 8), fontsize=8)
-    {"classes": _classes, "normal": _normals}.get(one.kind, _numbers)(figure, block, one)
+    draw = {"classes": _classes, "normal": _normals}.get(one.kind, _numbers)
+    for picture, under, unit in draw(block, one):
+      below = figure.add_subplot(spec[count, first + under.start : first + under.stop])
+      bar = figure.colorbar(picture, cax=below, orientation="horizontal")
+      below.tick_params(labelsize=6)
+      bar.set_label(unit, fontsize=7)
     if one.kind == "classes" and all(tuple(one.names) != tuple(o.names) for o in legends):
       legends.append(one)
     first += parts
@@ -118,7 +131,11 @@ def plot_maps(
   return _page.finish(figure, path, title)
 
 
-def _classes(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> None:
+# A picture with a colour bar, the columns of its task that the bar stands under, and its unit.
+Bar = tuple[Any, range, str]
+
+
+def _classes(block: np.ndarray, one: Maps) -> list[Bar]:
   colors = matplotlib.colors.ListedColormap(_class_colors(len(one.names)))
   for i, row in enumerate(block):
     shown = [one.prediction[i]]
@@ -137,9 +154,10 @@ def _classes(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> 
         vmax=1,
         interpolation="nearest",
       )
+  return []
 
 
-def _numbers(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> None:
+def _numbers(block: np.ndarray, one: Maps) -> list[Bar]:
   values = one.prediction[..., 0]
   known = values if one.truth is None else one.truth[..., 0][_all_valid(one)]
   limits = (np.quantile(known, 0.01), np.quantile(known, 0.99)) if known.size else (0.0, 1.0)
@@ -153,12 +171,12 @@ def _numbers(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> 
       row[1].imshow(truth, vmin=limits[0], vmax=limits[1])
       wrong = np.ma.masked_array(errors[i], ~_valid(one, i))
       error = row[2].imshow(wrong, cmap="Greys", vmin=0, vmax=top)
-  _bar(figure, picture, block[:, :2].ravel(), one.unit)
-  if errors is not None:
-    _bar(figure, error, block[:, 2], one.unit)
+  if errors is None:
+    return [(picture, range(1), one.unit)]
+  return [(picture, range(2), one.unit), (error, range(2, 3), one.unit)]
 
 
-def _normals(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> None:
+def _normals(block: np.ndarray, one: Maps) -> list[Bar]:
   for i, row in enumerate(block):
     row[0].imshow(np.clip((one.prediction[i] + 1) / 2, 0, 1))
     if one.truth is not None:
@@ -166,21 +184,7 @@ def _normals(figure: matplotlib.figure.Figure, block: np.ndarray, one: Maps) -> 
       row[1].imshow(np.where(valid[..., None], np.clip((one.truth[i] + 1) / 2, 0, 1), 1))
       wrong = np.ma.masked_array(np.asarray(angles(one.prediction[i], one.truth[i])), ~valid)
       error = row[2].imshow(wrong, cmap="Greys", vmin=0, vmax=60)
-  if one.truth is not None:
-    _bar(figure, error, block[:, 2], "degrees")
-
-
-def _bar(figure: matplotlib.figure.Figure, picture: Any, axes: np.ndarray, unit: str) -> None:
-  bar = figure.colorbar(
-    picture,
-    ax=list(axes),
-    orientation="horizontal",
-    fraction=0.05,
-    pad=0.02,
-    aspect=30,
-  )
-  bar.ax.tick_params(labelsize=6)
-  bar.set_label(unit, fontsize=7)
+  return [] if one.truth is None else [(error, range(2, 3), "degrees")]
 
 
 def _valid(one: Maps, i: int) -> np.ndarray:

@@ -34,6 +34,8 @@ def test_prediction_label_and_error_of_every_task(tmp_path):
   assert limits[0] == limits[1]  # prediction and label share their colours
   np.testing.assert_allclose(shown[6][1:], 0.25)
   np.testing.assert_allclose(shown[9][1:], 90, rtol=1e-5)
+  figure.draw_without_rendering()  # lays out: no colour bar makes its own columns smaller
+  assert len({round(axes.get_position().height, 4) for axes in grid}) == 1
   (legend,) = figure.legends
   assert [text.get_text() for text in legend.get_texts()] == [*"abc", "right", "wrong", "no label"]
 
