@@ -176,6 +176,10 @@ def map_metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
       lambda outputs, batch: {t: _confusion(outputs[t], batch, t, k) for t, k in classes.items()},
       lambda sums: 100 * np.asarray(_over_runs(metrics.mean_iou, sums)),
     )
+    found["iou"] = training.Metric(
+      lambda outputs, batch: _by_class(found["miou"].count(outputs, batch), classes),
+      lambda sums: 100 * ratio(sums["both"], sums["either"]),
+    )
   if errors:
     found["absolute_error"] = training.Metric(
       lambda outputs, batch: {t: _errors(outputs[t], batch, t, k) for t, k in errors.items()},
@@ -215,6 +219,20 @@ def _confusion(logits: jax.Array, batch: Any, task: str, kind: MapTask) -> jax.A
   wrong = (labels + 1) % kind.outputs
   predicted = jnp.where(jnp.isnan(logits).any(-1), wrong, logits.argmax(-1))
   return metrics.confusion_matrix(predicted, labels, kind.outputs)
+
+
+def _by_class(
+  confusion: Mapping[str, jax.Array], classes: Mapping[str, MapTask]
+) -> dict[str, dict[str, jax.Array]]:
+  """Pixels that label and prediction agree on, and those of either, by the class's name."""
+  found = {}
+  for task, counts in confusion.items():
+    both = jnp.diagonal(counts)
+    either = counts.sum(0) + counts.sum(1) - both
+    for i, name in enumerate(classes[task].names):
+      key = name if len(confusion) == 1 else f"{task}: {name}"
+      found[key] = {"both": both[i], "either": either[i]}
+  return found
 
 
 def _errors(output: jax.Array, batch: Any, task: str, kind: MapTask) -> dict[str, jax.Array]:

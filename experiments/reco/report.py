@@ -93,7 +93,10 @@ def write(
     "reco",
     dataclasses.asdict(config),
     list(rows.values()),
-    [Table(f"{config.describe()}: test mIoU (%)", ["method", *settings, "ms a step"], lines)],
+    [
+      Table(f"{config.describe()}: test mIoU (%)", ["method", *settings, "ms a step"], lines),
+      *_by_class(images, rows, settings),
+    ],
     conclusions=_conclusions(rows, settings),
     partial=partial,
   )
@@ -112,6 +115,21 @@ def _cell(row: Row | None) -> str:
   if row is None:
     return "-"
   return "diverged" if row["failure"] else cell(row["values"]["miou"][SEGMENTATION])
+
+
+def _by_class(images: MapImages, rows: Mapping[Key, Row], settings: Sequence[str]) -> list[Table]:
+  """IoU of each class by method, a table a setting: which classes are forgotten."""
+  tables = []
+  names = images.tasks[SEGMENTATION].names
+  for setting in settings:
+    lines = []
+    for (where, method), row in rows.items():
+      by_class = row["values"].get("iou", {})  # runs of before it was measured have none
+      if where == setting and by_class:
+        lines.append([method, *(cell(by_class[name]) for name in names)])
+    if lines:
+      tables.append(Table(f"{setting}: test IoU (%) of each class", ["method", *names], lines))
+  return tables
 
 
 def _time(rows: Sequence[Row | None]) -> str:

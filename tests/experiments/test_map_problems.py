@@ -68,6 +68,8 @@ def test_metrics_are_averaged_as_the_papers_do(problem, examples):
     confusion = confusion_of(outputs["segmentation"].argmax(-1), examples["segmentation"])
     want = 100 * float(metrics.mean_iou(confusion))
     assert found["miou"]["segmentation"][run] == pytest.approx(want, rel=1e-5)
+    by_class = [found["iou"][name][run] for name in KINDS["segmentation"].names]
+    assert np.nanmean(by_class) == pytest.approx(want, rel=1e-5)
     np.testing.assert_allclose(np.linalg.norm(outputs["normal"], axis=-1), 1, rtol=1e-5)
     errors = {t: np.abs(outputs[t] - examples[t])[..., 0] for t in ("depth", "disparity", "noise")}
     angles = jax.jit(metrics.angles)(outputs["normal"], examples["normal"])

@@ -326,9 +326,9 @@ def test_the_thesis_figures_stand_beside_its_own_data_and_network(tmp_path):
   images = MapImages({}, {"segmentation": MapTask("classes", 2, ("a", "b"))}, {})
 
   def outcome(*values):
-    return Outcome(
-      "x", ("a",), {"miou": {"segmentation": np.array(values)}}, [], 1.0, 0.0, 1.0, None, tmp_path
-    )
+    both = np.array(values)
+    measured = {"miou": {"segmentation": both}, "iou": {"a": both + 10, "b": both - 10}}
+    return Outcome("x", ("a",), measured, [], 1.0, 0.0, 1.0, None, tmp_path)
 
   found = {
     ("20 images", "classmix"): outcome(40.0, 42.0),
@@ -337,6 +337,8 @@ def test_the_thesis_figures_stand_beside_its_own_data_and_network(tmp_path):
   summary = report.write(PRESETS["cityscapes"], images, found, tmp_path)
   text = (tmp_path / "results.md").read_text()
   assert "| classmix+reco, paper | 49.9 | - |" in text
+  assert "# 20 images: test IoU (%) of each class" in text
+  assert "| classmix | 51.0 ± 1.4 | 31.0 ± 1.4 |" in text
   assert "classmix+reco 46.0 ± 1.4 %, classmix 41.0 ± 1.4 %" in summary["conclusions"][0]
   figure = figures.ablations(
     {key[1]: o for key, o in found.items()}, "20 images", tmp_path / "ablations.png"
