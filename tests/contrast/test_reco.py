@@ -13,7 +13,7 @@ from scipy import special, stats
 from jaxmtl.contrast import class_means, class_relations, feature_bank, reco_loss, update_bank
 from jaxmtl.contrast import reco as module
 from jaxmtl.contrast.classes import pixels_of
-from jaxmtl.contrast.reco import draw, pools_of
+from jaxmtl.contrast.pools import draw, pools_of
 
 GOLDEN = np.load(pathlib.Path(__file__).parent.parent / "goldens" / "reco.npz")
 KEY = jax.random.key(0)
