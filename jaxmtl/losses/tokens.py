@@ -12,7 +12,7 @@ def token_cross_entropy(
   logits: jax.typing.ArrayLike,
   labels: jax.typing.ArrayLike,
   *,
-  label_smoothing: float = 0.1,
+  label_smoothing: jax.typing.ArrayLike = 0.1,
   ignore: int = -100,
 ) -> jax.Array:
   r"""Cross-entropy of the next tokens, summed over each text.
@@ -54,7 +54,7 @@ def token_cross_entropy(
     raise ValueError(
       f"logits must have shape [B, L, V] and labels [B, L], got {logits.shape} and {labels.shape}."
     )
-  check_share("label_smoothing", label_smoothing)
+  check_share("label_smoothing", label_smoothing)  # type: ignore[arg-type]
   logits, labels = logits[:, :-1], labels[:, 1:]
   counts = labels != ignore
   # Before the loss: masking its value alone lets 0 * NaN into the gradient.

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxmtl.losses import token_cross_entropy
+from jaxmtl.losses.validity import check_share
 from jaxmtl.models.prismer.decoding import Reader, Variables, check_prompt
 from jaxmtl.models.prismer.model import Prismer
 
@@ -81,13 +82,14 @@ def rank(
     )
   if k < 1:
     raise ValueError(f"k must be at least 1, got {k}")
+  check_share("smoothing", smoothing)
   return _rank(
     *(model, variables, tokens, ids, mask, answer_ids, answer_mask),
-    *(min(k, len(answer_ids)), smoothing),
+    *(min(k, len(answer_ids)), float(smoothing)),
   )
 
 
-@functools.partial(jax.jit, static_argnames=("model", "k", "smoothing"))
+@functools.partial(jax.jit, static_argnames=("model", "k"))
 def _rank(
   model: Prismer,
   variables: Variables,
@@ -97,7 +99,7 @@ def _rank(
   answer_ids: jax.Array,
   answer_mask: jax.Array,
   k: int,
-  smoothing: float,
+  smoothing: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
   (batch, prompt), (count, length) = ids.shape, answer_ids.shape
   reader = Reader.of(model, variables, tokens)
