@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -186,6 +187,11 @@ def shapes(config: Config) -> dict[Key, jax.ShapeDtypeStruct]:
     >>> shapes(Config.tiny(experts={}))["params", "text_decoder", "lm_bias"].shape
     (60,)
   """
+  return dict(_shapes(config))
+
+
+@functools.cache
+def _shapes(config: Config) -> dict[Key, jax.ShapeDtypeStruct]:
   ids, side = jax.ShapeDtypeStruct((1, 1), jnp.int32), config.image_size
   experts = {"rgb": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
   key = jax.eval_shape(lambda: jax.random.key(0))
