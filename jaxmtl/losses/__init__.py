@@ -22,4 +22,5 @@ from jaxmtl.losses.regression import mean_squared_error as mean_squared_error
 from jaxmtl.losses.regression import smooth_l1 as smooth_l1
 from jaxmtl.losses.soft_labels import focal as focal
 from jaxmtl.losses.soft_labels import label_entropy as label_entropy
+from jaxmtl.losses.tokens import token_cross_entropy as token_cross_entropy
 from jaxmtl.losses.validity import count_invalid as count_invalid

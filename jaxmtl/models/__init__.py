@@ -12,6 +12,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxmtl.models import prismer
 from jaxmtl.models.architecture import (
   PENALTIES,
   Architecture,
@@ -92,6 +93,7 @@ __all__ = [
   "max_pool",
   "multi_domain",
   "multi_task",
+  "prismer",
   "resize_aligned",
   "shared_mask",
   "task_penalties",

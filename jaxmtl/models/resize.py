@@ -18,7 +18,7 @@ def resize_aligned(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     size: height and width wanted.
 
   Returns:
-    Maps `[B, *size, C]`, of the dtype of `x`; interpolated in float32.
+    Maps `[B, *size, C]`, of the dtype of `x`; interpolated in float32 or wider.
 
   Example:
     >>> import jax.numpy as jnp
@@ -38,7 +38,7 @@ def _along(x: jax.Array, axis: int, wanted: int) -> jax.Array:
   count = x.shape[axis]
   places = np.arange(wanted) * ((count - 1) / max(wanted - 1, 1))
   below = np.minimum(places.astype(int), max(count - 2, 0))
-  share = (places - below).astype(np.float32)
+  share = places - below
   shape = [1] * x.ndim
   shape[axis] = wanted
   share = jnp.asarray(share.reshape(shape), x.dtype)
