@@ -256,7 +256,7 @@ def test_bad_texts_are_named(ids, mask, count, message):
   ("changes", "message"),
   [
     ({"text_heads": 5}, "text_heads must divide the 32"),
-    ({"vision_layers": 0}, "vision_layers must be positive, got 0"),
+    ({"vision_layers": 0}, "vision_layers must be at least 1, got 0"),
     ({"image_size": 4}, "image_size must be at least patch_size=8"),
     ({"experts": {"rgb": 3}}, "rgb"),
     ({"vision_width": 36}, "multiple of 8"),

@@ -92,9 +92,10 @@ class Config:
     """Check the sizes; an immutable mapping makes the whole hashable, as `jax.jit` needs it."""
     object.__setattr__(self, "experts", FrozenDict(self.experts))
     for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.type == "int" and value < (field.name in ("pad_token", "end_token")) ^ 1:
-        raise ValueError(f"{field.name} must be positive, got {value}")
+      least = 0 if field.name in ("pad_token", "end_token") else 1
+      if field.type == "int" and getattr(self, field.name) < least:
+        value = getattr(self, field.name)
+        raise ValueError(f"{field.name} must be at least {least}, got {value}.")
     for part, width in (
       ("vision", self.vision_width),
       ("text", self.text_width),
