@@ -85,7 +85,7 @@ def draw_orders(key: jax.Array, num_tasks: int) -> jax.Array:
   `jax.random.permutation` at a thousand tasks, where its other bits are equal for two tasks once in
   4 million pairs.
   """
-  number = jnp.uint32((1 << (num_tasks - 1).bit_length()) - 1)
+  number = jnp.uint32((1 << int(num_tasks - 1).bit_length()) - 1)
   bits = jax.random.bits(key, (num_tasks, num_tasks), jnp.uint32)
   words = jnp.sort((bits & ~number) | jnp.arange(num_tasks, dtype=jnp.uint32), axis=1)
   return (words & number).astype(jnp.int32)
