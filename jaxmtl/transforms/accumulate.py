@@ -92,11 +92,9 @@ def accumulate(
     raise ValueError(f"every must be a positive integer, got {every!r}: micro-batches a step.")
   chained = optax.with_extra_args_support(inner)
   # What further gradients it takes, by the option that says so.
-  wanted = {}
-  if two_batches or three_batches:
-    wanted["second_gradients"] = "three_batches" if three_batches else "two_batches"
+  wanted = {"second_gradients": "two_batches"} if two_batches else {}
   if three_batches:
-    wanted["third_gradients"] = "three_batches"
+    wanted = dict.fromkeys(("second_gradients", "third_gradients"), "three_batches")
 
   def init(params: PyTree) -> AccumulateState:
     def zeros() -> PyTree:
@@ -106,8 +104,8 @@ def accumulate(
     return AccumulateState(
       jnp.zeros((), jnp.int32),
       zeros(),
-      zeros() if two_batches or three_batches else (),
-      zeros() if three_batches else (),
+      zeros() if "second_gradients" in wanted else (),
+      zeros() if "third_gradients" in wanted else (),
       counts,
       counts + 0,
       chained.init(params),
@@ -134,7 +132,8 @@ def accumulate(
       if name in wanted and given_rows is None:
         raise ValueError(f"{name} is missing: {wanted[name]}=True asks for it.")
       if name not in wanted and given_rows is not None:
-        raise ValueError(f"{name} is given, but neither two_batches nor three_batches asks for it.")
+        option = "two_batches" if name == "second_gradients" else "three_batches"
+        raise ValueError(f"{name} is given, but was not asked for; {option}=True does.")
 
     def add(total: PyTree, rows: PyTree) -> PyTree:
       rows, _ = guards.drop_missing(rows, mask, num_tasks)
