@@ -38,7 +38,7 @@ class WeightedSum(NamedTuple):
     """Gradients of the weighted sum, of shared and of task-specific parameters."""
     return self.pullback(weights)
 
-  def unscaled(self, scale: float) -> WeightedSum:
+  def unscaled(self, scale: Any) -> WeightedSum:
     """Of losses that were multiplied by a number: without it."""
     pullback = self.pullback
     return WeightedSum(
@@ -86,7 +86,7 @@ class TaskGradients(NamedTuple):
     """Task gradient i times `weights[i]`."""
     return self._replace(factors=scale_tasks(self.factors, weights))
 
-  def unscaled(self, scale: float) -> TaskGradients:
+  def unscaled(self, scale: Any) -> TaskGradients:
     """Of losses that were multiplied by a number: without it.
 
     Factors that are cotangents keep it: those in half precision would vanish.
@@ -185,8 +185,8 @@ def own_batches_of(
   return TaskGradients(values, aux, rows, gramian, combine, lambda weights: combine(own, weights))
 
 
-def _divided(tree: PyTree, scale: float) -> PyTree:
-  return jax.tree.map(lambda leaf: leaf / scale, tree)
+def _divided(tree: PyTree, scale: Any) -> PyTree:
+  return jax.tree.map(lambda leaf: (leaf / scale).astype(leaf.dtype), tree)
 
 
 def check_takes_tasks(losses_fn: Callable[..., Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ def train_step(
   axis_name: str | None = None,
   own_batches: bool = False,
   accumulate: int = 1,
-  loss_scale: float = 1.0,
+  loss_scale: float | Literal["dynamic"] = 1.0,
 ) -> TrainStep:
   r"""Builds the train step in the cheapest form that is exact for the method.
 
@@ -98,7 +98,9 @@ def train_step(
       whole batch, at one more forward pass; aggregators hold T times the shared parameters.
     loss_scale: losses are multiplied by it before backward passes, and gradients divided after
       them, so that in float16 small cotangents do not vanish; 1024 is usual there, 1 elsewhere.
-      `optax.apply_if_finite(optimizer, ...)` leaves out steps in which it was too large.
+      `optax.apply_if_finite(optimizer, ...)` leaves out steps in which it was too large. "dynamic":
+      that of the optimiser's state, which `jaxmtl.dynamic_loss_scale(optimizer)` adapts. Losses
+      of a look-ahead are not multiplied.
 
   Returns:
     A `TrainStep`. Metrics: `losses` `[T]`, `weights` `[T]`, `gradient_norm` scalar; with an
@@ -143,8 +145,10 @@ def train_step(
     raise ValueError(
       "accumulate does not go with own_batches=True, whose tasks have parts already."
     )
-  if not loss_scale > 0:
-    raise ValueError(f"loss_scale must be positive, got {loss_scale}; 1 leaves losses alone.")
+  if loss_scale != "dynamic" and not (isinstance(loss_scale, int | float) and loss_scale > 0):
+    raise ValueError(
+      f'loss_scale must be positive or "dynamic", got {loss_scale!r}; 1 leaves losses alone.'
+    )
   losses_fn = micro_batches(losses_fn, accumulate)
   devices = Devices(axis_name)
   if aggregator is None and not weighting.needs_gramian:
@@ -178,6 +182,14 @@ def train_step(
     batches: Any = check_batches(batch, at_most=3 if twice else 2) if pairs else (batch,)
     keys = (key, *(jax.random.fold_in(key, SECOND_BATCH + i) for i in range(len(batches) - 1)))
     parts = parts_of(devices.vary(state.params), shared)
+    scale: Any = loss_scale
+    if scale == "dynamic":
+      scale = optax.tree.get(state.optimizer, "loss_scale")
+      if scale is None:
+        raise ValueError(
+          'loss_scale="dynamic" needs a scale in the optimizer\'s state: '
+          "jaxmtl.dynamic_loss_scale(optimizer)."
+        )
 
     def differentiate(which: int = 0) -> Any:
       def losses_of(shared: list, specific: list, **tasks: Any) -> tuple[Any, Aux]:
@@ -186,12 +198,12 @@ def train_step(
         params = parts.merge(shared, specific)
         losses, aux = losses_fn(params, state.model_state, batches[which], keys[which], **tasks)
         check_names("losses", losses, num_tasks)
-        return losses if loss_scale == 1 else jax.tree.map(lambda x: loss_scale * x, losses), aux
+        return losses if loss_scale == 1 else jax.tree.map(lambda x: scale * x, losses), aux
 
       found = _differentiate(form, losses_of, parts, chunk_size, devices)
       if loss_scale == 1:
         return found
-      return found.unscaled(loss_scale)
+      return found.unscaled(scale)
 
     derivatives = {}
     found = gradients = gradient = None

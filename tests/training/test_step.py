@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import chex
@@ -484,3 +485,47 @@ def test_a_scaled_loss_keeps_what_half_precision_would_lose(options):
     want, _ = jax.jit(aggregator.update)(jnp.asarray(rows), aggregator.init(params["w"]))
   np.testing.assert_allclose(moved[1], -np.asarray(want), rtol=5e-3)
   np.testing.assert_allclose(metrics["losses"], [-2.5e-10, 27.75e-10], rtol=1e-2)
+
+
+def test_a_dynamic_scale_leaves_out_what_overflows_and_finds_its_way():
+  def half(params, model_state, batch, key):
+    product = (params["w"].astype(jnp.float16) * batch.astype(jnp.float16)).astype(jnp.float32)
+    return jnp.stack([product.sum(), (product**2).sum()]), Aux()
+
+  optimizer = jaxmtl.dynamic_loss_scale(optax.adam(0.1), initial=2.0**16, every=2)
+  step = train_step(
+    half, optimizer, 2, aggregator=jaxmtl.pcgrad(2), weighting=jaxmtl.dwa(2), loss_scale="dynamic"
+  )
+  state = step.init({"w": jnp.array([0.5, -1.5])}, jax.random.key(0))
+  update, scales, moved = jax.jit(step.update), [], []
+  for _ in range(6):
+    new, _ = update(state, jnp.array([1.0, 2.0]))
+    scales.append(float(new.optimizer.loss_scale))
+    moved.append(bool(jnp.any(new.params["w"] != state.params["w"])))
+    state = new
+  # The square's gradient is 2 * 3 * 2 * scale, float16's largest number 65,504.
+  assert scales == [2.0**15, 2.0**14, 2.0**13, 2.0**12, 2.0**12, 2.0**13]
+  assert moved == [False, False, False, False, True, True]
+  assert int(state.optimizer.inner.skipped) == 4
+  assert jnp.all(jnp.isfinite(state.params["w"]))
+  # A finite step is that of a static scale.
+  static = train_step(half, optax.adam(0.1), 2, aggregator=jaxmtl.pcgrad(2), loss_scale=2.0**12)
+  first = step.init({"w": jnp.array([0.5, -1.5])}, jax.random.key(0))
+  kept = first.optimizer._replace(loss_scale=jnp.float32(2.0**12))
+  first = dataclasses.replace(first, optimizer=kept)
+  want, _ = jax.jit(static.update)(
+    static.init(first.params, jax.random.key(0)), jnp.array([1.0, 2.0])
+  )
+  got, _ = update(first, jnp.array([1.0, 2.0]))
+  np.testing.assert_allclose(got.params["w"], want.params["w"], rtol=1e-6)
+
+
+def test_a_dynamic_scale_is_asked_for_in_words():
+  step = train_step(lambda p, m, b, k: (p, Aux()), optax.sgd(0.1), 2, loss_scale="dynamic")
+  with pytest.raises(ValueError, match=r"jaxmtl\.dynamic_loss_scale"):
+    step.update(step.init(jnp.ones(2), jax.random.key(0)), None)
+  with pytest.raises(ValueError, match='positive or "dynamic", got 0'):
+    train_step(lambda p, m, b, k: (p, Aux()), optax.sgd(0.1), 2, loss_scale=0)
+  for options in ({"initial": 0.5}, {"every": 0}, {"factor": 1.0}):
+    with pytest.raises(ValueError, match=next(iter(options))):
+      jaxmtl.dynamic_loss_scale(optax.sgd(0.1), **options)
