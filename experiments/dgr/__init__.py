@@ -9,7 +9,8 @@ augmentation (PTA), against single-task training. Data:
   column of classes a task, labels perhaps missing.
 
 The penalty's weight is the best of a sweep by the mean validation accuracy of equal weights with
-DGR (first seed); the sweep's settings, numbers of dummies too, are trained together, one run each.
+DGR (first seed), or of each method (`--sweep-each`); the sweep's settings, numbers of dummies too,
+are trained together, one run each.
 Then encoders are frozen: a decision tree, an SVM and k nearest neighbours (with the defaults of
 scikit-learn) learn each task from their features.
 

@@ -29,6 +29,9 @@ class PenaltyOptions:
   """Of DGR's penalty; None: the sweep's best."""
   weights: tuple[float, ...] = (1e-5, 1e-3, 1e-1)
   """What the sweep tries."""
+  sweep_each: bool = False
+  """A sweep for every method, of the weights with num_dummies; else equal weights' decides for
+  all."""
   dummy_counts: tuple[int, ...] = (1, 3, 5)
   """Numbers of dummies that the sweep tries, each with each weight."""
   estimator: Literal["exact", "autodiff", "finite_difference"] = "exact"
@@ -63,6 +66,16 @@ class PenaltyOptions:
     if self.weight is not None:
       return []
     return [(weight, count) for weight in self.weights for count in self.dummy_counts]
+
+  def settings_of(self, method: str) -> list[tuple[float, int]]:
+    """Those of a method's own sweep: all for equal weights, as many dummies as all have for others.
+
+    Empty where it has none.
+    """
+    if method == "equal":
+      return self.settings
+    mine = [(weight, count) for weight, count in self.settings if count == self.num_dummies]
+    return mine if self.sweep_each else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +186,7 @@ PRESETS = {
     width=1,
     hidden=512,
     weights=(1e-5, 1e-6, 1e-7),
+    sweep_each=True,
     epochs=100,
     batch_size=128,
     learning_rate=1e-3,

@@ -107,6 +107,7 @@ def _probes(config: Config, rows: list[Row], path: pathlib.Path) -> Figure | Non
 
 def _sweep(sweep: list[dict[str, Any]], equal: Outcome | None, path: pathlib.Path) -> Figure | None:
   """Weights and numbers of dummies, against equal weights of the same seed."""
+  sweep = [row for row in sweep if row["method"] == "equal"]
   if not sweep or equal is None:
     return None
   weights = sorted({row["weight"] for row in sweep})

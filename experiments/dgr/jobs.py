@@ -74,29 +74,32 @@ class Plan:
         problem, options = self._compared[kind]
         identity = {"regularization": kind, **options}
         jobs.append(self._job(f"{name}+{kind}", problem, method, **identity))
-    return jobs + self._sweep()
+    return jobs + [job for name in self._methods for job in self._sweep(name)]
 
-  def with_dgr(self, weight: float) -> list[Job]:
-    """Each method with DGR of a weight."""
+  def with_dgr(self, weights: Mapping[str, float]) -> list[Job]:
+    """Each method with DGR of its weight."""
     config = self._config
     count, runs = config.penalty.num_dummies, config.run.seeds
-    settings = regularize.Penalty(np.full(runs, weight), np.full(runs, count))
-    options = {"weight": weight, "num_dummies": count, **self._dgr_identity}
-    return [
-      self._job(f"{name}+dgr", self._dgr, method, settings=settings, **options)
-      for name, method in self._methods.items()
-    ]
+    jobs = []
+    for name, method in self._methods.items():
+      settings = regularize.Penalty(np.full(runs, weights[name]), np.full(runs, count))
+      options = {"weight": weights[name], "num_dummies": count, **self._dgr_identity}
+      jobs.append(self._job(f"{name}+dgr", self._dgr, method, settings=settings, **options))
+    return jobs
 
-  def _sweep(self) -> list[Job]:
-    """Equal weights with DGR, a run a setting, all of the first seed."""
-    tried = self._config.penalty.settings
+  def _sweep(self, name: str) -> list[Job]:
+    """A method with DGR, a run a setting, all of the first seed; nothing where it has no sweep."""
+    tried = self._config.penalty.settings_of(name)
     if not tried:
       return []
     settings = regularize.Penalty(*(np.array(values) for values in zip(*tried, strict=True)))
     seeds = [self._config.run.seed] * len(tried)
     options = {"tried": tried, **self._dgr_identity}
-    method = self._methods["equal"]
-    return [self._job(SWEEP, self._dgr, method, seeds=seeds, settings=settings, **options)]
+    return [
+      self._job(
+        sweep_of(name), self._dgr, self._methods[name], seeds=seeds, settings=settings, **options
+      )
+    ]
 
   @property
   def _dgr_identity(self) -> dict[str, Any]:
@@ -145,16 +148,24 @@ class Plan:
     )
 
 
-def swept(config: Config, outcome: Outcome) -> list[dict[str, Any]]:
-  """What each of the sweep's settings gave: validation accuracy in per cent by task."""
-  last = outcome.history[-1]["validation"]["accuracy"]
+def sweep_of(method: str) -> str:
+  """The name of a method's sweep."""
+  return SWEEP if method == "equal" else f"{SWEEP}_{method}"
+
+
+def swept(config: Config, outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
+  """What each of the sweeps' settings gave: validation accuracy in per cent by task."""
   return [
     {
+      "method": method,
       "weight": weight,
       "num_dummies": count,
       "validation_accuracy": {t: last[t][run] for t in config.tasks},
     }
-    for run, (weight, count) in enumerate(config.penalty.settings)
+    for method in config.methods
+    if sweep_of(method) in outcomes
+    for last in [outcomes[sweep_of(method)].history[-1]["validation"]["accuracy"]]
+    for run, (weight, count) in enumerate(config.penalty.settings_of(method))
   ]
 
 
@@ -163,8 +174,17 @@ def mean_accuracy(row: Mapping[str, Any]) -> float:
   return float(np.nanmean(np.array(list(row["validation_accuracy"].values()), float)))
 
 
-def best_weight(config: Config, sweep: list[dict[str, Any]]) -> float:
-  """The weight of the highest mean validation accuracy, with as many dummies as methods have."""
-  mine = [row for row in sweep if row["num_dummies"] == config.penalty.num_dummies]
-  best = max(mine, key=mean_accuracy)
-  return best["weight"]
+def best_weights(config: Config, sweep: list[dict[str, Any]]) -> dict[str, float]:
+  """By method, the weight of the highest mean validation accuracy, with as many dummies as it has.
+
+  Of its own sweep, where it has one, else of that of equal weights.
+  """
+  best: dict[str, float] = {}
+  for method in config.methods:
+    mine = [
+      row
+      for row in sweep
+      if row["method"] == method and row["num_dummies"] == config.penalty.num_dummies
+    ]
+    best[method] = max(mine, key=mean_accuracy)["weight"] if mine else best["equal"]
+  return best

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.dgr import figures
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, UNIVERSALITY, Frozen
-from experiments.dgr.jobs import SWEEP, mean_accuracy, swept
+from experiments.dgr.jobs import mean_accuracy, swept
 from experiments.dgr.paper import PAPER
 from experiments.runner import report
 from experiments.runner.job import Outcome
@@ -25,7 +25,7 @@ def write(
   folder: pathlib.Path,
   *,
   skipped: Sequence[str] = (),
-  weight: float | None = None,
+  weights: Mapping[str, float] | None = None,
   partial: str | None = None,
 ) -> dict[str, Any]:
   """Writes tables, figures and results of what there is so far; nothing before the baselines.
@@ -36,7 +36,7 @@ def write(
     frozen: measures encoders.
     folder: where all goes.
     skipped: names of files that the data leave out.
-    weight: of DGR's penalty, once it is known.
+    weights: of DGR's penalty by method, once they are known.
     partial: what there is so far, None when all is there.
   """
   singles = {t: outcomes[f"single_{t}"] for t in config.tasks if f"single_{t}" in outcomes}
@@ -44,22 +44,22 @@ def write(
     return {}
   single = report.together(SINGLE, singles)
   found = {name: outcomes[name] for name in config.names if name in outcomes}
-  sweep = swept(config, outcomes[SWEEP]) if SWEEP in outcomes else []
+  sweep, weights = swept(config, outcomes), dict(weights or {})
   rows = [_row(config, SINGLE, single, single)]
   for name, outcome in found.items():
     measured = {} if outcome.failure else frozen.values(outcome)
     rows.append(_row(config, name, outcome, single, measured))
-  title = _title(config, weight, skipped)
+  title = _title(config, weights, skipped)
   tables = [_accuracy(config, title, rows), _probes(config, rows), _universality(config, rows)]
   summary = report.write_report(
     folder,
     "dgr",
     dataclasses.asdict(config),
     rows,
-    [*tables, _sweep(sweep)] if sweep else tables,
+    tables + [_sweep(sweep, method) for method in dict.fromkeys(row["method"] for row in sweep)],
     conclusions=_conclusions(config, rows),
     partial=partial,
-    weight=weight,
+    weights=weights,
     sweep=sweep,
     skipped_files=list(skipped),
   )
@@ -77,9 +77,14 @@ def _row(config: Config, name: str, outcome: Outcome, single: Outcome, measured:
   )
 
 
-def _title(config: Config, weight: float | None, skipped: Sequence[str]) -> str:
+def _title(config: Config, weights: Mapping[str, float], skipped: Sequence[str]) -> str:
   heads = f"heads with {config.hidden} hidden units" if config.hidden else "linear heads"
-  penalty = "a weight still to be chosen" if weight is None else f"weight {weight:g}"
+  different = set(weights.values())
+  penalty = f"weight {', '.join(f'{w:g} ({m})' for m, w in weights.items())}"
+  if len(different) == 1:
+    penalty = f"weight {different.pop():g}"
+  elif not different:
+    penalty = "a weight still to be chosen"
   return (
     f"{config.data.describe(len(skipped))}, {config.network.describe()}, {heads}, "
     f"{config.training.epochs} epochs, {config.run.seeds} seed(s), DGR with "
@@ -134,13 +139,14 @@ def _universality(config: Config, rows: list[Row]) -> Table:
   return Table(title, ["method", *config.tasks], made)
 
 
-def _sweep(sweep: list[dict[str, Any]]) -> Table:
+def _sweep(sweep: list[dict[str, Any]], method: str) -> Table:
   """By weight and number of dummies; table 4a has the latter."""
+  sweep = [row for row in sweep if row["method"] == method]
   counts = sorted({row["num_dummies"] for row in sweep})
   cells = {(row["weight"], row["num_dummies"]): f"{mean_accuracy(row):.1f}" for row in sweep}
   weights = sorted({row["weight"] for row in sweep})
   made = [[f"{w:g}", *(cells[w, d] for d in counts)] for w in weights]
-  title = "equal+dgr, first seed: mean validation accuracy (%) by weight and number of dummies"
+  title = f"{method}+dgr, first seed: mean validation accuracy (%) by weight and number of dummies"
   return Table(title, ["weight", *(f"dummies: {d}" for d in counts)], made)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.dgr import report
 from experiments.dgr.config import PRESETS, Config
 from experiments.dgr.frozen import Frozen
-from experiments.dgr.jobs import SWEEP, Plan, best_weight, swept
+from experiments.dgr.jobs import SWEEP, Plan, best_weights, sweep_of, swept
 from experiments.problems.own_data import note_ignored
 from experiments.runner.command_line import command_line
 from experiments.runner.config import report_folder
@@ -26,7 +26,7 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   Returns:
     What `results.json` holds, rows as `experiments.runner.report.row` makes them, with accuracies
     of simple classifiers on frozen features and universality among their values; beside them the
-    `sweep`, the `weight` it chose and `skipped_files`.
+    `sweep`, the `weights` it chose by method and `skipped_files`.
 
   Raises:
     ValueError: for options that do not fit, before anything is compiled or written, or a baseline
@@ -44,24 +44,28 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   first = plan.before()
   total = len(first) + len(methods)
   folder = report_folder(config, root)
-  weight = config.penalty.weight
+  given = config.penalty.weight
+  weights = {} if given is None else dict.fromkeys(methods, given)
   found: dict[str, Outcome] = {}
 
   def so_far(outcomes: dict[str, Outcome]) -> None:
     _stop_where_needed(outcomes)
     everything = found | outcomes
     text = f"{len(everything)} of {total} trainings"
-    report.write(config, everything, frozen, folder, skipped=skipped, weight=weight, partial=text)
+    report.write(config, everything, frozen, folder, skipped=skipped, weights=weights, partial=text)
 
   say(f"{len(methods)} training(s) with DGR follow the first {len(first)}.")
   found |= runner.run_all(first, after_each=so_far)
-  if weight is None:
+  if given is None:
     _stop_where_needed(found)
-    weight = best_weight(config, swept(config, found[SWEEP]))
-    say(f"DGR's weight: {weight:g}, the best of the sweep on the validation part.")
+    weights |= best_weights(config, swept(config, found))
+    told = ", ".join(
+      f"{weights[sweep]:g} ({sweep})" for sweep in methods if sweep_of(sweep) in found
+    )
+    say(f"DGR's weight, the best of the sweep on the validation part: {told}.")
   so_far({})
-  found |= runner.run_all(plan.with_dgr(weight), after_each=so_far)
-  summary = report.write(config, found, frozen, folder, skipped=skipped, weight=weight)
+  found |= runner.run_all(plan.with_dgr(weights), after_each=so_far)
+  summary = report.write(config, found, frozen, folder, skipped=skipped, weights=weights)
   say(f"Results and figures are in {folder}.")
   return summary
 
@@ -69,8 +73,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 def _stop_where_needed(outcomes: dict[str, Outcome]) -> None:
   """Raises ValueError where what all others rest on diverged."""
   for name, outcome in outcomes.items():
-    if outcome.failure and name == SWEEP:
-      raise ValueError(f"the sweep diverged: {outcome.failure}; leave the largest weights out.")
+    if outcome.failure and name.startswith(SWEEP):
+      raise ValueError(f"the {name} diverged: {outcome.failure}; leave the largest weights out.")
     if outcome.failure and name.startswith("single_"):
       task = name.removeprefix("single_")
       raise ValueError(f"the baseline of task {task!r} diverged: {outcome.failure}")

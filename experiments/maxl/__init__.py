@@ -9,7 +9,8 @@ codes (K-Means), or given by people, where the data set has a finer level of cla
   python -m experiments.maxl --preset paper --data-dir ~/tfds                 # CIFAR-100
   python -m experiments.maxl --preset paper --data-dir ~/tfds --primary 3 \
     --psi total:10 total:20 total:100                           # three columns of Table 5.4
-  python -m experiments.maxl --preset paper --data-dir ~/tfds --dataset mnist    # Table 5.3
+  python -m experiments.maxl --preset regularised --data-dir ~/tfds              # Table 5.3
+  python -m experiments.maxl --preset regularised --data-dir ~/tfds --dataset mnist --no-flip
   python -m experiments.maxl --preset complexity --data-dir ~/tfds               # Table 5.2
 
 Several `--primary` levels are learned together, with auxiliary classes for each. All hierarchies

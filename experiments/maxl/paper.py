@@ -46,8 +46,8 @@ _HIERARCHY: dict[tuple[int, int], tuple[float, ...]] = {
   ),  # its head says 10 auxiliary classes, its text 100
 }
 
-# Table 5.5: share of labels in use and accuracy, with and without the entropy term.
-ENTROPY: dict[tuple[int, int], dict[str, tuple[float, float]]] = {
+# Table 5.5 (CIFAR-100): share of labels in use and accuracy, with and without the entropy term.
+_ENTROPY: dict[tuple[int, int], dict[str, tuple[float, float]]] = {
   (3, 10): {"maxl": (100, 90.50), "maxl_no_entropy": (100, 90.26)},
   (3, 20): {"maxl": (100, 90.65), "maxl_no_entropy": (65, 90.39)},
   (3, 100): {"maxl": (100, 90.66), "maxl_no_entropy": (35, 90.22)},
@@ -61,10 +61,19 @@ def thesis_accuracy(dataset: str, primary: int, total: int, method: str) -> floa
   """The thesis's accuracy for a number of primary and of auxiliary classes, or None."""
   if dataset == "cifar100" and (primary, total) in _HIERARCHY:
     by_method = dict(zip(_METHODS, _HIERARCHY[primary, total], strict=True))
-    entropy = ENTROPY[primary, total].get("maxl_no_entropy")
+    entropy = _ENTROPY[primary, total].get("maxl_no_entropy")
     return by_method.get(method, entropy[1] if method == "maxl_no_entropy" and entropy else None)
   if dataset in _DATASETS and total % primary == 0:
     single, by_psi = _DATASETS[dataset]
     if primary == {"ucf101": 101}.get(dataset, 10):
       return {"single": single, "maxl": by_psi.get(total // primary)}.get(method)
   return None
+
+
+def thesis_labels(
+  dataset: str, primary: int, total: int, method: str
+) -> tuple[float, float] | tuple[None, None]:
+  """The thesis's share of generated labels in use and the accuracy beside it, in per cent."""
+  if dataset != "cifar100":
+    return None, None
+  return _ENTROPY.get((primary, total), {}).get(method, (None, None))

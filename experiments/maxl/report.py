@@ -12,7 +12,7 @@ import numpy as np
 from experiments.maxl import figures
 from experiments.maxl.comparison import NAMES, Comparison
 from experiments.maxl.config import Config
-from experiments.maxl.paper import ENTROPY, thesis_accuracy
+from experiments.maxl.paper import thesis_accuracy, thesis_labels
 from experiments.problems.images import ImageTasks
 from experiments.runner import report
 from experiments.runner.job import Outcome
@@ -45,7 +45,7 @@ def write(
     place: row for place, row in rows.items() if place[0].startswith("maxl") and not row["failure"]
   }
   if generated:
-    tables.append(Table("Generated labels", *_labels(comparison, generated)))
+    tables.append(Table("Generated labels", *_labels(config.data.base, comparison, generated)))
   summary = report.write_report(
     folder,
     "maxl",
@@ -126,8 +126,8 @@ def _paper(
   if accuracy is None:
     return None
   found = {"accuracy": {task: accuracy}}
-  used = ENTROPY.get((classes, total), {}).get(method) if config.data.base == "cifar100" else None
-  return found | ({"labels_in_use": {"all": used[0]}} if used else {})
+  used, _ = thesis_labels(config.data.base, classes, total, method)
+  return found | ({} if used is None else {"labels_in_use": {"all": used}})
 
 
 def _accuracies(
@@ -151,9 +151,9 @@ def _accuracies(
 
 
 def _labels(
-  comparison: Comparison, rows: Mapping[tuple[str, int], Row]
+  dataset: str, comparison: Comparison, rows: Mapping[tuple[str, int], Row]
 ) -> tuple[list[str], list[list[str]]]:
-  """As Table 5.5 of the thesis."""
+  """As Table 5.5 of the thesis, whose figures stand beside those of its data set."""
   header = ["method", "PRI", "AUX", "labels in use (%)", "thesis", "test accuracy (%)", "thesis"]
   cells = []
   for (method, index), row in rows.items():
@@ -161,7 +161,7 @@ def _labels(
       total = comparison.settings[index].totals[task]
       used, accuracy = None, None
       if row["paper"]:
-        used, accuracy = ENTROPY.get((classes, total), {}).get(method, (None, None))
+        used, accuracy = thesis_labels(dataset, classes, total, method)
       cells.append(
         [
           *(NAMES[method], f"[{classes}]", f"[{total}]"),

@@ -10,7 +10,7 @@ from PIL import Image
 from experiments.dgr import figures, report
 from experiments.dgr.config import PRESETS
 from experiments.dgr.images import DataOptions
-from experiments.dgr.jobs import SWEEP, Plan, best_weight
+from experiments.dgr.jobs import SWEEP, Plan, best_weights
 from experiments.dgr.paper import PAPER
 from experiments.dgr.run import main, run
 from experiments.runner import embeddings
@@ -63,7 +63,7 @@ def test_the_sweep_chooses_the_weight_on_validation(workdir):
   assert settings == [(0.1, 1), (0.1, 2), (1e-3, 1), (1e-3, 2)]
   with_two = summary["sweep"][1::2]
   best = max(with_two, key=lambda row: row["validation_accuracy"]["parity"])
-  assert summary["weight"] == best["weight"]
+  assert summary["weights"] == {"equal": best["weight"]}
   table = (folder / "results.md").read_text()
   assert f"DGR with 2 dummies and weight {best['weight']:g}" in table
   assert "| weight | dummies: 1 | dummies: 2 |" in table
@@ -72,11 +72,35 @@ def test_the_sweep_chooses_the_weight_on_validation(workdir):
 
 def test_the_best_weight_is_that_with_as_many_dummies_as_methods_have():
   sweep = [
-    {"weight": weight, "num_dummies": count, "validation_accuracy": {"a": value, "b": 50.0}}
-    for weight, count, value in ((0.1, 1, 90.0), (0.1, 2, 60.0), (0.01, 1, 50.0), (0.01, 2, 70.0))
+    {
+      "method": method,
+      "weight": weight,
+      "num_dummies": count,
+      "validation_accuracy": {"a": value, "b": 50.0},
+    }
+    for method, weight, count, value in (
+      ("equal", 0.1, 1, 90.0),
+      ("equal", 0.1, 2, 60.0),
+      ("equal", 0.01, 1, 50.0),
+      ("equal", 0.01, 2, 70.0),
+      ("cagrad", 0.1, 2, 70.0),
+      ("cagrad", 0.01, 2, 60.0),
+    )
   ]
-  assert best_weight(SMALL, sweep) == 0.01
-  assert best_weight(override(SMALL, num_dummies=1), sweep) == 0.1
+  assert best_weights(SMALL, sweep) == {"equal": 0.01}
+  assert best_weights(override(SMALL, num_dummies=1), sweep) == {"equal": 0.1}
+  # A method without a sweep of its own takes that of equal weights.
+  three = override(SMALL, methods=("equal", "cagrad", "dwa"))
+  assert best_weights(three, sweep) == {"equal": 0.01, "cagrad": 0.1, "dwa": 0.01}
+
+
+def test_each_method_may_have_a_sweep(images):
+  config = override(TWO, methods=("equal", "cagrad"), sweep_each=True)
+  jobs = {job.name: job for job in Plan(config, images, config.check()).before()}
+  assert jobs["sweep_cagrad"].identity["tried"] == [(0.1, 2), (1e-3, 2)]  # with num_dummies
+  assert jobs["sweep_cagrad"].seeds == [0, 0]
+  alone = override(config, sweep_each=False)
+  assert "sweep_cagrad" not in [j.name for j in Plan(alone, images, alone.check()).before()]
 
 
 def test_frozen_encoders_are_measured_by_seed(workdir):
@@ -126,7 +150,10 @@ def test_a_job_depends_on_its_own_options_alone(images):
   def identities(**changes):
     config = override(TWO, methods=("equal", "cagrad"), **changes)
     plan = Plan(config, images, config.check())
-    return {job.name: dict(job.identity) for job in [*plan.before(), *plan.with_dgr(0.1)]}
+    return {
+      job.name: dict(job.identity)
+      for job in [*plan.before(), *plan.with_dgr(dict.fromkeys(config.methods, 0.1))]
+    }
 
   usual = identities()
   dgr, everything = {"equal+dgr", "cagrad+dgr"}, set(usual)
@@ -161,7 +188,11 @@ def test_regularised_problems_train(name, hidden, images):
   """By shapes alone: compiling would take ten times as long."""
   config = override(TWO, hidden=hidden)
   plan = Plan(config, images, config.check())
-  (job,) = [j for j in [*plan.before(), *plan.with_dgr(0.1)] if j.name == name]
+  (job,) = [
+    j
+    for j in [*plan.before(), *plan.with_dgr(dict.fromkeys(config.methods, 0.1))]
+    if j.name == name
+  ]
   batch = {"image": np.zeros((5, 10, 10, 1), np.uint8)} | {t: np.zeros(5, int) for t in TWO.tasks}
 
   def train(setting):
@@ -231,7 +262,7 @@ def test_what_there_is_so_far_is_written_and_marked(outcomes, tmp_path):
   summary = report.write(TWO, outcomes, NothingMeasured(), tmp_path, partial="5 of 7 trainings")
   assert [row["name"] for row in summary["results"]] == ["single task", "equal", "equal+sam"]
   np.testing.assert_allclose(summary["results"][1]["delta_mtl"], [10, 10])
-  assert summary["weight"] is None
+  assert summary["weights"] == {}
   table = (tmp_path / "results.md").read_text()
   assert "**Partial: 5 of 7 trainings.**" in table
   assert "a weight still to be chosen" in table

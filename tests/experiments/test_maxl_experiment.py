@@ -15,7 +15,7 @@ from experiments.maxl.config import PRESETS
 from experiments.maxl.jobs import plan
 from experiments.maxl.labels import parse_psi
 from experiments.maxl.network import AUXILIARY, Auxiliary, Networks, filter_cosine
-from experiments.maxl.paper import thesis_accuracy
+from experiments.maxl.paper import thesis_accuracy, thesis_labels
 from experiments.maxl.run import main, run
 from experiments.problems.images import ImageTasks
 from experiments.runner.config import override
@@ -321,6 +321,8 @@ def test_the_paper_preset_is_the_thesis_recipe():
   assert thesis_accuracy("cifar100", 20, 100, "maxl") == 74.28
   assert thesis_accuracy("mnist", 10, 30, "maxl") == 99.71
   assert thesis_accuracy("mnist", 2, 10, "maxl") is None
+  assert thesis_labels("cifar100", 10, 20, "maxl") == (100, 78.4)
+  assert thesis_labels("mnist", 10, 20, "maxl") == (None, None)  # the table is of CIFAR-100
   assert len(PRESETS["complexity"].combinations) == 15
 
 
