@@ -52,6 +52,11 @@ class ReCoOptions:
     for name in ("weak_threshold", "strong_threshold"):
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}.")
+    if self.weak_threshold > self.strong_threshold:
+      raise ValueError(
+        f"weak_threshold must not be above strong_threshold, {self.strong_threshold}, got "
+        f"{self.weak_threshold}: no pseudo-label would be in doubt."
+      )
     for name in ("queries", "keys", "reduction"):
       known = get_args(get_type_hints(ReCoOptions)[name])
       if getattr(self, name) not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import pathlib
 import re
@@ -100,8 +101,8 @@ class TrainingOptions:
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
     check_positive(self, "epochs", "batch_size")
-    if not self.learning_rate > 0:
-      raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+    if not 0 < self.learning_rate < math.inf:
+      raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 from experiments.runner.config import check_positive
@@ -58,8 +59,8 @@ class Config:
         raise ValueError(f"method {name!r} is not known; known ones: {', '.join(sorted(known))}.")
     if not self.scale_first > 0:
       raise ValueError(f"scale_first must be positive, got {self.scale_first}.")
-    if not self.learning_rate > 0:
-      raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+    if not 0 < self.learning_rate < math.inf:
+      raise ValueError(f"learning_rate must be positive and finite, got {self.learning_rate}.")
     if self.steps % self.records:
       raise ValueError(f"steps must be a multiple of records, got {self.steps} and {self.records}.")
     reasons = {}
