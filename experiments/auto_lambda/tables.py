@@ -99,7 +99,8 @@ def _combinations(rows: Sequence[Row]) -> Table | None:
   pairs = {
     tuple((row["name"] + "+").split("+")[:2]): row
     for row in rows[1:]
-    if row["setting"] == MULTI_TASK and ", " not in row["name"]
+    # What is no weighting or aggregator is none of the table's.
+    if row["setting"] == MULTI_TASK and ", " not in row["name"] and "+dgr" not in row["name"]
   }
   columns = list(dict.fromkeys(first for first, second in pairs if second))
   if not columns:

@@ -2,7 +2,8 @@
 
 One network (the paper's Split, or MTAN) learns several maps at once, by any weighting and
 aggregator, beside one network a task; in auxiliary learning one task is primary and the others are
-to help it. With `--noise` a task of pure noise is among them.
+to help it. With `--noise` a task of pure noise is among them; with `--dgr-weight` each method is
+trained with DGR's penalty, too.
 
   python -m experiments.dense_prediction                 # rooms, made up; minutes on a CPU
   python -m experiments.dense_prediction --architecture mtan --methods equal auto_lambda+cagrad
@@ -10,6 +11,7 @@ to help it. With `--noise` a task of pure noise is among them.
   python -m experiments.dense_prediction --predict photos  # what the trained network says of them
   python -m experiments.dense_prediction --preset rooms   # larger, all methods; hours on a CPU
   python -m experiments.dense_prediction --preset nyuv2 --data-dir ~/nyuv2
+  python -m experiments.dense_prediction --preset nyuv2 --data-dir ~/nyuv2 --dgr-weight 1e-6
 
 Segmentation is judged by the mean intersection over union, depth by the absolute error, normals by
 the angle, the latter two averaged over batches of `--batch-size` as the released program does
@@ -23,5 +25,6 @@ reported; nothing is chosen on the test images.
 
 Reference: Liu, James, Davison and Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships",
 2022; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"
-(thesis, 2024), chapter 3.
+(thesis, 2024), chapter 3; of DGR Shin, Do and Son, "Learning Representation for Multitask Learning
+through Self-Supervised Auxiliary Learning", 2024, section 4.4.
 """

@@ -66,6 +66,31 @@ class DenseOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class DGROptions:
+  """DGR's penalty on what the heads read."""
+
+  dgr_weight: float | None = None
+  """Each method of multi-task learning is also trained with the penalty of this weight; the paper
+  takes 1e-7 to 1e-5. None: without."""
+  num_dummies: int = 3
+  """Dummy heads a task."""
+  estimator: Literal["exact", "finite_difference"] = "finite_difference"
+  """Of the penalty's gradient; by differences, as in the paper's program, it takes less time and
+  memory."""
+
+  def check(self) -> None:
+    """Raises ValueError, naming the option, where one does not fit."""
+    check_positive(self, "num_dummies")
+    if self.dgr_weight is not None and not self.dgr_weight > 0:
+      raise ValueError(f"dgr_weight must be positive, got {self.dgr_weight}.")
+
+  @property
+  def identity(self) -> dict[str, object]:
+    """Of a training with it."""
+    return {"regularization": "dgr", **dataclasses.asdict(self)}
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
   """Options of the experiment; the preset sets the defaults of all others."""
 
@@ -93,6 +118,7 @@ class Config:
   which tasks help which."""
   data: DataOptions = DataOptions()
   dense: DenseOptions = DenseOptions()
+  dgr: DGROptions = DGROptions()
   weights: WeightOptions = WeightOptions()
   network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.125)
   training: TrainingOptions = TrainingOptions(epochs=20, batch_size=4, learning_rate=0.1)
@@ -101,7 +127,8 @@ class Config:
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""
-    for part in (self.data, self.dense, self.weights, self.network, self.training, self.run):
+    parts = (self.data, self.dense, self.dgr, self.weights, self.network, self.training, self.run)
+    for part in parts:
       part.check()
     if not hasattr(self.network.build(), "maps"):
       raise ValueError(f"backbone must have maps, got {self.network.backbone!r}; resnet18 has.")

@@ -6,12 +6,14 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
-from experiments.auto_lambda.jobs import Key, methods_of, recipe_of
+from experiments.auto_lambda.jobs import MULTI_TASK, Key, methods_of, recipe_of
 from experiments.dense_prediction.config import Config
+from experiments.dense_prediction.dummies import MapHeads
 from experiments.dense_prediction.groupings import groups, key_of
+from experiments.dgr import regularize
 from experiments.problems.maps import MapImages, map_problem
 from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
@@ -21,9 +23,10 @@ from experiments.runner.job import Job, Problem
 from experiments.runner.methods import Method, update_of
 from experiments.runner.report import SINGLE
 from jaxmtl import data, models
+from jaxmtl.models.architecture import Architecture
 
 
-def network(config: Config, images: MapImages, tasks: tuple[str, ...]) -> nn.Module:
+def network(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Architecture:
   """The network of some tasks; of one alone, a backbone and a head."""
   options = config.dense
   dtype = None if options.precision == "float32" else jnp.dtype(options.precision)
@@ -80,9 +83,23 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   }
   weights = first_weights(config.network, images.shape)
 
-  def jobs(tasks: tuple[str, ...], methods: dict[Key, tuple[str, Method]]) -> dict[Key, Job]:
-    learned = problem(config, images, tasks)
+  def jobs(
+    tasks: tuple[str, ...], methods: dict[Key, tuple[str, Method]], with_dgr: bool = False
+  ) -> dict[Key, Job]:
+    learned, penalty = problem(config, images, tasks), {}
     kind = config.dense.architecture if len(tasks) > 1 else "hps"
+    settings = None
+    if with_dgr:
+      runs, options = config.run.seeds, config.dgr
+      kinds = {t: images.tasks[t] for t in tasks}
+      heads = MapHeads(
+        network(config, images, tasks), kinds, images.shape, config.dense.normal_loss
+      )
+      learned = regularize.dgr(learned, heads, options.num_dummies, options.estimator)
+      settings = regularize.Penalty(
+        np.full(runs, options.dgr_weight), np.full(runs, options.num_dummies)
+      )
+      penalty = options.identity
     return {
       key: Job(
         name=name,
@@ -90,10 +107,12 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
         update=update_of(method, learned, recipe, feed.steps, config.dense.chunk_size),
         feed=feed.only("image", *tasks),
         recipe=recipe,
-        identity={**given, "tasks": tasks, "architecture": kind, **method.identity},
+        identity={**given, "tasks": tasks, "architecture": kind, **method.identity, **penalty},
         parts=images.measured_of(tasks),
         seeds=config.run.all_seeds,
         weights=weights,
+        settings=settings,
+        variables=regularize.network_of,
       )
       for key, (name, method) in methods.items()
     }
@@ -106,4 +125,8 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
     for group in groups(config.judged):
       setting, name = key_of(group)
       found |= jobs(group, {(setting, name): (f"{setting} {name}", Method())})
-  return found | jobs(config.tasks, {key: (" ".join(key), m) for key, m in methods.items()})
+  found |= jobs(config.tasks, {key: (" ".join(key), m) for key, m in methods.items()})
+  if config.dgr.dgr_weight is not None:
+    named = {(MULTI_TASK, f"{n}+dgr"): m for (s, n), m in methods.items() if s == MULTI_TASK}
+    found |= jobs(config.tasks, {key: (" ".join(key), m) for key, m in named.items()}, True)
+  return found

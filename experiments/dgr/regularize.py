@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -56,12 +56,29 @@ class Heads(NamedTuple):
     """Which examples of a batch have a label, by task; None where all have."""
     return {task: batch[task] >= 0 for task in self.modules} if self.missing else None
 
+  def norms(self, dummies: Any, features: Any, batch: Any, **options: Any) -> dict[str, jax.Array]:
+    """DGR's penalty of weight 1, by task; `options` as those of `regularization.dgr`."""
+    masks = self.masks(batch)
+    return regularization.dgr(
+      self.modules, dummies, features, batch, weight=1.0, masks=masks, **options
+    )
 
-def dgr(problem: Problem, heads: Heads, num_drawn: int, estimator: Any = "exact") -> Problem:
-  """An image problem whose losses have DGR's penalty; a setting is a `Penalty`.
+
+class HasDummies(Protocol):
+  """What DGR needs of a problem's heads: `Heads`, or others with these two."""
+
+  def draw(self, key: jax.Array, variables: Any, count: int) -> dict[str, Any]:
+    """So many further ones a task."""
+
+  def norms(self, dummies: Any, features: Any, batch: Any, **options: Any) -> dict[str, jax.Array]:
+    """The penalty of weight 1, by task."""
+
+
+def dgr(problem: Problem, heads: HasDummies, num_drawn: int, estimator: Any = "exact") -> Problem:
+  """A problem whose losses have DGR's penalty; a setting is a `Penalty`.
 
   Args:
-    problem: of `image_problem`: classes, some labels perhaps missing.
+    problem: whose `losses_fn` takes `on_features`.
     heads: of its network.
     num_drawn: dummies a task, of which a setting says how many count.
     estimator: of the penalty's gradient.
@@ -74,13 +91,10 @@ def dgr(problem: Problem, heads: Heads, num_drawn: int, estimator: Any = "exact"
 
   def on_features(variables: Any, features: Any, batch: Any, found: jax.Array) -> Any:
     constants = variables[_CONSTANTS]
-    norms = regularization.dgr(
-      heads.modules,
+    norms = heads.norms(
       constants["dummies"],
       features,
       batch,
-      weight=1.0,
-      masks=heads.masks(batch),
       estimator=estimator,
       num_used=constants["num_used"],
     )

@@ -96,6 +96,10 @@ def map_problem(
     batch_size: images whose errors are averaged together, before the average over batches: what the
       papers' figures are means of.
     describe: what rebuilds the network.
+
+  Returns:
+    The problem; its `losses_fn` also takes `on_features`, for terms of a loss that look at what
+    heads read: `(variables, features by task, batch, losses [T]) -> (losses [T], metrics)`.
   """
   kinds = {t: images.tasks[t] for t in tasks}
   shape = images.shape
@@ -135,32 +139,52 @@ def _unit(vectors: jax.Array) -> jax.Array:
   return vectors * jax.lax.rsqrt(jnp.maximum(square, 1e-12))
 
 
+def map_loss(task: MapTask, output: jax.Array, target: jax.Array, normal_loss: str) -> jax.Array:
+  """What a task learns by: the mean over pixels with a label.
+
+  Args:
+    task: what is asked.
+    output: of the network, `[B, H, W, K]`; normals need not have length 1.
+    target: the map.
+    normal_loss: as in `map_problem`.
+  """
+  void: Any = VOID[task.kind]
+  if task.kind == "classes":
+    return losses.cross_entropy(output, target.astype(jnp.int32), ignore=void)
+  target = target.astype(jnp.float32)
+  if task.kind != "normal":
+    return losses.pixel_l1(output, target, ignore=void)
+  if normal_loss == "cosine":
+    return losses.cosine_distance(output, target, ignore=void)
+  return losses.pixel_l1(_unit(output), target, ignore=void)
+
+
 def _losses_fn(
   model: nn.Module, kinds: Mapping[str, MapTask], normal_loss: str
 ) -> Callable[..., Any]:
-  def loss(task: str, output: jax.Array, batch: Any) -> jax.Array:
-    kind = kinds[task].kind
-    void: Any = VOID[kind]
-    if kind == "classes":
-      return losses.cross_entropy(output, batch[task].astype(jnp.int32), ignore=void)
-    target = batch[task].astype(jnp.float32)
-    if kind == "normal" and normal_loss == "cosine":
-      return losses.cosine_distance(output, target, ignore=void)
-    return losses.pixel_l1(output, target, ignore=void)
-
-  def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-    outputs, updated = model.apply(
-      {"params": params, **model_state},
+  def losses_fn(
+    params: Any,
+    model_state: Any,
+    batch: Any,
+    key: jax.Array,
+    on_features: Callable[..., Any] | None = None,
+  ) -> Any:
+    variables = {"params": params, **model_state}
+    (outputs, features), updated = model.apply(
+      variables,
       batch["image"],
       train=True,
       mutable=["batch_stats", models.PENALTIES],
       rngs={"dropout": key},
+      method="with_features",
     )
-    found: Any = answers(outputs, kinds)
-    values = jnp.stack([loss(t, found[t], batch) for t in kinds])
+    values = jnp.stack([map_loss(k, outputs[t], batch[t], normal_loss) for t, k in kinds.items()])
     values += models.task_penalties(updated, tuple(kinds))
+    measured: dict[str, jax.Array] = {}
+    if on_features is not None:
+      values, measured = on_features(variables, features, batch, values)
     kept = {k: v for k, v in updated.items() if k in model_state}
-    return values, training.Aux({**model_state, **kept})
+    return values, training.Aux({**model_state, **kept}, measured)
 
   return losses_fn
 

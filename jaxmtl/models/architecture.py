@@ -85,8 +85,19 @@ class Architecture(nn.Module):
     return {t: self._outputs(own, (t,), train)[t] for t, own in images.items()}
 
   def _outputs(self, images: jax.Array, tasks: tuple[str, ...], train: bool) -> dict[str, Any]:
-    features = self.features(images, tasks, train)
-    found = {task: self.head(task, features[task], train) for task in tasks}
+    return self._read(self.features(images, tasks, train), images, train)
+
+  def with_features(
+    self, images: jax.Array, train: bool = False
+  ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    """Compute outputs by task, and what the heads read, for losses that look at features."""
+    features = self.features(images, tuple(self.heads), train)
+    return self._read(features, images, train), features
+
+  def _read(
+    self, features: Mapping[str, jax.Array], images: jax.Array, train: bool
+  ) -> dict[str, Any]:
+    found = {task: self.head(task, x, train) for task, x in features.items()}
     if not self.upsample:
       return found
     return {t: resize_aligned(x, (images.shape[1], images.shape[2])) for t, x in found.items()}

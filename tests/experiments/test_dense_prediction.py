@@ -134,6 +134,38 @@ def test_an_option_changes_only_what_depends_on_it():
   assert changed(weight_learning_rate=0.5) == {"multi-task auto_lambda"}
   assert changed(architecture="mmoe") == {"multi-task equal", "multi-task auto_lambda"}
   assert changed(learning_rate=1.0) == set(before)
+  before = identities(dgr_weight=1e-3)
+  assert {"multi-task equal+dgr", "multi-task auto_lambda+dgr"} < set(before)
+  assert changed(dgr_weight=1e-5) == {"multi-task equal+dgr", "multi-task auto_lambda+dgr"}
+
+
+def test_dgr_adds_the_gradient_norms_of_frozen_heads():
+  config = override(
+    PRESETS["quick"],
+    **SMALL,
+    **{"train_images": 2, "test_images": 1, "validation_images": 0, "height": 16},
+    **{"width_in_pixels": 16, "dgr_weight": 0.5, "num_dummies": 2, "tasks": ("depth", "normal")},
+  )
+  images = load(config.data, 0)
+  jobs = {job.name: job for job in plan(config, images).values()}
+  plain, with_dgr = jobs["multi-task equal"].problem, jobs["multi-task equal+dgr"].problem
+  batch = {name: rows[:2] for name, rows in images.parts["train"].items()}
+  setting = jax.tree.map(lambda leaf: leaf[0], jobs["multi-task equal+dgr"].settings)
+  assert setting == (0.5, 2)
+
+  def found():
+    variables = dict(with_dgr.init(jax.random.key(0), setting))
+    assert {"dummies", "weight", "num_used"} == set(variables["dgr"])
+    params = variables.pop("params")
+    ready = plain.prepare(jax.random.key(1), batch)
+    want, _ = plain.losses_fn(params, variables, ready, jax.random.key(2))
+    got, aux = with_dgr.losses_fn(params, variables, ready, jax.random.key(2))
+    return got - want, aux.metrics["dummy_gradient_norm"], aux.model_state["dgr"], variables["dgr"]
+
+  more, norms, kept, given = jax.jit(found)()
+  np.testing.assert_allclose(more, 0.5 * norms, rtol=1e-4)
+  assert np.all(np.asarray(norms) > 1e-3)
+  jax.tree.map(np.testing.assert_array_equal, kept, given)
 
 
 def test_the_paper_presets_are_the_thesis_recipe():
@@ -217,6 +249,8 @@ def test_the_thesis_figures_stand_beside_its_own_data_and_networks():
   assert of(False, "depth", "gcs") is None  # the thesis has noise there
   assert of(False, None, "uncertainty+cagrad") == {"delta_mtl": {"all": 9.65}}
   assert of(False, None, "pcgrad") == {"delta_mtl": {"all": 5.09}}
+  assert of(False, None, "imtl_l+imtl_g+dgr")["absolute_error"] == {"depth": 0.377}
+  assert of(True, None, "equal+dgr") is None
   assert of(True, None, "auto_lambda, init 1") == {"delta_mtl": {"all": 1.42}}
   assert paper.published("rooms", "hps", False, None, "equal") is None
   assert paper.published("cityscapes", "mtan", False, None, "single task") == {
