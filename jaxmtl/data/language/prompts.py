@@ -118,5 +118,5 @@ def tell_cut(name: str, cut: Sequence[str], count: int, max_tokens: int) -> None
     warnings.warn(
       f"{len(cut)} of {count} {name} are longer than {MAX_WORDS} words or {max_tokens} pieces, and "
       f"were cut, the first is {cut[0]!r}.",
-      stacklevel=3,
+      stacklevel=4,  # who called captions or questions_and_answers
     )
