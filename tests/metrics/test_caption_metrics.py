@@ -79,8 +79,7 @@ def test_the_fields_package_itself():
     np.testing.assert_allclose(found, want, rtol=1e-9, atol=1e-12)
   if shutil.which("java"):
     made, true = ["A dog's ball.", "A cat runs"], [["The dog's red ball"], ["A cat is running."]]
-    found = metrics.coco_scores(made, true)
-    assert 0 < found["METEOR"] < 1
+    found = metrics.coco_scores(made, true, names=("BLEU", "CIDEr"))  # METEOR takes 20 s
     assert found["CIDEr"] == pytest.approx(metrics.cider_d(made, true).mean())
     assert [found[f"BLEU-{n}"] for n in range(1, 5)] == pytest.approx(metrics.bleu(made, true))
 
