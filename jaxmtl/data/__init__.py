@@ -1,5 +1,6 @@
 """Data: sources by name, stratified subsets, augmentation on the device, batches."""
 
+from jaxmtl.data import language
 from jaxmtl.data.augment import (
   CIFAR_MEAN,
   CIFAR_STD,
@@ -107,6 +108,7 @@ __all__ = [
   "gaussian_blur",
   "joint_augment",
   "labelled_fraction",
+  "language",
   "load",
   "load_files",
   "load_steel",

@@ -122,7 +122,7 @@ def _opened(path: str | os.PathLike) -> tuple[pathlib.Path, Iterator[tuple[int, 
     raise FileNotFoundError(f"there is no table {str(path)!r}.")
   if file.suffix.lower() not in MANIFEST_SUFFIXES:
     raise ValueError(f"{str(path)!r} must end in one of {', '.join(MANIFEST_SUFFIXES)}.")
-  return file, _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
+  return file, _parquet(file) if file.suffix.lower() == ".parquet" else csv_lines(file)
 
 
 def _tasks(header: Sequence[str]) -> list[str]:
@@ -149,13 +149,21 @@ def _check_header(file: str, header: Sequence[str]) -> None:
       )
 
 
-def _csv(file: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
-  """Lines by number, header first, cells stripped; empty lines are left out."""
+def csv_lines(file: pathlib.Path, column: str = PATH) -> Iterator[tuple[int, list[str]]]:
+  """Lines by number, header first, cells stripped; empty lines are left out.
+
+  Args:
+    file: a table that is separated by commas, semicolons or tabs.
+    column: one that it has, by which the separator is found.
+
+  Raises:
+    ValueError: naming file and row, if it is empty, no CSV in UTF-8, or rows differ in length.
+  """
   try:
     with file.open(newline="", encoding="utf-8-sig") as opened:
       first = next((line for line in opened if line.strip()), "")
       opened.seek(0)
-      cells = (d for d in _DELIMITERS if PATH in [c.strip(' "\r\n') for c in first.split(d)])
+      cells = (d for d in _DELIMITERS if column in [c.strip(' "\r\n') for c in first.split(d)])
       width = None
       reader = csv.reader(opened, delimiter=next(cells, ","), strict=True)
       for line in reader:

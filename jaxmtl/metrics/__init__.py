@@ -1,10 +1,17 @@
 """Measures of outputs against labels, and what several tasks gained or lost, in one number.
 
-All but the last run inside `jax.jit` and take masks. Counts are whole numbers, so that those of
-several batches or devices add up exactly.
+Those of arrays run inside `jax.jit` and take masks; their counts are whole numbers, so that those
+of several batches or devices add up exactly. `delta_mtl`, and measures of captions and answers, run
+on the host.
 """
 
+from jaxmtl.metrics.answers import normalize_answer as normalize_answer
+from jaxmtl.metrics.answers import vqa_accuracy as vqa_accuracy
+from jaxmtl.metrics.caption_words import caption_words as caption_words
+from jaxmtl.metrics.captions import bleu as bleu
+from jaxmtl.metrics.captions import cider_d as cider_d
 from jaxmtl.metrics.classification import accuracy as accuracy
+from jaxmtl.metrics.coco_captions import coco_scores as coco_scores
 from jaxmtl.metrics.regression import absolute_error as absolute_error
 from jaxmtl.metrics.regression import angles as angles
 from jaxmtl.metrics.regression import angular_error as angular_error
