@@ -17,7 +17,8 @@ import jaxmtl  # noqa: E402
 seconds = time.perf_counter() - started
 EXTRAS = (
   *("PIL", "array_record", "chex", "flax", "grain", "matplotlib", "openpyxl", "orbax", "rich"),
-  *("safetensors", "scipy", "sklearn", "tensorboardX", "tensorflow_datasets", "tyro"),
+  *("pycocoevalcap", "safetensors", "scipy", "sklearn", "tensorboardX", "tensorflow_datasets"),
+  *("tokenizers", "tyro"),
 )
 REACHABLE = (
   *("aggregation", "data", "gradients", "labels", "losses", "meta", "metrics"),
@@ -27,6 +28,7 @@ NEED_MORE = {
   "models": lambda: jaxmtl.models,
   "plots": lambda: jaxmtl.plots,
   "data": lambda: jaxmtl.data.load("digits"),
+  "language": lambda: jaxmtl.data.language.Tokenizer.train(["a"], 300),
   "training": lambda: jaxmtl.training.save_weights("x.safetensors", {"w": jnp.ones(1)}),
 }
 T = 3
