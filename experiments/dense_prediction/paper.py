@@ -1,8 +1,8 @@
 """The thesis' tables 3.1, 3.4 and 3.5: ResNet-50, 200 epochs, two seeds, on the validation split.
 
 Of NYUv2 (795 and 654 images, 288x384) and Cityscapes (2975 and 500, 256x512); which epoch they are
-of is not said. Auxiliary learning has the noise task besides. Rows with DGR are of tables 2 and 3 of
-its paper: the same data and networks, three seeds, without noise.
+of is not said. Auxiliary learning has the noise task besides. Rows with DGR are of tables 2 and 3
+of its paper: the same data and networks, three seeds, without noise.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def from_backbones(
 
   Args:
     clip: arrays by name, or their file, of CLIP's vision transformer by OpenAI's names (`visual.*`)
-      or Hugging Face's (`vision_model.*`); others, such as the text tower's, are left out.
+      or Hugging Face's (`vision_model.*`, or those of the tower alone); others, such as the text
+      tower's, are left out.
     roberta: the same of RoBERTa with its language model's head, by Hugging Face's names.
     config: of the model. Position embeddings are resized to `image_size`.
     key: for the new parts.
@@ -118,6 +119,8 @@ def _source(name: str) -> str | None:
 
 def _clip(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """The visual tower by OpenAI's names."""
+  if "embeddings.patch_embedding.weight" in state:  # the tower alone, as newer versions save it
+    state = {f"vision_model.{name}": value for name, value in state.items()}
   if not any(name.startswith("vision_model.") for name in state):
     return {name: value for name, value in state.items() if name.startswith("visual.")}
   tower: dict[str, np.ndarray] = {}
