@@ -1,5 +1,6 @@
 """Data: sources by name, stratified subsets, augmentation on the device, batches."""
 
+from jaxmtl.data import experts
 from jaxmtl.data.augment import (
   CIFAR_MEAN,
   CIFAR_STD,
@@ -103,6 +104,7 @@ __all__ = [
   "digits_ink",
   "epoch_indices",
   "eval_batches",
+  "experts",
   "find_images",
   "gaussian_blur",
   "joint_augment",
