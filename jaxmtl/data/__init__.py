@@ -12,6 +12,12 @@ from jaxmtl.data.augment import (
   random_dihedral,
   random_flip,
 )
+from jaxmtl.data.captioned_scenes import (
+  SCENE_EXPERTS,
+  CaptionedScenes,
+  captioned_scenes,
+  scene_features,
+)
 from jaxmtl.data.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PARTS, read_cityscapes
 from jaxmtl.data.cityscapes_ids import (
   cityscapes_disparity,
@@ -65,8 +71,10 @@ __all__ = [
   "IMAGENET_STD",
   "PASCAL_CLASSES",
   "ROOM_CLASSES",
+  "SCENE_EXPERTS",
   "SUN_CLASSES",
   "UTKFACE_CLASSES",
+  "CaptionedScenes",
   "DenseFiles",
   "DenseSplits",
   "DomainImages",
@@ -89,6 +97,7 @@ __all__ = [
   "balanced_images",
   "batches",
   "by_domain",
+  "captioned_scenes",
   "channel_statistics",
   "cityscapes_disparity",
   "cityscapes_parts",
@@ -132,6 +141,7 @@ __all__ = [
   "read_pascal_voc",
   "read_sun_rgbd",
   "rooms",
+  "scene_features",
   "signed_image",
   "stratified_split",
   "write_cityscapes",

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmtl._extras import Optional
-from jaxmtl.data.experts.layout import BACKGROUND, IMAGE, KINDS, check_apart, check_names, side_key
-from jaxmtl.data.experts.layout import label_path as path_of
+from jaxmtl.data.experts.layout import (
+  BACKGROUND,
+  IMAGE,
+  KINDS,
+  check_apart,
+  check_names,
+  label_path,
+  side_key,
+)
 from jaxmtl.data.experts.side_files import CHANNELS, MOST, NO_CLASS, read_classes, read_words
 from jaxmtl.data.image_files import Form, by_threads, naming, read_image
 
@@ -26,20 +33,19 @@ else:
 class ExpertFiles:
   """Images and experts' labels in the published layout: a source of examples.
 
-  Images lie in `<data>/<set>/<image>`, labels in `<labels>/<expert>/<set>/<image>.png`, 8 bits, of
-  the image's size; classes of objects and features of words beside them. A label file of no bytes
-  says that there is nothing: zeros, or 255 in classes, objects and words. (The published program
-  takes an empty segmentation for class 0, persons.)
+  Labels lie in `<labels>/<expert>/<set>/<image>.png`, 8 bits, of the image's size; classes of
+  objects and features of words beside them. A label file of no bytes says that there is nothing:
+  zeros, or 255 in classes, objects and words. (The published program takes an empty segmentation
+  for class 0, persons.)
 
   All examples have one shape: what is larger than `side` is made smaller, images smoothly and
   labels by the nearest pixel; the rest of the square is filled, on the right and at the bottom.
 
   Args:
-    data_dir: folder of the sets; or, where `labels` is None and there are no experts, of images.
-    labels: folder of the experts; None: images alone.
-    set_name: name of the set.
-    images: paths in the set's folder.
-    experts: names of the labels that are wanted. One that has no folder for this set is left out,
+    names: of the images, `<set>/<image>`, by which labels are found; as often as one likes.
+    paths: of their files.
+    labels: folder of the experts; None where none is wanted.
+    experts: names of the labels that are wanted. One that lacks the folder of a set is left out,
       with a warning.
     side: height and width of the examples, in pixels.
 
@@ -47,19 +53,21 @@ class ExpertFiles:
     experts: names of those that are there.
 
   Raises:
-    FileNotFoundError: if there is no folder of the set, or of any label.
+    FileNotFoundError: if there is no folder of labels.
     ValueError: if there is no image, two would share their labels, or an expert is not known.
 
   Example:
-    >>> import pathlib, tempfile, numpy as np
+    >>> import pathlib, tempfile
     >>> from PIL import Image
     >>> from jaxmtl.data import experts
-    >>> with tempfile.TemporaryDirectory() as home:
-    ...   for folder in ("vg", "labels/depth/vg"):
-    ...     pathlib.Path(home, folder).mkdir(parents=True)
-    ...   Image.new("RGB", (30, 20), "red").save(f"{home}/vg/a.jpg")
-    ...   Image.new("L", (30, 20), 7).save(f"{home}/labels/depth/vg/a.png")
-    ...   files = experts.ExpertFiles(home, f"{home}/labels", "vg", ["a.jpg"], ["depth"], side=24)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   home = pathlib.Path(folder)
+    ...   (home / "labels/depth/vg").mkdir(parents=True)
+    ...   Image.new("RGB", (30, 20), "red").save(home / "a.jpg")
+    ...   Image.new("L", (30, 20), 7).save(home / "labels/depth/vg/a.png")
+    ...   files = experts.ExpertFiles(
+    ...     ["vg/a.jpg"], [home / "a.jpg"], home / "labels", ["depth"], side=24
+    ...   )
     ...   example = files[0]
     >>> {name: values.shape for name, values in example.items()}
     {'rgb': (24, 24, 3), 'size': (2,), 'depth': (24, 24, 1)}
@@ -71,35 +79,42 @@ class ExpertFiles:
 
   def __init__(
     self,
-    data_dir: str | os.PathLike,
-    labels: str | os.PathLike | None,
-    set_name: str,
-    images: Sequence[str],
+    names: Sequence[str],
+    paths: Sequence[str | os.PathLike],
+    labels: str | os.PathLike | None = None,
     experts: Sequence[str] = (),
     *,
     side: int = 256,
   ):
-    self._folder = pathlib.Path(data_dir).expanduser() / set_name
-    self._set, self._names, self._side = set_name, tuple(images), side
+    self._names, self._side = tuple(names), side
+    self._paths = tuple(pathlib.Path(path) for path in paths)
     if side < 1:
       raise ValueError(f"side must be at least 1 pixel, got {side}.")
-    if not self._names:
-      raise ValueError(f"images: there is none of set {set_name!r}; name one at least.")
-    if not self._folder.is_dir():
-      raise FileNotFoundError(f"data_dir: there is no folder {self._folder} of set {set_name!r}.")
+    if not self._names or len(self._names) != len(self._paths):
+      raise ValueError(
+        f"names and paths must be as many, at least one, got {len(self._names)} and"
+        f" {len(self._paths)}."
+      )
+    check_apart(self._names)
     wanted = check_names(experts)
     if wanted and labels is None:
       raise ValueError(f"labels must name the folder of {', '.join(wanted)}; it is None.")
     self._labels = pathlib.Path(labels or ".").expanduser()
-    check_apart(self._names)
     if wanted and not self._labels.is_dir():
       raise FileNotFoundError(f"labels: there is no folder {self._labels}.")
-    there = [(self._labels / name / set_name).is_dir() for name in wanted]
-    self.experts = tuple(name for name, is_there in zip(wanted, there, strict=True) if is_there)
-    if absent := [name for name in wanted if name not in self.experts]:
+    sets = sorted({name.partition("/")[0] for name in self._names})
+    folders = {name: [self._labels / name / part for part in sets] for name in wanted}
+    lacking = {
+      name: missing
+      for name, found in folders.items()
+      if (missing := [folder for folder in found if not folder.is_dir()])
+    }
+    self.experts = tuple(name for name in wanted if name not in lacking)
+    if lacking:
+      example = next(iter(lacking.values()))[0]
       warnings.warn(
-        f"labels of {', '.join(absent)} are missing: there is no {self._labels}/{absent[0]}/"
-        f"{set_name}. A network that was trained with them is less accurate without.",
+        f"labels of {', '.join(lacking)} are left out: there is no {example}. A network that was"
+        " trained with them is less accurate without.",
         stacklevel=2,
       )
 
@@ -113,8 +128,8 @@ class ExpertFiles:
       FileNotFoundError: naming a file that is missing.
       ValueError: naming a file that is damaged or of another size than the image.
     """
-    name = self._names[operator.index(index)]
-    image = read_image(self._folder / name, Form(3, None))
+    i = operator.index(index)
+    image = read_image(self._paths[i], Form(3, None))
     full = image.shape[:2]
     scale = min(1, self._side / max(full))
     size = tuple(max(1, min(self._side, round(extent * scale))) for extent in full)
@@ -124,7 +139,7 @@ class ExpertFiles:
     found = {IMAGE: self._square(image, 0), "size": np.array(size, np.int32)}
     for expert in self.experts:
       kind = KINDS[expert]
-      path = path_of(self._labels, expert, self._set, name)
+      path = label_path(self._labels, expert, self._names[i])
       label = _read_label(path, kind.channels, full)
       empty = label is None
       if label is None:
@@ -154,17 +169,27 @@ class ExpertFiles:
         if key not in found:
           found[key] = np.empty((len(self), *one.shape), one.dtype)
         found[key][rows.start : rows.stop] = [example[key] for example in examples]
-    for expert in self.experts:
-      if KINDS[expert].side:
-        label = found[expert]
-        count = int(label[label != BACKGROUND].max(initial=0)) + 1
-        found[side_key(expert)] = found[side_key(expert)][:, :count].copy()
-    return found
+    return shortened(found)
 
   def _square(self, values: np.ndarray, fill: int) -> np.ndarray:
     square = np.full((self._side, self._side, values.shape[-1]), fill, np.uint8)
     square[: values.shape[0], : values.shape[1]] = values
     return square
+
+
+def shortened(examples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Side tables as long as the numbers of the labels ask for.
+
+  Args:
+    examples: with a leading axis, as `ExpertFiles.load` gives them.
+  """
+  found = dict(examples)
+  for name in KINDS:
+    if name in examples and KINDS[name].side:
+      label = examples[name]
+      count = int(label[label != BACKGROUND].max(initial=0)) + 1
+      found[side_key(name)] = examples[side_key(name)][:, :count].copy()
+  return found
 
 
 def _read_label(path: pathlib.Path, channels: int, size: tuple[int, int]) -> np.ndarray | None:
@@ -174,7 +199,7 @@ def _read_label(path: pathlib.Path, channels: int, size: tuple[int, int]) -> np.
   if not path.stat().st_size:
     return None
   with naming(repr(str(path))), Image.open(path) as image:
-    modes = ("RGB",) if channels == 3 else ("L", "P", "1")
+    modes = ("RGB",) if channels == 3 else ("L", "P")
     if image.mode not in modes:
       raise ValueError(f"it is of mode {image.mode!r}, where this label has {' or '.join(modes)}")
     if image.size[::-1] != size:
@@ -182,8 +207,6 @@ def _read_label(path: pathlib.Path, channels: int, size: tuple[int, int]) -> np.
         f"it is {image.size[0]}x{image.size[1]}, and its image {size[1]}x{size[0]}, width first;"
         " labels are as large as their images"
       )
-    if image.mode == "1":
-      image = image.convert("L")
     pixels = np.asarray(image)
   return pixels.reshape(*size, channels)
 

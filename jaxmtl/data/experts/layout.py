@@ -70,34 +70,36 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
   return found
 
 
-def label_path(labels: pathlib.Path, expert: str, set_name: str, image: str) -> pathlib.Path:
+def label_path(labels: pathlib.Path, expert: str, name: str) -> pathlib.Path:
   """Where the labels of an image lie: `<labels>/<expert>/<set>/<image>.png`.
 
   Args:
     labels: the folder of all labels.
-    expert: name of the expert.
-    set_name: of the set of images, such as `vqav2`.
-    image: path of the image in the set's folder, with its ending.
+    expert: its name.
+    name: of the image, `<set>/<image>`, with its ending.
+
+  Returns:
+    The path.
 
   Example:
     >>> import pathlib
-    >>> from jaxmtl.data.experts.layout import label_path
-    >>> label_path(pathlib.Path("labels"), "depth", "vg", "a/1.jpg").as_posix()
+    >>> from jaxmtl.data import experts
+    >>> experts.label_path(pathlib.Path("labels"), "depth", "vg/a/1.jpg").as_posix()
     'labels/depth/vg/a/1.png'
   """
-  return (labels / expert / set_name / image).with_suffix(".png")
+  return (labels / expert / name).with_suffix(".png")
 
 
-def check_apart(images: Iterable[str]) -> None:
+def check_apart(names: Iterable[str]) -> None:
   """Looks for images whose labels would have the same file, as those of `1.jpg` and `1.png`.
 
   Raises:
     ValueError: naming two of them.
   """
   seen: dict[pathlib.PurePath, str] = {}
-  for image in images:
-    stem = pathlib.PurePath(image).with_suffix("")
-    if (other := seen.setdefault(stem, image)) != image:
+  for name in names:
+    stem = pathlib.PurePath(name).with_suffix("")
+    if (other := seen.setdefault(stem, name)) != name:
       raise ValueError(
-        f"images {other!r} and {image!r} would share the labels {stem.as_posix()}.png; rename one."
+        f"images {other!r} and {name!r} would share the labels {stem.as_posix()}.png; rename one."
       )

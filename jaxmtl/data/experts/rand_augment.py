@@ -116,7 +116,7 @@ def _coloured(number: jax.Array, image: jax.Array, strength: float) -> jax.Array
   counts = jax.vmap(lambda x: jnp.zeros(_LUT, jnp.int32).at[x.astype(jnp.int32)].add(1))(channels)
   found = image
   for name, table in (("autocontrast", _stretched), ("equalize", _equalized)):
-    changed = jax.vmap(lambda counts, x, table=table: table(counts)[x.astype(jnp.int32)])(  # type: ignore[misc]
+    changed = jax.vmap(lambda counts, x, table=table: table(counts)[x.astype(jnp.int32)])(
       counts, channels
     )
     changed = jnp.moveaxis(changed.reshape(image.shape[-1], *image.shape[:-1]), 0, -1)

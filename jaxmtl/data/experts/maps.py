@@ -1,0 +1,119 @@
+"""Outputs of networks as labels: depths, normals, edges and classes, at the image's size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxmtl._extras import Optional
+
+if TYPE_CHECKING:
+  from PIL import Image
+else:
+  Image = Optional("PIL.Image", "data", __name__)
+
+_MOST_CLASSES = 255
+
+
+def depth_label(nearness: np.ndarray) -> np.ndarray:
+  """A label of depth, near is bright, by the least and the greatest value.
+
+  Args:
+    nearness: float `[H, W]`, the larger the nearer, such as a disparity or an inverse depth; for a
+      depth its negative.
+
+  Returns:
+    uint8 `[H, W]`; zeros where all is one depth.
+
+  Raises:
+    ValueError: if a value is not finite, or the shape is another.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.data import experts
+    >>> experts.depth_label(np.array([[1.0, 2.0, 3.0]])).tolist()
+    [[0, 128, 255]]
+  """
+  values = _finite(nearness, 2)
+  low, range_ = values.min(), np.ptp(values)
+  return np.round(255 * (values - low) / (range_ or 1)).astype(np.uint8)
+
+
+def normal_label(normals: np.ndarray) -> np.ndarray:
+  """A label of normals: (n + 1) / 2.
+
+  Args:
+    normals: float `[H, W, 3]`, of any length; to the right, up, and towards the camera.
+
+  Returns:
+    uint8 `[H, W, 3]`; 0 where the vector is.
+
+  Raises:
+    ValueError: if a value is not finite, or the shape is another.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.data import experts
+    >>> experts.normal_label(np.array([[[0.0, 0.0, 2.0]]])).tolist()
+    [[[128, 128, 255]]]
+  """
+  values = _finite(normals, 3)
+  if values.shape[-1] != 3:
+    raise ValueError(f"normals must be [height, width, 3], got shape {values.shape}.")
+  length = np.linalg.norm(values, axis=-1, keepdims=True)
+  unit = values / np.where(length > 0, length, 1)
+  return np.where(length > 0, np.round(255 * (unit + 1) / 2), 0).astype(np.uint8)
+
+
+def class_label(scores: np.ndarray) -> np.ndarray:
+  """A label of classes: the one of the highest score.
+
+  Args:
+    scores: `[H, W, classes]`, at most 255 classes, such as logits.
+
+  Returns:
+    uint8 `[H, W]`.
+
+  Raises:
+    ValueError: if a value is not finite, or the shape is another.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.data import experts
+    >>> experts.class_label(np.array([[[0.1, 0.9], [0.8, 0.2]]])).tolist()
+    [[1, 0]]
+  """
+  values = _finite(scores, 3)
+  if values.shape[-1] > _MOST_CLASSES:
+    raise ValueError(f"scores must be of at most {_MOST_CLASSES} classes, got {values.shape[-1]}.")
+  return values.argmax(-1).astype(np.uint8)
+
+
+def resized_maps(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Numbers at another height and width, between pixels.
+
+  Args:
+    values: float `[H, W]` or `[H, W, C]`.
+    size: height and width.
+
+  Returns:
+    float32 of this size.
+  """
+  if values.shape[:2] == size:
+    return values.astype(np.float32)
+  bands = values[..., None] if values.ndim == 2 else values
+  found = [
+    np.asarray(Image.fromarray(np.ascontiguousarray(band, np.float32)).resize(size[::-1], 2))
+    for band in np.moveaxis(bands, -1, 0)
+  ]
+  return np.stack(found, axis=-1).reshape(*size, *values.shape[2:])
+
+
+def _finite(values: np.ndarray, ndim: int) -> np.ndarray:
+  found = np.asarray(values, np.float32)
+  if found.ndim != ndim or not found.size:
+    raise ValueError(f"a map of {ndim} axes was expected, got shape {found.shape}.")
+  if not np.isfinite(found).all():
+    raise ValueError("the network's output has values that are not finite.")
+  return found
