@@ -47,6 +47,8 @@ from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.photometric import color_jitter, gaussian_blur
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import RoomImages, rooms
+from jaxmtl.data.scene_files import write_captioned_scenes
+from jaxmtl.data.scene_sentences import Question
 from jaxmtl.data.segmentation_sets import (
   PASCAL_CLASSES,
   SUN_CLASSES,
@@ -89,6 +91,7 @@ __all__ = [
   "PropertyImages",
   "PropertySplits",
   "PseudoLabelled",
+  "Question",
   "RoomImages",
   "Splits",
   "TaskImages",
@@ -144,6 +147,7 @@ __all__ = [
   "scene_features",
   "signed_image",
   "stratified_split",
+  "write_captioned_scenes",
   "write_cityscapes",
   "write_dense_folder",
   "write_nyuv2",
