@@ -10,7 +10,7 @@ from jaxmtl.data.experts.features import CLIP_MEAN, CLIP_STD, check_classes, mod
 from jaxmtl.data.experts.files import ExpertFiles
 from jaxmtl.data.experts.fill import Fault, fill, load_function
 from jaxmtl.data.experts.layout import KINDS, label_path
-from jaxmtl.data.experts.maps import class_label, depth_label, normal_label
+from jaxmtl.data.experts.maps import MAP_KINDS, class_label, depth_label, map_label, normal_label
 from jaxmtl.data.experts.ocr import ocr_expert
 from jaxmtl.data.experts.onnx import onnx_expert
 from jaxmtl.data.experts.spoil import coarsen, corrupt, noise_like
@@ -27,6 +27,7 @@ __all__ = [
   "CLIP_MEAN",
   "CLIP_STD",
   "KINDS",
+  "MAP_KINDS",
   "ExpertFiles",
   "Fault",
   "Label",
@@ -42,6 +43,7 @@ __all__ = [
   "fill",
   "label_path",
   "load_function",
+  "map_label",
   "model_inputs",
   "noise_like",
   "normal_label",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 else:
   Image = Optional("PIL.Image", "data", __name__)
 
+MAP_KINDS = ("nearness", "depth", "normal", "edge", "classes")
+"""What maps may be: the larger the nearer; the larger the farther; vectors; the larger the more of
+an edge; scores of classes, or their numbers."""
 _MOST_CLASSES = 255
 
 
@@ -90,24 +93,66 @@ def class_label(scores: np.ndarray) -> np.ndarray:
   return values.argmax(-1).astype(np.uint8)
 
 
-def resized_maps(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Numbers at another height and width, between pixels.
+def map_label(kind: str, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """A label of a network's output.
 
   Args:
-    values: float `[H, W]` or `[H, W, C]`.
-    size: height and width.
+    kind: one of `MAP_KINDS`.
+    values: `[H, W]` or `[H, W, C]`, at any height and width; whole numbers are classes'.
+    size: height and width of the image.
 
   Returns:
-    float32 of this size.
+    uint8 `[*size]`, or `[*size, 3]` for normals.
+
+  Raises:
+    ValueError: if the kind is not known, the shape does not fit, or a value is not finite or no
+      class.
+
+  Example:
+    >>> import numpy as np
+    >>> from jaxmtl.data import experts
+    >>> experts.map_label("depth", np.array([[1.0, 3.0]]), (2, 2)).tolist()
+    [[255, 0], [255, 0]]
   """
+  if kind not in MAP_KINDS:
+    raise ValueError(f"kind must be one of {', '.join(MAP_KINDS)}, got {kind!r}.")
+  if values.ndim == 3 and values.shape[-1] == 1 and kind != "classes":
+    values = values[..., 0]
+  if kind == "classes" and np.issubdtype(values.dtype, np.integer):
+    return _nearest_classes(values.reshape(values.shape[:2]), size)
+  values = _resized(values, size)
+  if kind == "classes":
+    return class_label(values)
+  if kind == "normal":
+    return normal_label(values)
+  found = depth_label(-values if kind == "depth" else values)
+  return 255 - found if kind == "edge" else found
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  """Numbers between pixels, float32 of this height and width."""
   if values.shape[:2] == size:
     return values.astype(np.float32)
   bands = values[..., None] if values.ndim == 2 else values
   found = [
-    np.asarray(Image.fromarray(np.ascontiguousarray(band, np.float32)).resize(size[::-1], 2))
+    np.asarray(
+      Image.fromarray(np.ascontiguousarray(band, np.float32)).resize(
+        size[::-1], Image.Resampling.BILINEAR
+      )
+    )
     for band in np.moveaxis(bands, -1, 0)
   ]
   return np.stack(found, axis=-1).reshape(*size, *values.shape[2:])
+
+
+def _nearest_classes(classes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+  if classes.min() < 0 or classes.max() > 255:
+    raise ValueError(f"classes must be from 0 to 255, got {classes.min()} .. {classes.max()}.")
+  rows, columns = (
+    (2 * np.arange(new) + 1) * old // (2 * new)
+    for new, old in zip(size, classes.shape, strict=True)
+  )
+  return classes[rows[:, None], columns].astype(np.uint8)
 
 
 def _finite(values: np.ndarray, ndim: int) -> np.ndarray:

@@ -11,16 +11,12 @@ import numpy as np
 
 from jaxmtl._extras import Optional, require
 from jaxmtl.data.augment import IMAGENET_MEAN, IMAGENET_STD
-from jaxmtl.data.experts.maps import class_label, depth_label, normal_label, resized_maps
+from jaxmtl.data.experts.maps import MAP_KINDS, map_label
 
 if TYPE_CHECKING:
   from PIL import Image
 else:
   Image = Optional("PIL.Image", "data", __name__)
-
-KINDS = ("nearness", "depth", "normal", "edge", "classes")
-"""What outputs may be: the larger the nearer; the larger the farther; vectors; the larger the more
-of an edge; scores of classes, or their numbers."""
 
 
 def onnx_expert(
@@ -57,8 +53,8 @@ def onnx_expert(
     >>> experts.fill(names, paths, "labels", {"depth": depth})  # doctest: +SKIP
   """
   file = pathlib.Path(path).expanduser()
-  if kind not in KINDS:
-    raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}.")
+  if kind not in MAP_KINDS:
+    raise ValueError(f"kind must be one of {', '.join(MAP_KINDS)}, got {kind!r}.")
   if not file.is_file():
     raise FileNotFoundError(f"there is no network {file}.")
   onnxruntime = require("onnxruntime", "onnx", "experts.onnx_expert")
@@ -91,46 +87,9 @@ def onnx_expert(
       there = scaled.astype(np.float16 if half else np.float32)
     batch = there[None].transpose(0, 3, 1, 2) if channels_first else there[None]
     found = session.run([outputs[output].name], {inputs[0].name: np.ascontiguousarray(batch)})[0]
-    return label_of(kind, _last(np.asarray(found), channels_first), image.shape[:2])
+    return map_label(kind, _last(np.asarray(found), channels_first), image.shape[:2])
 
   return expert
-
-
-def label_of(kind: str, values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """A label of a network's output.
-
-  Args:
-    kind: one of `KINDS`.
-    values: `[H, W]` or `[H, W, C]`, at any height and width; whole numbers are classes.
-    size: height and width of the image.
-
-  Returns:
-    uint8 `[*size]`, or `[*size, 3]` for normals.
-
-  Raises:
-    ValueError: if the shape does not fit, or a value is not finite or no class.
-  """
-  if values.ndim == 3 and values.shape[-1] == 1 and kind != "classes":
-    values = values[..., 0]
-  if kind == "classes" and np.issubdtype(values.dtype, np.integer):
-    return _nearest_classes(values.reshape(values.shape[:2]), size)
-  values = resized_maps(values, size)
-  if kind == "classes":
-    return class_label(values)
-  if kind == "normal":
-    return normal_label(values)
-  found = depth_label(-values if kind == "depth" else values)
-  return 255 - found if kind == "edge" else found
-
-
-def _nearest_classes(classes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  if classes.min() < 0 or classes.max() > 255:
-    raise ValueError(f"classes must be from 0 to 255, got {classes.min()} .. {classes.max()}.")
-  rows, columns = (
-    (2 * np.arange(new) + 1) * old // (2 * new)
-    for new, old in zip(size, classes.shape, strict=True)
-  )
-  return classes[rows[:, None], columns].astype(np.uint8)
 
 
 def _last(values: np.ndarray, channels_first: bool) -> np.ndarray:
