@@ -82,17 +82,21 @@ def augment(
       f"area must start in (0, 1], area and ratio must not fall, got {area} and {ratio}."
     )
 
-  def one(key: jax.Array, size: jax.Array, example: Example) -> Example:
-    of_box, of_flip, *keys = jax.random.split(key, 2 + num_operations)
+  def one(draws: jax.Array, size: jax.Array, example: Example) -> Example:
+    of_box, of_flip, of_operations = jnp.split(draws, (crop.DRAWS, crop.DRAWS + 1))
     example = _cut(example, crop.random_box(of_box, size, area, ratio), side)
     if flip:
-      example = mirrored(example, jax.random.bernoulli(of_flip), mirror_normals)
-    for own in keys:
-      done = rand_augment.draw(own)
-      example = rand_augment.apply(done, example, strength, translate_labels)
-    return example
+      example = mirrored(example, of_flip[0] < 0.5, mirror_normals)
 
-  return _each(one, batch, jax.random.split(key, batch[IMAGE].shape[0]))
+    def operate(example: Example, own: jax.Array) -> tuple[Example, None]:
+      done = rand_augment.draw(own)
+      return rand_augment.apply(done, example, strength, translate_labels), None
+
+    return jax.lax.scan(operate, example, of_operations.reshape(-1, 2))[0]
+
+  # All at once: each call for random numbers takes a second to compile.
+  shape = len(batch[IMAGE]), crop.DRAWS + 1 + 2 * num_operations
+  return _each(one, batch, jax.random.uniform(key, shape))
 
 
 def resize(batch: Mapping[str, jax.Array], side: int) -> Example:

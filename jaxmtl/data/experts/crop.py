@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,8 @@ import jax.numpy as jnp
 
 _A = -0.5  # of Pillow's cubic kernel
 _TRIES = 10
+DRAWS = 2 * _TRIES + 2
+"""Uniform numbers that `random_box` needs."""
 
 
 class Box(NamedTuple):
@@ -34,26 +35,26 @@ def whole(size: jax.Array) -> Box:
 
 
 def random_box(
-  key: jax.Array, size: jax.Array, area: tuple[float, float], ratio: tuple[float, float]
+  draws: jax.Array, size: jax.Array, area: tuple[float, float], ratio: tuple[float, float]
 ) -> Box:
   """A rectangle at random: the first of ten that lies within the image.
 
   Where none does, the largest in the middle whose ratio is allowed.
 
   Args:
-    key: PRNG key.
+    draws: numbers at random in [0, 1), float32 `[DRAWS]`.
     size: height and width of the image, int32 `[2]`.
     area: the least and the greatest share of the image's area; what is above 1 never fits.
     ratio: the least and the greatest width over height, all as likely by their logarithm.
 
   Reference: Szegedy et al., "Going Deeper with Convolutions", 2015, section 6.
   """
-  of_area, of_ratio, of_corner = jax.random.split(key, 3)
+  of_area, of_ratio, of_corner = jnp.split(draws, (_TRIES, 2 * _TRIES))
   height, width = size[0], size[1]
   pixels = (height * width).astype(jnp.float32)
-  target = pixels * jax.random.uniform(of_area, (_TRIES,), minval=area[0], maxval=area[1])
-  low, high = (math.log(r) for r in ratio)
-  drawn = jnp.exp(jax.random.uniform(of_ratio, (_TRIES,), minval=low, maxval=high))
+  target = pixels * (area[0] + of_area * (area[1] - area[0]))
+  low, high = jnp.log(jnp.asarray(ratio, jnp.float32))
+  drawn = jnp.exp(low + of_ratio * (high - low))
   tries = jnp.stack([jnp.sqrt(target / drawn), jnp.sqrt(target * drawn)], axis=1)
   tries = jnp.round(tries).astype(jnp.int32)
   fits = ((tries > 0) & (tries <= size)).all(1)
@@ -64,7 +65,7 @@ def random_box(
     ]
   )
   extent = jnp.where(fits.any(), tries[fits.argmax()], jnp.maximum(middle, 1))
-  corner = jax.random.randint(of_corner, (2,), 0, size - extent + 1)
+  corner = jnp.floor(of_corner * (size - extent + 1)).astype(jnp.int32)
   return Box(jnp.where(fits.any(), corner, (size - extent) // 2), extent)
 
 

@@ -35,15 +35,14 @@ class Operation(NamedTuple):
   sign: jax.Array
 
 
-def draw(key: jax.Array) -> Operation:
+def draw(draws: jax.Array) -> Operation:
   """Draws an operation.
 
   Args:
-    key: PRNG key.
+    draws: two numbers at random in [0, 1), float32 `[2]`.
   """
-  of_number, of_sign = jax.random.split(key)
-  sign = jnp.where(jax.random.bernoulli(of_sign), 1, -1)
-  return Operation(jax.random.randint(of_number, (), 0, len(OPERATIONS)), sign)
+  number = jnp.floor(draws[0] * len(OPERATIONS)).astype(jnp.int32)
+  return Operation(number, jnp.where(draws[1] < 0.5, 1, -1))
 
 
 def apply(
