@@ -115,7 +115,7 @@ def load_trained_maps(folder: str | pathlib.Path) -> TrainedMaps:
     ValueError: if they do not fit together, or the network has no maps; it names the folder.
 
   Example:
-    >>> network = load_trained_maps("runs/rooms/multi-task equal")  # doctest: +SKIP
+    >>> network = load_trained_maps("runs/rooms/multi-task_equal")  # doctest: +SKIP
     >>> depth = network.expert("depth")  # doctest: +SKIP
     >>> data.experts.fill(names, paths, "labels", {"depth": depth})  # doctest: +SKIP
   """

@@ -85,6 +85,8 @@ def test_files_are_read_as_they_are(folder):
   np.testing.assert_allclose(features[0], np.arange(64) / 64 + [[0], [1]])
   assert features[1, :, 0].tolist() == [5, 7]  # in the order of the numbers
 
+  before = read(folder).fingerprint()
+  assert before == read(folder).fingerprint() != read(folder, wanted=PLAIN).fingerprint()
   smaller = read(folder, side=15)[0]
   assert smaller["size"].tolist() == [10, 15]
   depth = pixels(folder, "depth", NAMES[0])
@@ -163,6 +165,9 @@ def test_bad_files_are_named(folder, what):
   with pytest.raises(error, match=message):
     files[0]
   assert files[1]["size"].tolist() == [16, 12]
+  if what == "missing":
+    with pytest.raises(FileNotFoundError, match=r"no file .*depth/vg/a\.png, of image 'vg/a\.jpg'"):
+      files.fingerprint()
 
 
 def test_bad_calls_are_named(folder):
@@ -188,7 +193,7 @@ def test_bad_calls_are_named(folder):
 
 def test_the_model_is_given_quantities_and_features(folder):
   batch = read(folder).load()
-  tables = {"seg_coco": experts.orthogonal_features(40, 64), "ocr_detection": np.full((1, 64), 9.0)}
+  tables = {"ocr_detection": np.full((1, 64), 9.0)}
   tables["seg_coco"] = np.random.default_rng(0).standard_normal((134, 64)).astype(np.float32)
   tables["obj_detection"] = np.random.default_rng(1).standard_normal((723, 64)).astype(np.float32)
   experts.check_classes(batch, tables)

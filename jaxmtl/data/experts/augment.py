@@ -62,10 +62,11 @@ def augment(
     ValueError: if a shape does not fit, or an option is out of range.
 
   Example:
-    >>> import jax, jax.numpy as jnp
+    >>> import functools, jax, jax.numpy as jnp
     >>> from jaxmtl.data import experts
     >>> batch = {"rgb": jnp.ones((2, 20, 24, 3), jnp.uint8), "edge": jnp.ones((2, 20, 24, 1), "u1")}
-    >>> out = experts.augment(jax.random.key(0), batch, 16)
+    >>> augment = functools.partial(experts.augment, side=16)  # to be compiled with the step
+    >>> out = jax.eval_shape(augment, jax.random.key(0), batch)
     >>> out["rgb"].shape, out["edge"].dtype.name
     ((2, 16, 16, 3), 'uint8')
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import operator
 import os
 import pathlib
@@ -23,6 +25,7 @@ from jaxmtl.data.experts.layout import (
 )
 from jaxmtl.data.experts.side_files import CHANNELS, MOST, NO_CLASS, read_classes, read_words
 from jaxmtl.data.image_files import Form, by_threads, naming, read_image
+from jaxmtl.data.map_files import resized
 
 if TYPE_CHECKING:
   from PIL import Image
@@ -132,7 +135,8 @@ class ExpertFiles:
     image = read_image(self._paths[i], Form(3, None))
     full = image.shape[:2]
     scale = min(1, self._side / max(full))
-    size = tuple(max(1, min(self._side, round(extent * scale))) for extent in full)
+    height, width = (max(1, min(self._side, round(extent * scale))) for extent in full)
+    size = height, width
     if size != full:
       pil = Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC)
       image = np.asarray(pil)
@@ -147,10 +151,7 @@ class ExpertFiles:
       if kind.side:
         label, found[side_key(expert)] = _with_table(path, kind.side, label, empty)
       if size != full:
-        rows, columns = (
-          (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, full, strict=True)
-        )
-        label = label[rows[:, None], columns]
+        label = resized(label, size, "label")
       found[expert] = self._square(label, kind.fill)
     return found
 
@@ -170,6 +171,21 @@ class ExpertFiles:
           found[key] = np.empty((len(self), *one.shape), one.dtype)
         found[key][rows.start : rows.stop] = [example[key] for example in examples]
     return shortened(found)
+
+  def fingerprint(self) -> str:
+    """What tells these files from others: names, and sizes of images and labels; all are there.
+
+    Raises:
+      FileNotFoundError: naming the first one that is not.
+    """
+    found: list[Any] = [self._names, self.experts, self._side]
+    for name, path in dict(zip(self._names, self._paths, strict=True)).items():
+      labels = [label_path(self._labels, expert, name) for expert in self.experts]
+      for file in (path, *labels):
+        if not file.is_file():
+          raise FileNotFoundError(f"there is no file {file}, of image {name!r}.")
+        found.append(file.stat().st_size)
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
   def _square(self, values: np.ndarray, fill: int) -> np.ndarray:
     square = np.full((self._side, self._side, values.shape[-1]), fill, np.uint8)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from jaxmtl._extras import Optional
-
-if TYPE_CHECKING:
-  from PIL import Image
-else:
-  Image = Optional("PIL.Image", "data", __name__)
+from jaxmtl.data.experts.layout import BACKGROUND
+from jaxmtl.data.map_files import resized
 
 MAP_KINDS = ("nearness", "depth", "normal", "edge", "classes")
 """What maps may be: the larger the nearer; the larger the farther; vectors; the larger the more of
 an edge; scores of classes, or their numbers."""
-_MOST_CLASSES = 255
 
 
 def depth_label(nearness: np.ndarray) -> np.ndarray:
@@ -88,8 +81,8 @@ def class_label(scores: np.ndarray) -> np.ndarray:
     [[1, 0]]
   """
   values = _finite(scores, 3)
-  if values.shape[-1] > _MOST_CLASSES:
-    raise ValueError(f"scores must be of at most {_MOST_CLASSES} classes, got {values.shape[-1]}.")
+  if values.shape[-1] > BACKGROUND:
+    raise ValueError(f"scores must be of at most {BACKGROUND} classes, got {values.shape[-1]}.")
   return values.argmax(-1).astype(np.uint8)
 
 
@@ -119,40 +112,18 @@ def map_label(kind: str, values: np.ndarray, size: tuple[int, int]) -> np.ndarra
   if values.ndim == 3 and values.shape[-1] == 1 and kind != "classes":
     values = values[..., 0]
   if kind == "classes" and np.issubdtype(values.dtype, np.integer):
-    return _nearest_classes(values.reshape(values.shape[:2]), size)
-  values = _resized(values, size)
+    classes = resized(values.reshape(values.shape[:2]), size, "label")
+    if classes.min() < 0 or classes.max() > BACKGROUND:
+      raise ValueError(f"classes must be from 0 to 255, got {classes.min()} .. {classes.max()}.")
+    return classes.astype(np.uint8)
+  bands = np.asarray(values, np.float32).reshape(*values.shape[:2], -1)
+  values = resized(bands, size, "image").reshape(*size, *values.shape[2:])
   if kind == "classes":
     return class_label(values)
   if kind == "normal":
     return normal_label(values)
   found = depth_label(-values if kind == "depth" else values)
   return 255 - found if kind == "edge" else found
-
-
-def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  """Numbers between pixels, float32 of this height and width."""
-  if values.shape[:2] == size:
-    return values.astype(np.float32)
-  bands = values[..., None] if values.ndim == 2 else values
-  found = [
-    np.asarray(
-      Image.fromarray(np.ascontiguousarray(band, np.float32)).resize(
-        size[::-1], Image.Resampling.BILINEAR
-      )
-    )
-    for band in np.moveaxis(bands, -1, 0)
-  ]
-  return np.stack(found, axis=-1).reshape(*size, *values.shape[2:])
-
-
-def _nearest_classes(classes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-  if classes.min() < 0 or classes.max() > 255:
-    raise ValueError(f"classes must be from 0 to 255, got {classes.min()} .. {classes.max()}.")
-  rows, columns = (
-    (2 * np.arange(new) + 1) * old // (2 * new)
-    for new, old in zip(size, classes.shape, strict=True)
-  )
-  return classes[rows[:, None], columns].astype(np.uint8)
 
 
 def _finite(values: np.ndarray, ndim: int) -> np.ndarray:
