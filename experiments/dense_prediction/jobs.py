@@ -60,7 +60,25 @@ def problem(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Proble
     augment=augment,
     normal_loss=options.normal_loss,
     batch_size=config.training.batch_size,
+    describe=described(config, images, tasks),
   )
+
+
+def described(config: Config, images: MapImages, tasks: tuple[str, ...]) -> dict[str, Any]:
+  """What `training.load_trained_maps` rebuilds the network of."""
+  options = config.dense
+  strided = hasattr(config.network.build(), "output_stride")
+  return {
+    "backbone": config.network.backbone,
+    "options": {
+      **({} if config.network.width is None else {"width": config.network.width}),
+      **({"output_stride": options.output_stride} if strided else {}),
+    },
+    "architecture": options.architecture if len(tasks) > 1 else "hps",
+    "features": options.head_features,
+    "rates": options.rates,
+    "shape": images.shape,
+  }
 
 
 def plan(config: Config, images: MapImages) -> dict[Key, Job]:

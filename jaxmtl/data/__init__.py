@@ -1,6 +1,6 @@
 """Data: sources by name, stratified subsets, augmentation on the device, batches."""
 
-from jaxmtl.data import language
+from jaxmtl.data import experts, language
 from jaxmtl.data.augment import (
   CIFAR_MEAN,
   CIFAR_STD,
@@ -11,6 +11,12 @@ from jaxmtl.data.augment import (
   random_crop,
   random_dihedral,
   random_flip,
+)
+from jaxmtl.data.captioned_scenes import (
+  SCENE_EXPERTS,
+  CaptionedScenes,
+  captioned_scenes,
+  scene_features,
 )
 from jaxmtl.data.cityscapes import CITYSCAPES_CLASSES, CITYSCAPES_PARTS, read_cityscapes
 from jaxmtl.data.cityscapes_ids import (
@@ -41,6 +47,8 @@ from jaxmtl.data.own_files import FileSplits, load_files
 from jaxmtl.data.photometric import color_jitter, gaussian_blur
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import RoomImages, rooms
+from jaxmtl.data.scene_files import write_captioned_scenes
+from jaxmtl.data.scene_sentences import Question
 from jaxmtl.data.segmentation_sets import (
   PASCAL_CLASSES,
   SUN_CLASSES,
@@ -65,8 +73,10 @@ __all__ = [
   "IMAGENET_STD",
   "PASCAL_CLASSES",
   "ROOM_CLASSES",
+  "SCENE_EXPERTS",
   "SUN_CLASSES",
   "UTKFACE_CLASSES",
+  "CaptionedScenes",
   "DenseFiles",
   "DenseSplits",
   "DomainImages",
@@ -81,6 +91,7 @@ __all__ = [
   "PropertyImages",
   "PropertySplits",
   "PseudoLabelled",
+  "Question",
   "RoomImages",
   "Splits",
   "TaskImages",
@@ -89,6 +100,7 @@ __all__ = [
   "balanced_images",
   "batches",
   "by_domain",
+  "captioned_scenes",
   "channel_statistics",
   "cityscapes_disparity",
   "cityscapes_parts",
@@ -104,6 +116,7 @@ __all__ = [
   "digits_ink",
   "epoch_indices",
   "eval_batches",
+  "experts",
   "find_images",
   "gaussian_blur",
   "joint_augment",
@@ -132,8 +145,10 @@ __all__ = [
   "read_pascal_voc",
   "read_sun_rgbd",
   "rooms",
+  "scene_features",
   "signed_image",
   "stratified_split",
+  "write_captioned_scenes",
   "write_cityscapes",
   "write_dense_folder",
   "write_nyuv2",

@@ -12,6 +12,7 @@ from jaxmtl.training.state import Aux, TrainState, TrainStep, variables_of
 from jaxmtl.training.step import train_step
 from jaxmtl.training.stop import Stopped, stop_on_signal, stop_requested
 from jaxmtl.training.trained import Trained, load_trained
+from jaxmtl.training.trained_maps import TrainedMaps, load_trained_maps
 from jaxmtl.training.weights import load_weights, save_weights
 from jaxmtl.training.writer import MetricsWriter
 
@@ -27,6 +28,7 @@ __all__ = [
   "TrainState",
   "TrainStep",
   "Trained",
+  "TrainedMaps",
   "TrainingDiverged",
   "batches_of",
   "check_finite",
@@ -34,6 +36,7 @@ __all__ = [
   "fit",
   "in_steps",
   "load_trained",
+  "load_trained_maps",
   "load_weights",
   "locked",
   "mean_teacher",

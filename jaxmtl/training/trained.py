@@ -113,12 +113,14 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
       )
   try:
     description = json.loads((folder / DESCRIPTION).read_text())
+    if "kinds" in description:
+      raise ValueError(
+        f"{folder} has a network of maps, not of one answer an image: training.load_trained_maps."
+      )
     kinds = description["tasks"]
     tasks = {t: _names(kind) for t, kind in kinds.items()}
     options = {k: v for k, v in description.items() if k not in _KNOWN and v is not None}
-    # JSON and a command line have 16.0 for 16 channels.
-    whole = {k: int(v) for k, v in options.items() if isinstance(v, float) and v == int(v)}
-    backbone = models.create(description["backbone"], **{**options, **whole})
+    backbone = models.create(description["backbone"], **whole_numbers(options))
     hidden = description.get("hidden", 0)
     heads = {t: task_head(kind["classes"] or 1, hidden) for t, kind in kinds.items()}
     model = models.multi_task(description["architecture"], backbone, heads)
@@ -128,7 +130,7 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
   variables = load_weights(folder / WEIGHTS)
   image = jnp.zeros((1, *shape), jnp.float32)
   wanted = jax.eval_shape(model.init, jax.random.key(0), image)
-  _check(folder, wanted, variables)
+  check_weights(folder, wanted, variables)
   runs = len(jax.tree.leaves(variables)[0])
   return Trained(tasks, shape, runs, model, variables, description)
 
@@ -143,12 +145,17 @@ def task_head(
   return nn.Sequential([layer(hidden), nn.relu, layer(outputs)])
 
 
+def whole_numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+  """Options with integers where JSON and a command line have 16.0 for 16 channels."""
+  return {k: int(v) if isinstance(v, float) and v == int(v) else v for k, v in options.items()}
+
+
 def _names(kind: Mapping[str, Any]) -> tuple[str, ...]:
   names: Sequence[str] = kind["names"] or [str(i) for i in range(kind["classes"])]
   return tuple(names)
 
 
-def _check(folder: pathlib.Path, wanted: Any, found: Any) -> None:
+def check_weights(folder: pathlib.Path, wanted: Any, found: Any) -> None:
   """Raises ValueError where weights are missing or of another shape."""
   flat = {jax.tree_util.keystr(k): x for k, x in jax.tree_util.tree_leaves_with_path(found)}
   for key, leaf in jax.tree_util.tree_leaves_with_path(wanted):

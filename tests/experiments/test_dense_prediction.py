@@ -17,7 +17,7 @@ from experiments.dense_prediction.run import run
 from experiments.runner.config import override
 from experiments.runner.fingerprint import fingerprint
 from experiments.runner.job import Outcome
-from jaxmtl import data
+from jaxmtl import data, training
 
 pytestmark = pytest.mark.usefixtures("one_layer")
 SMALL = {
@@ -82,6 +82,18 @@ def test_files_are_read_when_their_turn_comes_and_pictures_are_drawn_of_one_s_ow
   assert figure.endswith("predictions/mine.png")
   with Image.open(figure) as image:
     assert image.size[0] > 100
+  # From its folder alone the network is rebuilt, as an expert of others.
+  network = training.load_trained_maps(tmp_path / "multi-task_equal")
+  assert (network.tasks, network.runs) == ({"depth": "depth", "noise": "noise"}, 1)
+  photo = data.read_image(tmp_path / "mine.png", data.Form(3, None))
+  label = network.expert("depth")(photo)
+  small = np.asarray(Image.fromarray(photo).resize((24, 16), Image.Resampling.BILINEAR))
+  depth = np.asarray(network.predict(small[None], "depth"))[0]
+  np.testing.assert_array_equal(label, data.experts.map_label("depth", depth, (40, 30)))
+  with pytest.raises(ValueError, match="'noise' is of kind 'noise', of which no label is made"):
+    network.expert("noise")
+  with pytest.raises(ValueError, match=r"a network of maps, .*: training\.load_trained_maps"):
+    training.load_trained(tmp_path / "multi-task_equal")
   with pytest.raises(FileNotFoundError, match=r"predict: there is no .*gone"):
     run(override(config, predict=str(tmp_path / "gone")), tmp_path)
   with pytest.raises(FileNotFoundError, match="no finished training of these options"):
