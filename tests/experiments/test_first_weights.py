@@ -216,7 +216,7 @@ def of_auto_lambda(**options):
 def of_dgr(**options):
   config = override(DGR["quick"], **SIZE, tasks=("left", "parity"), **options)
   plan = Plan(config, config.data.load(0).images, config.check())
-  return [*plan.before(), *plan.with_dgr(0.1)]
+  return [*plan.before(), *plan.with_dgr(dict.fromkeys(config.methods, 0.1))]
 
 
 def of_binary_labels(**options):

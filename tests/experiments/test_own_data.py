@@ -114,7 +114,8 @@ def test_a_task_without_a_label_in_a_batch_has_no_part(name, table):
   tasks = ("light", "side")
   config = override(SMALL_DGR, dataset=table, tasks=tasks, compared=("sam", "pta"), hidden=0)
   plan = Plan(config, load_own(table, config.own_data, tasks=tasks), config.check())
-  job = {job.name: job for job in [*plan.before(), *plan.with_dgr(0.1)]}[name]
+  weights = dict.fromkeys(config.methods, 0.1)
+  job = {job.name: job for job in [*plan.before(), *plan.with_dgr(weights)]}[name]
   setting = jax.tree.map(lambda leaf: leaf[0], job.settings)
   key, rng = jax.random.key(0), np.random.default_rng(0)
   variables = dict(jax.jit(job.problem.init)(key, setting))
