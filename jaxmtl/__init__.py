@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jaxmtl import aggregation, gradients, meta, transforms, weighting
 from jaxmtl._keys import unwrap_keys as unwrap_keys
 from jaxmtl._keys import wrap_keys as wrap_keys
+from jaxmtl._platform import forms_for as forms_for
+from jaxmtl._platform import portable as portable
 from jaxmtl.aggregation import *
 from jaxmtl.aggregation import graddrop_layer as graddrop_layer
 from jaxmtl.gradients import *
@@ -64,7 +66,9 @@ __all__ = [
   *transforms.__all__,
   "Tasks",
   "apply_updates",
+  "forms_for",
   "graddrop_layer",
+  "portable",
   "unwrap_keys",
   "wrap_keys",
   *_PACKAGES,

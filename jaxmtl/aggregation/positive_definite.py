@@ -24,7 +24,7 @@ def positive_definite_solver(matrix: jax.Array) -> Callable[[jax.Array], jax.Arr
   Args:
     matrix: `[T, T]`, symmetric.
   """
-  if on_cpu() or len(matrix) > _FEW_ROWS:
+  if on_cpu(matrix) or len(matrix) > _FEW_ROWS:
     factor = jax.scipy.linalg.cho_factor(matrix)
     return lambda right: jax.scipy.linalg.cho_solve(factor, right)
   inverse = _inverse(matrix)

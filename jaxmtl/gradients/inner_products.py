@@ -68,7 +68,7 @@ def gramian(task_grads: PyTree, other: PyTree | None = None) -> jax.Array:
   return total
 
 
-def factor_precision() -> jax.lax.Precision:
+def factor_precision(factors: jax.Array) -> jax.lax.Precision:
   """How exactly the factors of task gradients, a layer's inputs and cotangents, are multiplied.
 
   On CPU exactly. On accelerators nearly as the backward passes that explicit task gradients would
@@ -77,13 +77,13 @@ def factor_precision() -> jax.lax.Precision:
   explicit task gradients, themselves of TF32, 1.6 ms and 5e-6.
   """
   wanted = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-  exact = wanted in ("highest", "float32") or on_cpu()
+  exact = wanted in ("highest", "float32") or on_cpu(factors)
   return jax.lax.Precision.HIGHEST if exact else jax.lax.Precision.HIGH
 
 
 def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Inner products `[T, T]` of the rows of two `[T, P]`, accumulated in `dtype`."""
-  cpu = on_cpu()
+  cpu = on_cpu(rows, columns)
   if not cpu and rows.shape[0] <= _FEW_TASKS and dtype == jnp.float32:
     # A matrix product fills tiles of 32 rows; sums side by side read the memory once. Measured on
     # an H200 at 17 million columns: .086 ms against .163 for 3 rows, but .62 against .29 for 8.

@@ -63,7 +63,7 @@ def layerwise(
     tapped, [leaves[i] for i in plan.explicit], zeros, specific_leaves, has_aux=True
   )
   if chunk_size is None and not plan.is_large:
-    many = len(losses) > _MANY_TASKS and on_cpu()
+    many = len(losses) > _MANY_TASKS and on_cpu(losses)
     chunk_size = _AT_ONCE if many else len(losses)
   factors = pull_back_tasks(lambda c: pullback(c)[:2], losses, chunk_size)
 
@@ -171,7 +171,7 @@ def _layer_gramian(
   )
   wide = jnp.promote_types(d.dtype, jnp.float32)
   products = layers[0].products(x, wide)
-  mixed = jnp.einsum("nm,tmo->tno", products, d, precision=factor_precision())
+  mixed = jnp.einsum("nm,tmo->tno", products, d, precision=factor_precision(d))
   num_tasks = d.shape[0]
   part = inner_products(d.reshape(num_tasks, -1), mixed.reshape(num_tasks, -1), wide)
   return (part + part.T) / 2

@@ -212,7 +212,7 @@ class Convolution(NamedTuple):
     implicit, explicit = _costs(self.sizes, rows, num_tasks)
     # Accelerators make patches by a convolution with ones and zeros. Measured on an H200 with
     # ResNet-18: where it saves half of the multiplications, the step takes 1.4 times as long.
-    return (implicit if on_cpu() else 4 * implicit), explicit
+    return (implicit if on_cpu(self.use.output) else 4 * implicit), explicit
 
   @property
   def _numbers(self) -> Any:
@@ -311,9 +311,9 @@ def _sizes(use: Use, length: int, out: int) -> Sizes:
 
 
 def _outer(rows: jax.Array, dtype: Any) -> jax.Array:
-  if on_cpu():
+  if on_cpu(rows):
     rows = rows.astype(dtype)  # others multiply in half precision and sum in this one
-  return jnp.matmul(rows, rows.T, precision=factor_precision(), preferred_element_type=dtype)
+  return jnp.matmul(rows, rows.T, precision=factor_precision(rows), preferred_element_type=dtype)
 
 
 def _costs(sizes: Sizes, rows: int, num_tasks: int) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def map_tasks(
 
 
 def _fastest_chunk(fn: Callable[[jax.Array], PyTree], tasks: jax.Array) -> int:
-  if not on_cpu():
+  if not on_cpu(tasks):
     return len(tasks)
   jaxpr = jax.make_jaxpr(fn)(tasks[0])
   return len(tasks) if "conv_general_dilated" in str(jaxpr) else 1

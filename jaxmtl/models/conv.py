@@ -50,7 +50,7 @@ def conv2d(
     dilation: distance between kernel taps: one number or `(vertical, horizontal)`.
     groups: number of groups of input channels, each with its own `O / groups` output channels.
     form: `"lax"` for `lax.conv_general_dilated`, `"cpu"` for what is fast on a CPU,
-      `"auto"` for the latter where JAX computes on a CPU by default and the former elsewhere.
+      `"auto"` for the latter where it is computed on a CPU and the former elsewhere.
 
   Returns:
     Maps `[B, H', W', O]`, of the dtype of `x`.
@@ -75,14 +75,15 @@ def conv2d(
   pads = _pads(padding, x.shape[1:3], kernel.shape[:2], steps, rates)
   if max(rates) > 1 and form != "lax":
     kernel, pads = without_idle_taps(x, kernel, steps, pads, rates)
-  if use_cpu_form(form) and groups > 1:  # one convolution a group, batched
+  cpu = use_cpu_form(form, x, kernel)
+  if cpu and groups > 1:  # one convolution a group, batched
     x = x.reshape(*x.shape[:3], groups, -1)
     kernel = kernel.reshape(*kernel.shape[:3], groups, -1)
     y = jax.vmap(lambda x, kernel: matmul_conv(x, kernel, steps, pads, rates), 3, 3)(x, kernel)
     return y.reshape(*y.shape[:3], -1)
-  if use_cpu_form(form) and mostly_idle(x, kernel, steps, pads, rates):
+  if cpu and mostly_idle(x, kernel, steps, pads, rates):
     return tap_conv(x, kernel, pads, rates)
-  if use_cpu_form(form):
+  if cpu:
     return cpu_conv(x, kernel, steps, pads, rates)
   return lax.conv_general_dilated(
     x,
@@ -95,14 +96,15 @@ def conv2d(
   )
 
 
-def use_cpu_form(form: Form = "auto") -> bool:
+def use_cpu_form(form: Form = "auto", *values: jax.Array) -> bool:
   """Whether a convolution takes the forms of the CPU, decided while tracing.
 
   Args:
     form: `"auto"`, `"cpu"` or `"lax"`, as in `conv2d`.
+    *values: what it is computed from.
 
   Returns:
-    True for `"cpu"`, and for `"auto"` where JAX computes on a CPU by default.
+    True for `"cpu"`, and for `"auto"` where it is computed on a CPU, see `jaxmtl.forms_for`.
 
   Raises:
     ValueError: if `form` is unknown.
@@ -117,7 +119,7 @@ def use_cpu_form(form: Form = "auto") -> bool:
   # Chosen while tracing, not by `jax.lax.platform_dependent`: that compiles to the same program in
   # every transform (measured: same temporaries, no trace of the unused branch), but traces and
   # differentiates both branches, so that compilation takes 1.4 times as long.
-  return form == "cpu" or (form == "auto" and on_cpu())
+  return form == "cpu" or (form == "auto" and on_cpu(*values))
 
 
 class Conv(nn.Module):

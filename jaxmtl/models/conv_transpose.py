@@ -52,7 +52,7 @@ def conv_transpose2d(
   )
   if min(height, width) < 1:
     raise ValueError(f"padding={padding} leaves no output: {height}x{width}")
-  if use_cpu_form(form):
+  if use_cpu_form(form, x, kernel):
     return _matmul_transpose(x, kernel, stride, padding, (height, width))
   pads = [(k - 1 - padding, k - 1 - padding) for k in kernel.shape[:2]]
   return lax.conv_general_dilated(

@@ -45,17 +45,17 @@ def test_a_layer_s_gramian_is_that_of_its_task_gradients(dtype):
 
 
 def test_products_are_exact_where_the_user_asks_for_exact_ones(monkeypatch):
-  assert factor_precision() == jax.lax.Precision.HIGH
+  assert factor_precision(jnp.ones(2)) == jax.lax.Precision.HIGH
   with jax.default_matmul_precision("float32"):
-    assert factor_precision() == jax.lax.Precision.HIGHEST
+    assert factor_precision(jnp.ones(2)) == jax.lax.Precision.HIGHEST
   monkeypatch.undo()
-  assert factor_precision() == jax.lax.Precision.HIGHEST
+  assert factor_precision(jnp.ones(2)) == jax.lax.Precision.HIGHEST
 
 
 def test_a_computation_put_on_the_cpu_takes_its_forms():
-  assert factor_precision() == jax.lax.Precision.HIGH
+  assert factor_precision(jnp.ones(2)) == jax.lax.Precision.HIGH
   with jax.default_device(jax.devices("cpu")[0]):
-    assert factor_precision() == jax.lax.Precision.HIGHEST
+    assert factor_precision(jnp.ones(2)) == jax.lax.Precision.HIGHEST
 
 
 @pytest.mark.parametrize("size", [1, 5, 20])
