@@ -5,6 +5,9 @@ several batches or devices add up exactly.
 """
 
 from jaxmtl.metrics.classification import accuracy as accuracy
+from jaxmtl.metrics.edges import EdgeCounts as EdgeCounts
+from jaxmtl.metrics.edges import edge_counts as edge_counts
+from jaxmtl.metrics.edges import ods_f as ods_f
 from jaxmtl.metrics.regression import absolute_error as absolute_error
 from jaxmtl.metrics.regression import angles as angles
 from jaxmtl.metrics.regression import angular_error as angular_error
