@@ -1,12 +1,16 @@
 """The thesis' tables 3.1, 3.4 and 3.5: ResNet-50, 200 epochs, two seeds, on the validation split.
 
+And the DGR paper's table 4, b and c, without DGR: a Swin trunk of a size that is not said, and
+PASCAL's five tasks.
+
 Of NYUv2 (795 and 654 images, 288x384) and Cityscapes (2975 and 500, 256x512); which epoch they are
 of is not said. Auxiliary learning has the noise task besides.
 """
 
 from __future__ import annotations
 
-NYUV2, CITYSCAPES = "nyuv2", "cityscapes"
+NYUV2, CITYSCAPES, PASCAL = "nyuv2", "cityscapes", "pascal_context"
+RESNET50, RESNET18, SWIN = "resnet50", "resnet18", "swin"
 # Task, metric, and what the printed number is multiplied by: errors are printed in hundredths.
 _COLUMNS = {
   NYUV2: (
@@ -18,6 +22,10 @@ _COLUMNS = {
     ("segmentation", "miou", 1.0),
     ("part", "miou", 1.0),
     ("disparity", "absolute_error", 0.01),
+  ),
+  PASCAL: (
+    *(("segmentation", "miou", 1.0), ("part", "miou", 1.0), ("normal", "angle", 1.0)),
+    *(("saliency", "saliency_iou", 1.0), ("edge", "ods_f", 1.0)),
   ),
 }
 _SINGLE = {NYUV2: (43.37, 52.24, 22.40), CITYSCAPES: (56.20, 52.74, 0.84)}
@@ -89,26 +97,50 @@ _ABLATED = {
   "learning rate 0.001": 5.04,
   "no swapping": 8.17,
 }
+# The DGR paper's by data set, architecture and trunk. It does not say the trunk of PASCAL's,
+# whose rows seem to be those of Vandenhende et al.'s survey, 2021, with ResNet-18.
+_DGR: dict[tuple[str, str, str], dict[str, tuple[float, ...]]] = {
+  (PASCAL, "hps", RESNET18): {"equal": (63.8, 58.6, 14.9, 65.1, 69.2, -2.86)},
+  (PASCAL, "mtan", RESNET18): {"equal": (63.7, 58.9, 14.8, 65.4, 69.6, -2.39)},
+  (NYUV2, "hps", SWIN): {
+    "single task": (53.81, 38.87, 22.03),
+    "equal": (54.87, 35.09, 23.12, 6.74),
+  },
+  (CITYSCAPES, "hps", SWIN): {
+    "single task": (56.08, 53.33, 0.74),
+    "equal": (56.02, 54.18, 0.69, 2.79),
+  },
+}
 Published = dict[str, dict[str, float]]
 
 
 def published(
-  dataset: str, architecture: str, noise: bool, primary: str | None, name: str
+  dataset: str,
+  architecture: str,
+  noise: bool,
+  primary: str | None,
+  name: str,
+  backbone: str = RESNET50,
 ) -> Published | None:
-  """The thesis' figures of a row.
+  """The thesis' figures of a row, or the DGR paper's.
 
   Args:
-    dataset: nyuv2, cityscapes, or any other, of which there are none.
+    dataset: nyuv2, cityscapes, pascal_context, or any other, of which there are none.
     architecture: hps or mtan.
     noise: whether the noise task is learned too.
     primary: the task that alone is primary; None in multi-task learning.
     name: of the method, or "single task".
+    backbone: by its name.
 
   Returns:
-    Figures by metric and task; `delta_mtl` of `all`. None where the thesis has none.
+    Figures by metric and task; `delta_mtl` of `all`. None where neither has any.
   """
+  trunk = SWIN if backbone.startswith(SWIN) else backbone
+  if (rows := _DGR.get((dataset, architecture, trunk))) is not None:
+    alike = not noise and primary is None and name in rows
+    return _with_delta(dataset, rows[name]) if alike else None
   key = dataset, architecture
-  if key not in _MULTI_TASK:
+  if key not in _MULTI_TASK or backbone != RESNET50:
     return None
   if primary is not None:
     found = _AUXILIARY[key].get(name) if noise else None
@@ -117,7 +149,7 @@ def published(
     return _figures(dataset, _SINGLE[dataset])
   row = (_WITH_NOISE if noise else _MULTI_TASK)[key].get(name)
   if row is not None:
-    return _figures(dataset, row[:3]) | {"delta_mtl": {"all": row[3]}}
+    return _with_delta(dataset, row)
   if key != (NYUV2, "hps"):
     return None
   weighting, _, aggregator = name.rpartition("+")
@@ -125,6 +157,13 @@ def published(
   if noise:
     delta = _ABLATED.get(name.removeprefix("auto_lambda, ")) if "auto_lambda, " in name else None
   return None if delta is None else {"delta_mtl": {"all": delta}}
+
+
+def _with_delta(dataset: str, row: tuple[float, ...]) -> Published:
+  """A row whose last figure, where there is one more than tasks, is Delta_MTL."""
+  tasks = len(_COLUMNS[dataset])
+  delta: Published = {"delta_mtl": {"all": row[tasks]}} if len(row) > tasks else {}
+  return _figures(dataset, row[:tasks]) | delta
 
 
 def _figures(dataset: str, row: tuple[float, ...], only: str | None = None) -> Published:

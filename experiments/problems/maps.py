@@ -1,4 +1,4 @@
-"""Images with a label at every pixel: classes, depth, disparity, normals, noise."""
+"""Images with a label at every pixel: classes, depth, normals, saliency, edges and others."""
 
 from __future__ import annotations
 
@@ -10,38 +10,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.problems.binary_maps import BINARY, EDGE, SALIENCY, binary_loss, binary_metrics
 from experiments.runner.job import Problem
 from experiments.runner.measure import ratio
 from jaxmtl import data, losses, metrics, models, training
 
 # The median is read off a histogram of so many bins a degree.
 _BINS = 20
-VOID = {"classes": -1, "depth": 0, "disparity": -1, "normal": 0, "noise": None}
+VOID = {
+  **{"classes": -1, "depth": 0, "disparity": -1, "normal": 0, "noise": None},
+  **{SALIENCY: -1, EDGE: -1},
+}
 """What pixels hold that have no label, by kind; noise has a label everywhere."""
+
+
+_METRICS = {"classes": "miou", "normal": "angle", SALIENCY: "saliency_iou", EDGE: "ods_f"}
 
 
 class MapTask(NamedTuple):
   """What is asked about every pixel.
 
   Attributes:
-    kind: classes, depth, disparity, normal or noise.
+    kind: classes, depth, disparity, normal, saliency, edge or noise.
     outputs: channels of the network's output.
     names: of the classes.
+    factor: of its loss, before any method sees it.
   """
 
   kind: str
   outputs: int
   names: tuple[str, ...] = ()
+  factor: float = 1.0
 
   @property
   def metric(self) -> str:
     """What it is judged by."""
-    return {"classes": "miou", "normal": "angle"}.get(self.kind, "absolute_error")
+    return _METRICS.get(self.kind, "absolute_error")
 
   @property
-  def error(self) -> str:
-    """The metric, or none, of those that are errors."""
-    return "" if self.kind == "classes" else self.metric
+  def augmented_as(self) -> str:
+    """Its kind for `data.joint_augment`."""
+    return "label" if self.kind in ("classes", *BINARY) else self.kind
 
 
 class MapImages(NamedTuple):
@@ -138,11 +147,15 @@ def _unit(vectors: jax.Array) -> jax.Array:
 def _losses_fn(
   model: nn.Module, kinds: Mapping[str, MapTask], normal_loss: str
 ) -> Callable[..., Any]:
+  factors = np.array([kind.factor for kind in kinds.values()], np.float32)
+
   def loss(task: str, output: jax.Array, batch: Any) -> jax.Array:
     kind = kinds[task].kind
     void: Any = VOID[kind]
     if kind == "classes":
       return losses.cross_entropy(output, batch[task].astype(jnp.int32), ignore=void)
+    if kind in BINARY:
+      return binary_loss(kind, output, batch[task].astype(jnp.int32))
     target = batch[task].astype(jnp.float32)
     if kind == "normal" and normal_loss == "cosine":
       return losses.cosine_distance(output, target, ignore=void)
@@ -158,6 +171,7 @@ def _losses_fn(
     )
     found: Any = answers(outputs, kinds)
     values = jnp.stack([loss(t, found[t], batch) for t in kinds])
+    values *= factors
     values += models.task_penalties(updated, tuple(kinds))
     kept = {k: v for k, v in updated.items() if k in model_state}
     return values, training.Aux({**model_state, **kept})
@@ -166,11 +180,13 @@ def _losses_fn(
 
 
 def map_metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
-  """Confusion for classes; errors as the mean over batches and over pixels; angles with shares."""
+  """Confusion for classes, errors over batches and over pixels, angles with shares, and others."""
   classes = {t: kind for t, kind in kinds.items() if kind.kind == "classes"}
   normals = {t: kind for t, kind in kinds.items() if kind.kind == "normal"}
-  errors = {t: kind for t, kind in kinds.items() if t not in {**classes, **normals}}
-  found: dict[str, training.Metric] = {}
+  saliency, edges = ([t for t, k in kinds.items() if k.kind == kind] for kind in BINARY)
+  rest = {*classes, *normals, *saliency, *edges}
+  errors = {t: kind for t, kind in kinds.items() if t not in rest}
+  found = binary_metrics(saliency, edges)
   if classes:
     found["miou"] = training.Metric(
       lambda outputs, batch: {t: _confusion(outputs[t], batch, t, k) for t, k in classes.items()},

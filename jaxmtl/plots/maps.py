@@ -22,7 +22,7 @@ class Maps(NamedTuple):
   """One task's maps of some images.
 
   Attributes:
-    kind: `classes`, `normal`, or anything else for one number a pixel.
+    kind: `classes`, `normal`, `probability`, or anything else for one number a pixel.
     prediction: integers `[N, H, W]`, or numbers `[N, H, W, K]`.
     truth: the same shape; None where labels are not known.
     valid: bools `[N, H, W]`: where there is a label.
@@ -163,7 +163,11 @@ def _numbers(block: np.ndarray, one: Maps) -> list[Bar]:
   limits = (np.quantile(known, 0.01), np.quantile(known, 0.99)) if known.size else (0.0, 1.0)
   labels = None if one.truth is None else one.truth[..., 0]
   errors = None if labels is None else np.abs(values - labels)
-  top = 1.0 if errors is None else max(np.quantile(errors[_all_valid(one)], 0.95), 1e-6)
+  top = 1.0
+  if one.kind == "probability":
+    limits = 0.0, 1.0
+  elif errors is not None:
+    top = max(np.quantile(errors[_all_valid(one)], 0.95), 1e-6)
   for i, row in enumerate(block):
     picture = row[0].imshow(values[i], vmin=limits[0], vmax=limits[1])
     if labels is not None and errors is not None:
