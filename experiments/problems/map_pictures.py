@@ -48,8 +48,9 @@ def maps_of(kind: MapTask, prediction: np.ndarray, truth: np.ndarray | None = No
 def _probabilities(logits: np.ndarray, truth: np.ndarray | None) -> plots.Maps:
   shown = np.asarray(jax.nn.sigmoid(logits))
   if truth is None:
-    return plots.Maps("probability", shown)
-  return plots.Maps("probability", shown, truth[..., None].astype(np.float32), truth >= 0)
+    return plots.Maps("probability", shown, unit="probability")
+  labels = truth[..., None].astype(np.float32)
+  return plots.Maps("probability", shown, labels, truth >= 0, unit="probability")
 
 
 def draw_own(
