@@ -125,10 +125,13 @@ class Config:
   def describe(self, measured: str) -> str:
     """For the title of a table."""
     name = {"hps": "Split", "mtan": "MTAN"}.get(self.dense.architecture, self.dense.architecture)
+    # Others than ResNets have a stride of their own.
+    has_stride = hasattr(self.network.build(), "output_stride")
+    stride = f", output stride {self.dense.output_stride}" if has_stride else ""
     return (
-      f"{self.data.describe()}, {name} of {self.network.describe()}, output stride "
-      f"{self.dense.output_stride}, {self.training.epochs} epochs, {self.run.seeds} seed(s): test "
-      f"{measured} after the last epoch"
+      f"{self.data.describe()}, {name} of {self.network.describe()}{stride}, "
+      f"{self.training.epochs} epochs, {self.run.seeds} seed(s): test {measured} after the last "
+      "epoch"
     )
 
 

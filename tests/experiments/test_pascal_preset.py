@@ -155,6 +155,7 @@ def test_a_swin_transformer_may_be_the_trunk(monkeypatch, architecture):
     PRESETS["quick"], backbone="swin_t", width=8, architecture=architecture, head_features=2
   )
   config.check()
+  assert "stride" not in config.describe("aErr")  # it has its own
   tasks = {"depth": MapTask("depth", 1), "normal": MapTask("normal", 3)}
   net = network(config, MapImages({}, tasks, {}), tuple(tasks))
   outputs, variables = jax.eval_shape(
