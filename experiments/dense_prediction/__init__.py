@@ -12,10 +12,14 @@ trained with DGR's penalty, too.
   python -m experiments.dense_prediction --preset rooms   # larger, all methods; hours on a CPU
   python -m experiments.dense_prediction --preset nyuv2 --data-dir ~/nyuv2
   python -m experiments.dense_prediction --preset nyuv2 --data-dir ~/nyuv2 --dgr-weight 1e-6
+  python -m experiments.dense_prediction --preset pascal --data-dir ~/PASCAL_MT --pretrained r18.pth
 
 Segmentation is judged by the mean intersection over union, depth by the absolute error, normals by
 the angle, the latter two averaged over batches of `--batch-size` as the released program does
-(`absolute_error_by_pixel` in results.json is the mean over all pixels).
+(`absolute_error_by_pixel` in results.json is the mean over all pixels). PASCAL's saliency is judged
+by the mean of the images' intersection over union at the best of 15 thresholds, its edges by the
+F-measure at the best of 99 (odsF), where an edge counts that is within .0075 of the image's
+diagonal of another: see jaxmtl.metrics.edge_counts for how this differs from the benchmark.
 
 Writes under `--workdir`: config.json, results.json, results.md (the tables), weights.png,
 relations.png, exact.png, pictures.png (test images with predictions, labels and errors) and, for

@@ -1,4 +1,4 @@
-"""What dense prediction learns from: rooms, NYUv2, Cityscapes, CamVid, or folders of one's own."""
+"""What dense prediction learns from: rooms, NYUv2, Cityscapes, CamVid, PASCAL-Context, folders."""
 
 from __future__ import annotations
 
@@ -26,19 +26,28 @@ from jaxmtl import data
 from jaxmtl.data.dense_files import DenseSplits
 
 NOISE, DISTANCE = "noise", "distance"
+PASCAL = "pascal_context"
 # In pixels: beyond it, how far a border is says nothing of the pixel.
 _FARTHEST = 20.0
 READERS: dict[str, Callable[..., DenseSplits]] = {
   "nyuv2": data.read_nyuv2,
   "cityscapes": data.read_cityscapes,
   "camvid": data.read_camvid,
+  PASCAL: data.read_pascal_context,
 }
 _SHOWN: dict[str, tuple[str, ...]] = {
   "nyuv2": ("segmentation", "depth", "normal"),
   "cityscapes": ("segmentation", "part", "disparity"),
   "camvid": ("segmentation", DISTANCE),
+  PASCAL: ("segmentation", "part", "normal", "saliency", "edge"),
 }
-_KINDS = {"depth": ("depth", 1), "disparity": ("disparity", 1), "normal": ("normal", 3)}
+_KINDS = {
+  **{"depth": ("depth", 1), "disparity": ("disparity", 1), "normal": ("normal", 3)},
+  **{"saliency": ("saliency", 1), "edge": ("edge", 1)},
+}
+# What losses are multiplied by where a set's tables are made: of PASCAL in the survey of
+# Vandenhende et al., 2021, where that of normals is a mean over three channels instead of a sum.
+_FACTORS = {PASCAL: {"part": 2.0, "normal": 10 / 3, "saliency": 5.0, "edge": 50.0}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +55,14 @@ class DataOptions:
   """The images."""
 
   dataset: str = ROOMS
-  """rooms, made up; nyuv2, cityscapes (both as the Auto-lambda program has them) or camvid, found
-  under data_dir; or a folder of one's own with images and maps matched by name, see
-  jaxmtl.data.read_dense_folder."""
+  """rooms, made up; nyuv2, cityscapes (both as the Auto-lambda program has them), camvid or
+  pascal_context (as ASTMT has it), found under data_dir; or a folder of one's own with images and
+  maps matched by name, see jaxmtl.data.read_dense_folder."""
   data_dir: str | None = None
-  """The folder of nyuv2, cityscapes or camvid."""
+  """The folder of nyuv2, cityscapes, camvid or pascal_context."""
+  loss_factors: bool = True
+  """Whether losses of pascal_context are multiplied as where its tables are made, for every method
+  alike: segmentation by 1, part 2, normal 10/3, saliency 5, edge 50. Other sets have no factors."""
   noise: bool = False
   """Whether a map of noise, another one for each image, is among the tasks."""
   rooms: EmbeddedOptions = EmbeddedOptions()
@@ -92,9 +104,10 @@ def load(options: DataOptions, seed: int) -> MapImages:
       tasks[name] = MapTask("classes", len(splits.classes[name]), splits.classes[name])
     elif name in _KINDS:
       tasks[name] = MapTask(*_KINDS[name])
-  for name in (name for name in tasks if tasks[name].kind == "classes"):
-    for part in parts.values():
-      refuse_void(part, name)
+  for part in parts.values():
+    refuse_void(part, "segmentation")  # of the maps of classes none else has void as an option
+  factors = _FACTORS.get(options.dataset, {}) if options.loss_factors else {}
+  tasks = {t: kind._replace(factor=factors.get(t, 1.0)) for t, kind in tasks.items()}
   if DISTANCE in shown:
     tasks[DISTANCE] = MapTask("disparity", 1)
     parts = {name: _with_distance(part.load()) for name, part in parts.items()}
@@ -102,6 +115,8 @@ def load(options: DataOptions, seed: int) -> MapImages:
     tasks[NOISE] = MapTask("noise", 1)
     parts = {name: _with_noise(part, seed, i) for i, (name, part) in enumerate(parts.items())}
   identity = {"dataset": options.dataset, "noise": options.noise, "data_seed": seed}
+  if factors:
+    identity["loss_factors"] = factors
   if folder != FolderOptions():
     identity |= identity_of(folder)
   return MapImages(parts, tasks, identity)

@@ -51,7 +51,8 @@ def problem(config: Config, images: MapImages, tasks: tuple[str, ...]) -> Proble
     scales=options.scales,
     crop=options.crop,
     flip=options.flip,
-    kinds={t: {"classes": "label"}.get(images.tasks[t].kind, images.tasks[t].kind) for t in tasks},
+    # Of files all maps are read.
+    kinds={t: kind.augmented_as for t, kind in images.tasks.items()},
   )
   return map_problem(
     images,

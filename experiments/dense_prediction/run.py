@@ -83,12 +83,11 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
 
 
 def _published(config: Config, setting: str, name: str) -> Any:
-  """The thesis' figures of a row, where the data and the network are its own."""
-  if config.network.backbone != "resnet50":
-    return None
+  """The papers' figures of a row, where the data and the network are their own."""
   primary = None if setting == MULTI_TASK else setting
   kind, noise = config.dense.architecture, NOISE in config.tasks
-  return paper.published(config.data.dataset, kind, noise, primary, name)
+  backbone = config.network.backbone
+  return paper.published(config.data.dataset, kind, noise, primary, name, backbone)
 
 
 def main(args: list[str] | None = None) -> None:

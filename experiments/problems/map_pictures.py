@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from experiments.problems.binary_maps import BINARY
 from experiments.problems.maps import VOID, MapTask
 from experiments.runner import store
 from experiments.runner.job import WEIGHTS, Job
@@ -33,6 +34,8 @@ def some(part: Any, names: Sequence[str], count: int = SHOWN) -> dict[str, np.nd
 
 def maps_of(kind: MapTask, prediction: np.ndarray, truth: np.ndarray | None = None) -> plots.Maps:
   """What a figure shows of a task."""
+  if kind.kind in BINARY:
+    return _probabilities(prediction, truth)
   void: Any = VOID[kind.kind]
   valid = None
   if truth is not None and void is not None:
@@ -40,6 +43,14 @@ def maps_of(kind: MapTask, prediction: np.ndarray, truth: np.ndarray | None = No
     valid = known if kind.kind == "classes" else known.any(-1)
   shown = prediction.argmax(-1) if kind.kind == "classes" else prediction
   return plots.Maps(kind.kind, shown, truth, valid, kind.names, UNITS.get(kind.kind, ""))
+
+
+def _probabilities(logits: np.ndarray, truth: np.ndarray | None) -> plots.Maps:
+  shown = np.asarray(jax.nn.sigmoid(logits))
+  if truth is None:
+    return plots.Maps("probability", shown, unit="probability")
+  labels = truth[..., None].astype(np.float32)
+  return plots.Maps("probability", shown, labels, truth >= 0, unit="probability")
 
 
 def draw_own(

@@ -16,6 +16,8 @@ from jaxmtl.data.dense_files import DenseSplits
 ROOMS, DIGITS = "rooms", "digits"
 # Pixels a side of an image in which there is something to see.
 _LEAST = 16
+# Data sets whose readers take an image size.
+_RESIZED = ("camvid", "pascal_context")
 # Label maps that tell whether there are labels at all.
 _LOOKED_AT = 8
 
@@ -54,7 +56,8 @@ class FolderOptions:
   first_class: int = 0
   """Number of the first class; 1 where 0 is void."""
   image_size: tuple[int, int] | None = None
-  """Height and width to which images and maps are brought, CamVid's too; None: they have one."""
+  """Height and width to which images and maps are brought, those of camvid and pascal_context too;
+  None: they have one."""
   depth_scale: float = 0.001
   """Metres a unit of a PNG file of depth."""
 
@@ -90,7 +93,7 @@ def note_unused(
   if dataset not in (*made_up, *readers):
     return
   for field in dataclasses.fields(folder):
-    used = dataset == "camvid" and field.name == "image_size"
+    used = dataset in _RESIZED and field.name == "image_size"
     if getattr(folder, field.name) != field.default and not used:
       option = f"--{field.name.replace('_', '-')}"
       say(f"Note: {dataset} has no use for {option}; it is for folders of one's own.")
@@ -105,7 +108,7 @@ def open_files(
   """A data set by its reader, or a folder of one's own."""
   if dataset not in readers:
     return data.read_dense_folder(dataset, **dataclasses.asdict(folder))
-  size = {"image_size": folder.image_size} if dataset == "camvid" else {}
+  size = {"image_size": folder.image_size} if dataset in _RESIZED else {}
   return readers[dataset](data_dir, **size)
 
 

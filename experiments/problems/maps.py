@@ -1,4 +1,4 @@
-"""Images with a label at every pixel: classes, depth, disparity, normals, noise."""
+"""Images with a label at every pixel: classes, depth, normals, saliency, edges and others."""
 
 from __future__ import annotations
 
@@ -10,38 +10,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.problems.binary_maps import BINARY, EDGE, SALIENCY, binary_loss, binary_metrics
 from experiments.runner.job import Problem
 from experiments.runner.measure import ratio
 from jaxmtl import data, losses, metrics, models, training
 
 # The median is read off a histogram of so many bins a degree.
 _BINS = 20
-VOID = {"classes": -1, "depth": 0, "disparity": -1, "normal": 0, "noise": None}
+VOID = {
+  **{"classes": -1, "depth": 0, "disparity": -1, "normal": 0, "noise": None},
+  **{SALIENCY: -1, EDGE: -1},
+}
 """What pixels hold that have no label, by kind; noise has a label everywhere."""
+
+
+_METRICS = {"classes": "miou", "normal": "angle", SALIENCY: "saliency_iou", EDGE: "ods_f"}
 
 
 class MapTask(NamedTuple):
   """What is asked about every pixel.
 
   Attributes:
-    kind: classes, depth, disparity, normal or noise.
+    kind: classes, depth, disparity, normal, saliency, edge or noise.
     outputs: channels of the network's output.
     names: of the classes.
+    factor: of its loss, before any method sees it.
   """
 
   kind: str
   outputs: int
   names: tuple[str, ...] = ()
+  factor: float = 1.0
 
   @property
   def metric(self) -> str:
     """What it is judged by."""
-    return {"classes": "miou", "normal": "angle"}.get(self.kind, "absolute_error")
+    return _METRICS.get(self.kind, "absolute_error")
 
   @property
-  def error(self) -> str:
-    """The metric, or none, of those that are errors."""
-    return "" if self.kind == "classes" else self.metric
+  def augmented_as(self) -> str:
+    """Its kind for `data.joint_augment`."""
+    return "label" if self.kind in ("classes", *BINARY) else self.kind
 
 
 class MapImages(NamedTuple):
@@ -89,7 +98,8 @@ def map_problem(
   Args:
     images: the data.
     tasks: which ones are learned.
-    model: the network, `images [B, H, W, 3] -> maps by task`, with a head for each.
+    model: the network, `images [B, H, W, 3] -> maps by task`, with a head for each; for
+      `on_features` an architecture of `jaxmtl.models`.
     augment: `(key, batch) -> batch`, of raw images and maps, with images in [-1, 1]; None leaves
       them where they are.
     normal_loss: l1, of unit normals, the released program's; or cosine.
@@ -124,9 +134,14 @@ def map_problem(
     prepare=prepare,
     predict=predict,
     metrics=map_metrics(kinds),
-    describe={} if describe is None else {**describe, "kinds": {t: tuple(kinds[t]) for t in tasks}},
+    describe={} if describe is None else {**describe, "kinds": _described(kinds)},
     measured_at_once=batch_size,
   )
+
+
+def _described(kinds: Mapping[str, MapTask]) -> dict[str, tuple[Any, ...]]:
+  """What answers to a trained network's outputs: kind, channels and the classes' names."""
+  return {task: (kind.kind, kind.outputs, kind.names) for task, kind in kinds.items()}
 
 
 def answers(outputs: Mapping[str, jax.Array], kinds: Mapping[str, MapTask]) -> dict[str, jax.Array]:
@@ -151,6 +166,8 @@ def map_loss(task: MapTask, output: jax.Array, target: jax.Array, normal_loss: s
   void: Any = VOID[task.kind]
   if task.kind == "classes":
     return losses.cross_entropy(output, target.astype(jnp.int32), ignore=void)
+  if task.kind in BINARY:
+    return binary_loss(task.kind, output, target.astype(jnp.int32))
   target = target.astype(jnp.float32)
   if task.kind != "normal":
     return losses.pixel_l1(output, target, ignore=void)
@@ -162,6 +179,8 @@ def map_loss(task: MapTask, output: jax.Array, target: jax.Array, normal_loss: s
 def _losses_fn(
   model: nn.Module, kinds: Mapping[str, MapTask], normal_loss: str
 ) -> Callable[..., Any]:
+  factors = np.array([kind.factor for kind in kinds.values()], np.float32)
+
   def losses_fn(
     params: Any,
     model_state: Any,
@@ -170,15 +189,17 @@ def _losses_fn(
     on_features: Callable[..., Any] | None = None,
   ) -> Any:
     variables = {"params": params, **model_state}
-    (outputs, features), updated = model.apply(
+    found, updated = model.apply(
       variables,
       batch["image"],
       train=True,
       mutable=["batch_stats", models.PENALTIES],
       rngs={"dropout": key},
-      method="with_features",
+      method=None if on_features is None else "with_features",
     )
+    outputs, features = (found, None) if on_features is None else found
     values = jnp.stack([map_loss(k, outputs[t], batch[t], normal_loss) for t, k in kinds.items()])
+    values *= factors
     values += models.task_penalties(updated, tuple(kinds))
     measured: dict[str, jax.Array] = {}
     if on_features is not None:
@@ -190,11 +211,13 @@ def _losses_fn(
 
 
 def map_metrics(kinds: Mapping[str, MapTask]) -> dict[str, training.Metric]:
-  """Confusion for classes; errors as the mean over batches and over pixels; angles with shares."""
+  """Confusion for classes, errors over batches and over pixels, angles with shares, and others."""
   classes = {t: kind for t, kind in kinds.items() if kind.kind == "classes"}
   normals = {t: kind for t, kind in kinds.items() if kind.kind == "normal"}
-  errors = {t: kind for t, kind in kinds.items() if t not in {**classes, **normals}}
-  found: dict[str, training.Metric] = {}
+  saliency, edges = ([t for t, k in kinds.items() if k.kind == kind] for kind in BINARY)
+  rest = {*classes, *normals, *saliency, *edges}
+  errors = {t: kind for t, kind in kinds.items() if t not in rest}
+  found = binary_metrics(saliency, edges)
   if classes:
     found["miou"] = training.Metric(
       lambda outputs, batch: {t: _confusion(outputs[t], batch, t, k) for t, k in classes.items()},

@@ -18,8 +18,13 @@ _NAMES = {
   "miou": "mIoU",
   "absolute_error": "aErr",
   "angle": "mDist",
+  "saliency_iou": "IoU",
+  "ods_f": "odsF",
 }
-_UNITS = {"accuracy": " (%)", "miou": " (%)", "angle": " (degrees)"}
+_UNITS = {
+  **dict.fromkeys(("accuracy", "miou", "saliency_iou", "ods_f"), " (%)"),
+  "angle": " (degrees)",
+}
 
 
 def metric_of(task: Task) -> str:

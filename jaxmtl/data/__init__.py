@@ -27,7 +27,12 @@ from jaxmtl.data.cityscapes_ids import (
 from jaxmtl.data.dataset import ImageDataset, Splits, TaskImages, TaskSplits, arrays
 from jaxmtl.data.dense_files import DenseFiles, DenseSplits, MapFiles
 from jaxmtl.data.dense_folder import CAMVID_CLASSES, read_camvid, read_dense_folder
-from jaxmtl.data.dense_writers import write_cityscapes, write_dense_folder, write_nyuv2
+from jaxmtl.data.dense_writers import (
+  write_cityscapes,
+  write_dense_folder,
+  write_nyuv2,
+  write_pascal_context,
+)
 from jaxmtl.data.digit_scenes import DIGIT_CLASSES, digit_scenes
 from jaxmtl.data.digits_ink import digits_ink
 from jaxmtl.data.domains import DomainImages, by_domain
@@ -44,6 +49,8 @@ from jaxmtl.data.mixing import PseudoLabelled, classmix, cutmix, cutout
 from jaxmtl.data.multi_digits import multi_digits
 from jaxmtl.data.nyuv2 import read_nyuv2
 from jaxmtl.data.own_files import FileSplits, load_files
+from jaxmtl.data.pascal_context import read_pascal_context
+from jaxmtl.data.pascal_maps import HUMAN_PARTS
 from jaxmtl.data.photometric import color_jitter, gaussian_blur
 from jaxmtl.data.properties import PropertyImages, PropertySplits
 from jaxmtl.data.rooms import RoomImages, rooms
@@ -69,6 +76,7 @@ __all__ = [
   "CITYSCAPES_CLASSES",
   "CITYSCAPES_PARTS",
   "DIGIT_CLASSES",
+  "HUMAN_PARTS",
   "IMAGENET_MEAN",
   "IMAGENET_STD",
   "PASCAL_CLASSES",
@@ -142,6 +150,7 @@ __all__ = [
   "read_image_folder",
   "read_manifest",
   "read_nyuv2",
+  "read_pascal_context",
   "read_pascal_voc",
   "read_sun_rgbd",
   "rooms",
@@ -152,4 +161,5 @@ __all__ = [
   "write_cityscapes",
   "write_dense_folder",
   "write_nyuv2",
+  "write_pascal_context",
 ]

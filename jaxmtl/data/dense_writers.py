@@ -12,15 +12,20 @@ import numpy as np
 
 from jaxmtl._extras import Optional
 from jaxmtl.data.cityscapes_ids import TRAIN_IDS
+from jaxmtl.data.pascal_maps import PARTS, PERSON
 
 if TYPE_CHECKING:
   from PIL import Image
+  from scipy import io
 else:
   Image = Optional("PIL.Image", "data", __name__)
+  io = Optional("scipy.io", "experiments", __name__)
 
 # Semantic ids whose parts are 1 to 4, and 5 to 9.
 _PERSON, _CAR = 24, 26
 _UNLABELLED = 0
+# Pascal VOC's number of what is not a person, and has no parts here.
+_CAT = 8
 
 
 def write_nyuv2(folder: str | os.PathLike, part: str, examples: Any) -> None:
@@ -143,6 +148,72 @@ def write_dense_folder(
     _save(root / part / f"{i}.png", _bytes(one["image"]))
 
 
+def write_pascal_context(folder: str | os.PathLike, part: str, examples: Any) -> None:
+  """Write examples as ASTMT's PASCAL-Context has them: JPEG, PNG and MATLAB files, and a list.
+
+  Args:
+    folder: to write into; made where it is not there.
+    part: `train` or `val`; stems of images begin with it.
+    examples: arrays by name with leading axis N, or a source of examples: `image` `[H, W, 3]`,
+      uint8 or float in 0 .. 1, which JPEG changes a little; `segmentation` `[H, W]`, 21 classes, -1
+      where void; `part` `[H, W]`, 7 classes, written as those of one person, or none where there
+      are none; `normal` `[H, W, 3]`, of length 1; `saliency` `[H, W]`, 0 or 1; `context` `[H, W]`,
+      1 to 459, whose borders are the edges.
+
+  Raises:
+    ValueError: if a map is missing, or a value cannot be written.
+    ImportError: if SciPy is not installed.
+
+  Example:
+    >>> import os, tempfile, numpy as np
+    >>> from jaxmtl.data import write_pascal_context
+    >>> maps = {"image": np.zeros((1, 4, 6, 3), np.uint8), "normal": np.ones((1, 4, 6, 3)) / 3**0.5}
+    >>> maps |= {k: np.zeros((1, 4, 6), int) for k in ("segmentation", "part", "saliency")}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...   write_pascal_context(folder, "train", maps | {"context": np.ones((1, 4, 6), int)})
+    ...   sorted(os.listdir(folder)), os.listdir(f"{folder}/human_parts")
+    (['ImageSets', 'JPEGImages', 'human_parts', 'normals_distill', 'pascal-context', 'sal_distill',
+      'semseg'], ['train_000000.mat'])
+  """
+  root = pathlib.Path(folder).expanduser()
+  stems = []
+  names = ("image", "segmentation", "part", "normal", "saliency", "context")
+  for i, one in enumerate(_each(examples, names)):
+    stem = f"{part}_{i:06d}"
+    labels = _within(one["segmentation"], -1, 20, "segmentation", i)
+    parts = _within(one["part"], -1, 6, "part", i)
+    salient = _within(one["saliency"], 0, 1, "saliency", i)
+    context = _within(one["context"], 1, 459, "context", i)
+    _save(root / "semseg" / "VOC12" / f"{stem}.png", (labels % 256).astype(np.uint8))
+    _save(root / "human_parts" / f"{stem}.mat", {"anno": _annotation(stem, parts)})
+    _save(root / "normals_distill" / f"{stem}.png", _bytes((np.asarray(one["normal"]) + 1) / 2))
+    _save(root / "sal_distill" / f"{stem}.png", (255 * salient).astype(np.uint8))
+    at = root / "pascal-context" / "trainval" / f"{stem}.mat"
+    _save(at, {"LabelMap": context.astype(np.uint16)})
+    _save(root / "JPEGImages" / f"{stem}.jpg", _bytes(one["image"]))
+    stems.append(stem)
+  lists = root / "ImageSets" / "Context"
+  lists.mkdir(parents=True, exist_ok=True)
+  (lists / f"{part}.txt").write_text("\n".join(stems) + "\n", encoding="utf-8")
+
+
+def _annotation(stem: str, parts: np.ndarray) -> np.ndarray:
+  """PASCAL-Part's structure of an image with one person, or one cat without parts."""
+  names = {number: name for name, number in reversed(PARTS.items())}
+  found = [(names[k], (parts == k).astype(np.uint8)) for k in np.unique(parts[parts > 0])]
+  of_object = np.empty((1, len(found)), [("part_name", object), ("mask", object)])
+  of_object[0] = found
+  objects = np.empty((1, 1), [(n, object) for n in ("class", "class_ind", "mask", "parts")])
+  mask = (parts > 0).astype(np.uint8)
+  if found:
+    objects[0, 0] = "person", float(PERSON), mask, of_object
+  else:
+    objects[0, 0] = "cat", float(_CAT), mask, np.empty((0, 0))
+  annotation = np.empty((1, 1), [("imname", object), ("objects", object)])
+  annotation[0, 0] = stem, objects
+  return annotation
+
+
 def _each(examples: Any, needed: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
   """Examples one by one, of arrays by name or of a source."""
   maps = examples._asdict() if hasattr(examples, "_asdict") else examples
@@ -176,13 +247,16 @@ def _bytes(image: Any) -> np.ndarray:
   return image if image.dtype == np.uint8 else np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
-def _save(path: pathlib.Path, values: np.ndarray) -> None:
+def _save(path: pathlib.Path, values: Any) -> None:
   """Writes a file beside its place first, so that none is there by half."""
   path.parent.mkdir(parents=True, exist_ok=True)
   unfinished = path.with_name(f".{path.name}")
   if path.suffix == ".npy":
     with unfinished.open("wb") as file:
       np.save(file, values)
+  elif path.suffix == ".mat":
+    io.savemat(unfinished, values, do_compression=True)
   else:
-    Image.fromarray(values).save(unfinished, format={".tif": "TIFF"}.get(path.suffix, "PNG"))
+    kind = {".tif": "TIFF", ".jpg": "JPEG"}.get(path.suffix, "PNG")
+    Image.fromarray(values).save(unfinished, format=kind)
   unfinished.replace(path)

@@ -83,18 +83,7 @@ def read_pascal_voc(folder: str | os.PathLike) -> DenseSplits:
   read = functools.partial(read_labels, num_classes=len(PASCAL_CLASSES), void=255)
 
   def part(name: str, pad_to: tuple[int, int]) -> DenseFiles:
-    file = root / f"{name}.txt"
-    try:
-      lines = file.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-      raise FileNotFoundError(f"there is no {str(file)!r}, the stems of the part {name}.") from None
-    stems = [pathlib.Path(line.split()[0]).stem for line in lines if line.strip()]
-    if not stems:
-      raise ValueError(f"{str(file)!r} names no image; write a stem a line.")
-    if missing := [stem for stem in stems if stem not in photos]:
-      photo = root / "JPEGImages" / f"{missing[0]}.jpg"
-      raise FileNotFoundError(f"there is no {str(photo)!r}, which {file.name} names.")
-    chosen = {stem: photos[stem] for stem in stems}
+    chosen = listed(root / f"{name}.txt", photos)
     return _files(chosen, root / "SegmentationClassAug", read, _PASCAL, pad_to)
 
   train, val = part("train_aug", (0, 0)), part("val", (513, 513))
@@ -164,6 +153,34 @@ def read_cityscapes_images(folder: str | os.PathLike) -> DenseSplits:
     for part in ("train", "val")
   )
   return DenseSplits(train, val, None, {"segmentation": CITYSCAPES_CLASSES})
+
+
+def listed(file: pathlib.Path, photos: Mapping[str, pathlib.Path]) -> dict[str, pathlib.Path]:
+  """The photographs that a file names, by stem, in its order.
+
+  Args:
+    file: with a stem a line; what stands behind a space is left out, and so is a suffix.
+    photos: by stem, as `find` gives them.
+
+  Raises:
+    FileNotFoundError: naming it, if the file or a photograph is not there.
+    ValueError: if it names none.
+  """
+  try:
+    lines = file.read_text(encoding="utf-8").split("\n")
+  except FileNotFoundError:
+    raise FileNotFoundError(
+      f"there is no {str(file)!r}, the stems of the part {file.stem}."
+    ) from None
+  stems = [pathlib.Path(line.split()[0]).stem for line in lines if line.strip()]
+  if not stems:
+    raise ValueError(f"{str(file)!r} names no image; write a stem a line.")
+  if missing := [stem for stem in stems if stem not in photos]:
+    folder = next(iter(photos.values())).parent
+    raise FileNotFoundError(
+      f"there is no {str(folder / f'{missing[0]}.jpg')!r}, which {file.name} names."
+    )
+  return {stem: photos[stem] for stem in stems}
 
 
 def _files(

@@ -28,6 +28,7 @@ def hypergradient(
   estimator: Literal["exact", "finite_difference", "first_order"] = "exact",
   mode: Literal["forward", "reverse"] = "forward",
   inner_gradient: PyTree | None = None,
+  recompute: bool = True,
 ) -> tuple[jax.Array, PyTree]:
   r"""Outer loss after look-ahead steps on the inner loss, and its gradient for meta-parameters.
 
@@ -62,6 +63,9 @@ def hypergradient(
       with a `jax.custom_vjp`, which has no forward-mode derivative.
     inner_gradient: of the first step's inner loss at `params`, where it is known already: one
       gradient less.
+    recompute: whether forward passes of look-ahead steps are computed a second time where what they
+      keep takes more memory than the parameters; False keeps it until after the outer gradient: a
+      forward pass less, and two sets of activations.
 
   Returns:
     `(value, gradient)`: the outer loss at the look-ahead parameters, and a pytree like
@@ -120,7 +124,7 @@ def hypergradient(
   state_bar = None
   for k, (start, step, large) in reversed(list(enumerate(steps))):
     gradient_bar, state_bar, params_bar = step.pullback(params_bar, state_bar)
-    if large:
+    if large and recompute:
       # To the compiler another point, so that it computes the forward pass again and does not keep
       # it until here. (XLA's CPU backend may ignore a `jax.lax.optimization_barrier`.)
       start = jax.tree.map(lambda p, c: p + 0 * c.astype(p.dtype), start, gradient_bar)

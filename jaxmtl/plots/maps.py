@@ -16,13 +16,14 @@ from jaxmtl.plots import _page
 
 _VOID, _RIGHT, _WRONG = "white", "0.85", "black"
 _BAR = 0.07  # height of a colour bar in inches
+_LINE = 0.16  # and of a line of a legend
 
 
 class Maps(NamedTuple):
   """One task's maps of some images.
 
   Attributes:
-    kind: `classes`, `normal`, or anything else for one number a pixel.
+    kind: `classes`, `normal`, `probability`, or anything else for one number a pixel.
     prediction: integers `[N, H, W]`, or numbers `[N, H, W, K]`.
     truth: the same shape; None where labels are not known.
     valid: bools `[N, H, W]`: where there is a label.
@@ -74,12 +75,15 @@ def plot_maps(
   columns = 1 + sum(1 if m.truth is None else 3 for m in maps.values())
   each = 1.25
   size = each * columns + 0.3, each * height / width * count + 1.5
+  legends = _legends(maps, size[0])
   figure = matplotlib.figure.Figure(figsize=(max(size[0], 4.0), size[1]), layout="constrained")
   # Colour bars have a row of their own, or each would take its room from its own columns alone.
   with_bar = any(
     m.kind != "classes" and (m.kind != "normal" or m.truth is not None) for m in maps.values()
   )
+  # And so have legends, which would lie upon each other.
   rows = [each * height / width] * count + [_BAR] * with_bar
+  rows += [_LINE * lines for _, _, lines in legends]
   spec = figure.add_gridspec(len(rows), columns, height_ratios=rows)
   places = [[figure.add_subplot(spec[i, j]) for j in range(columns)] for i in range(count)]
   grid = np.array(places, object)
@@ -89,7 +93,6 @@ def plot_maps(
     axes.imshow(image)
   grid[0, 0].set_title("image", fontsize=8)
   first = 1
-  legends: list[Maps] = []
   for task, one in maps.items():
     parts = 1 if one.truth is None else 3
     block = grid[:, first : first + parts]
@@ -103,32 +106,34 @@ def plot_maps(
       bar = figure.colorbar(picture, cax=below, orientation="horizontal")
       below.tick_params(labelsize=6)
       bar.set_label(unit, fontsize=7)
-    if one.kind == "classes" and all(tuple(one.names) != tuple(o.names) for o in legends):
-      legends.append(one)
     first += parts
-  for one in legends:
-    colors = _class_colors(len(one.names))
-    patches = [
-      mpl.patches.Patch(color=color, label=name)
-      for color, name in zip(colors, one.names, strict=True)
-    ]
-    if any(o.truth is not None for o in maps.values() if tuple(o.names) == tuple(one.names)):
-      patches += [
+  for place, (patches, across, _) in enumerate(legends, len(rows) - len(legends)):
+    below = figure.add_subplot(spec[place, :])
+    below.axis("off")
+    below.legend(handles=patches, loc="center", ncols=across, fontsize=7, frameon=False)
+  return _page.finish(figure, path, title)
+
+
+def _legends(maps: Mapping[str, Maps], width: float) -> list[tuple[list[Any], int, int]]:
+  """Handles of each set of classes, in how many columns and lines they fit into a width."""
+  found: dict[tuple[str, ...], list[Any]] = {}
+  for names in (tuple(one.names) for one in maps.values() if one.kind == "classes"):
+    if names in found:
+      continue
+    shown = zip(_class_colors(len(names)), names, strict=True)
+    found[names] = [mpl.patches.Patch(color=color, label=name) for color, name in shown]
+    if any(o.truth is not None for o in maps.values() if tuple(o.names) == names):
+      found[names] += [
         mpl.patches.Patch(color=_RIGHT, label="right"),
         mpl.patches.Patch(color=_WRONG, label="wrong"),
         mpl.patches.Patch(facecolor=_VOID, edgecolor="0.5", label="no label"),
       ]
-    across = max(
-      1, int(size[0] / (0.45 + _page.width_of([str(p.get_label()) for p in patches], 7)))
-    )
-    figure.legend(
-      handles=patches,
-      loc="outside lower center",
-      ncols=min(across, len(patches)),
-      fontsize=7,
-      frameon=False,
-    )
-  return _page.finish(figure, path, title)
+  legends = []
+  for patches in found.values():
+    widest = _page.width_of([str(p.get_label()) for p in patches], 7)
+    across = min(max(1, int(width / (0.45 + widest))), len(patches))
+    legends.append((patches, across, -(-len(patches) // across)))
+  return legends
 
 
 # A picture with a colour bar, the columns of its task that the bar stands under, and its unit.
@@ -163,7 +168,11 @@ def _numbers(block: np.ndarray, one: Maps) -> list[Bar]:
   limits = (np.quantile(known, 0.01), np.quantile(known, 0.99)) if known.size else (0.0, 1.0)
   labels = None if one.truth is None else one.truth[..., 0]
   errors = None if labels is None else np.abs(values - labels)
-  top = 1.0 if errors is None else max(np.quantile(errors[_all_valid(one)], 0.95), 1e-6)
+  top = 1.0
+  if one.kind == "probability":
+    limits = 0.0, 1.0
+  elif errors is not None:
+    top = max(np.quantile(errors[_all_valid(one)], 0.95), 1e-6)
   for i, row in enumerate(block):
     picture = row[0].imshow(values[i], vmin=limits[0], vmax=limits[1])
     if labels is not None and errors is not None:

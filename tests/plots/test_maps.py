@@ -5,6 +5,10 @@ import numpy as np
 from jaxmtl.plots import Maps, plot_maps
 
 
+def legends(figure):
+  return [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+
+
 def test_prediction_label_and_error_of_every_task(tmp_path):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
@@ -36,7 +40,7 @@ def test_prediction_label_and_error_of_every_task(tmp_path):
   np.testing.assert_allclose(shown[9][1:], 90, rtol=1e-5)
   figure.draw_without_rendering()  # lays out: no colour bar makes its own columns smaller
   assert len({round(axes.get_position().height, 4) for axes in grid}) == 1
-  (legend,) = figure.legends
+  (legend,) = legends(figure)
   assert [text.get_text() for text in legend.get_texts()] == [*"abc", "right", "wrong", "no label"]
 
 
@@ -53,7 +57,10 @@ def test_predictions_of_the_same_classes_share_a_legend():
   maps["other"] = maps["other"]._replace(truth=labels)
   maps["third"] = Maps("classes", labels, names=("easy", "hard"))
   figure = plot_maps(None, np.zeros((1, 4, 4, 3)), maps)
-  shown = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+  shown = [[text.get_text() for text in legend.get_texts()] for legend in legends(figure)]
   assert shown == [["a", "b", "right", "wrong", "no label"], ["easy", "hard"]]
+  figure.draw_without_rendering()
+  above, below = (legend.get_window_extent() for legend in legends(figure))
+  assert above.y0 >= below.y1  # one does not lie upon the other
   titles = [axes.get_title().replace("\n", " ") for axes in figure.axes if axes.images]
   assert titles == ["image", "one", "other", "label", "error of other", "third"]
