@@ -11,6 +11,7 @@ images, and a copy of the state.
 import dataclasses
 import os
 import re
+import sys
 import time
 from typing import Any, Literal
 
@@ -127,6 +128,7 @@ def main(config: Config) -> None:
         rows.append(row_of(problem, name, mesh))
       except jax.errors.JaxRuntimeError as error:  # out of memory: the others may fit
         rows.append({"program": name, "failure": str(error).splitlines()[0][:160]})
+      print(rows[-1], file=sys.stderr, flush=True)  # the next one may take minutes
     print(table(rows), flush=True)
 
 
