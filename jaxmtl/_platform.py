@@ -102,6 +102,19 @@ def portable(fn: Callable[P, R]) -> Callable[P, R]:
   return either
 
 
+def partitioned(*values: Any) -> bool:
+  """Whether the compiler spreads a computation over several devices.
+
+  It does where an array is sharded over a mesh of several, but for axes that `jax.shard_map` has
+  made local already, or that types of arrays tell about.
+  """
+  for value in values:
+    mesh = getattr(jax.typeof(value).sharding, "mesh", None)
+    if mesh is not None and not mesh.empty and mesh.size > 1:
+      return bool(mesh.are_all_axes_auto)
+  return False
+
+
 def _platform(values: tuple[Any, ...]) -> str:
   if given := _given.get():
     return given

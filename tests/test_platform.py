@@ -19,7 +19,8 @@ def abstract_mesh(platform):
   """Of eight chips that are not there."""
   device = type(jax.make_mesh((1,), ("d",)).abstract_mesh.abstract_device)
   kind = {"tpu": "TPU v5 lite", "cuda": "NVIDIA H100"}[platform]
-  return AbstractMesh((8,), ("data",), abstract_device=device(kind, 1, platform))
+  auto = (jax.sharding.AxisType.Auto,)
+  return AbstractMesh((8,), ("data",), auto, abstract_device=device(kind, 1, platform))
 
 
 def step_of(method="pcgrad"):

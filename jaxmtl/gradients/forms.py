@@ -168,7 +168,7 @@ def own_batches_of(
     return loss, *average(pullback)(jnp.ones_like(loss))
 
   losses, aux = losses_fn(shared, specific)
-  count = len(stack_losses(losses))  # raises where they are not scalars
+  together = stack_losses(losses)  # raises where they are not scalars
   if isinstance(losses, Mapping):
     # The entries are programs of their own; XLA merges what they have in common.
     found = [
@@ -179,8 +179,9 @@ def own_batches_of(
   else:
     values, rows, own = map_tasks(
       lambda task: take(lambda s, o: _of_one_task(losses_fn(s, o, tasks=task[None])[0])),
-      jnp.arange(count),
+      jnp.arange(len(together)),
       chunk_size,
+      together,
     )
   return TaskGradients(values, aux, rows, gramian, combine, lambda weights: combine(own, weights))
 

@@ -14,7 +14,7 @@ from jax.extend import core
 
 # Calls whose equations may stand in their caller. Others (scan, cond, checkpoint, custom rules)
 # keep their equations; a parameter used in one is not tapped.
-_CALLS = ("jit", "pjit")
+CALLS = ("jit", "pjit")
 
 
 class Equation(NamedTuple):
@@ -54,7 +54,7 @@ def flatten(closed: core.ClosedJaxpr) -> Program:
       env[var] = constant(value)
     for eqn in closed.jaxpr.eqns:
       inputs = [read(atom) for atom in eqn.invars]
-      if eqn.primitive.name in _CALLS:
+      if eqn.primitive.name in CALLS:
         outputs = inline(eqn.params["jaxpr"], inputs)
       else:
         outputs = [next(places) for _ in eqn.outvars]
