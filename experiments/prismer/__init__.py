@@ -6,8 +6,8 @@ aggregator; with experts' labels (Prismer) and without (PrismerZ).
   python -m experiments.prismer                                # scenes, made up: minutes
   python -m experiments.prismer train --ablations experts quality noise design
   python -m experiments.prismer train --preset flickr8k --data-dir flickr8k
-  python -m experiments.prismer train --preset caption --data-dir coco --labels labels \\
-    --features features --vocabulary roberta --checkpoint pretrain_prismer_base/pytorch_model.bin
+  python -m experiments.prismer train --preset caption --data-dir coco --labels labels
+    --features features --vocabulary roberta --checkpoint pytorch_model.bin
   python -m experiments.prismer caption mine.jpg photos --checkpoint runs/prismer/prismer
   python -m experiments.prismer ask "What color is it?" mine.jpg --checkpoint ...
   python -m experiments.prismer classify mine.jpg --names cat dog --checkpoint ...

@@ -74,21 +74,21 @@ def draw(
 def curves(config: Config, found: Found, path: pathlib.Path) -> matplotlib.figure.Figure:
   """Loss of the validation part by epoch, a panel a task."""
   names = _names(config, found)
-  tasks = config.data.tasks
-  figure, panels = plots.panel_grid(len(tasks), (3.4, 2.8))
-  style = plots.looks(list(names.values()), None, plots.COLORS)
-  for axes, task in zip(panels, tasks, strict=True):
-    for key, (outcome, _) in found.items():
-      values = outcome.curve("validation", "loss", task)
-      epochs, look = outcome.epochs_of("validation", "loss"), style[names[key]]
-      mean = values.mean(0)
-      axes.plot(epochs, mean, color=look.color, ls=look.line, label=names[key])
-      axes.fill_between(epochs, values.min(0), values.max(0), color=look.color, alpha=0.2, lw=0)
-    axes.set(title=task, xlabel="epoch", ylabel="loss (nats a piece of a word)")
-    axes.grid(alpha=0.3)
-  panels[0].legend(fontsize=8)
-  notes = ["lines: means of seeds", "bands: lowest to highest seed"]
-  return plots.finish(figure, path, "Validation images: loss of the next piece", notes)
+  values: dict[str, dict[str, Any]] = {}
+  epochs: dict[str, dict[str, Any]] = {}
+  for task in config.data.tasks:
+    of_task = {names[key]: outcome for key, (outcome, _) in found.items()}
+    values[task] = {n: outcome.curve("validation", "loss", task) for n, outcome in of_task.items()}
+    epochs[task] = {n: o.epochs_of("validation", "loss") for n, o in of_task.items()}
+  return plots.plot_panels(
+    path,
+    values,
+    xlabel="epoch",
+    ylabel="loss (nats a piece)",
+    title="Validation images: loss of the next piece of a word",
+    epochs=epochs,
+    colors=plots.palette(list(names.values())),
+  )
 
 
 def pictures(
@@ -103,7 +103,7 @@ def pictures(
   texts = [_said(config, material, found, int(row)) for row in rows]
   most = max(len(lines) for lines in texts)
   side = 1.15
-  height = max(side + 0.1, 0.155 * most + 0.25)
+  height = max(side + 0.1, 0.14 * most + 0.2)
   figure = matplotlib.figure.Figure(
     figsize=(side * (1 + len(names)) + 5.2, height * len(rows) + 0.6), layout="constrained"
   )
@@ -122,7 +122,13 @@ def pictures(
     axes.axis("off")
     for line, (text, color) in enumerate(lines):
       axes.text(
-        0.01, 1 - (line + 0.5) / most, text, color=color, fontsize=7.5, va="center", family="monospace",
+        0.01,
+        1 - (line + 0.5) / most,
+        text,
+        color=color,
+        fontsize=7.5,
+        va="center",
+        family="monospace",
         transform=axes.transAxes,
       )
   notes = ["green: right, red: wrong", "experts: near is bright; colours are classes or objects"]
@@ -130,25 +136,27 @@ def pictures(
   return plots.finish(figure, path, title, notes if names else notes[:1])
 
 
-def _said(
-  config: Config, material: Material, found: Found, row: int
-) -> list[tuple[str, str]]:
+def _said(config: Config, material: Material, found: Found, row: int) -> list[tuple[str, str]]:
   """Lines about an image, with their colours."""
   names = _names(config, found)
-  wide = max(len(name) for name in (*names.values(), "people"))
+  wide = max(len(name) for name in (*names.values(), "truth"))
   lines: list[tuple[str, str]] = []
 
   def add(who: str, text: str, color: str) -> None:
-    lines.append((f"{who:{wide}}  {textwrap.shorten(text, 74 - wide, placeholder='...')}", color))
+    # An untrained network says what no font has.
+    seen = "".join(c if c.isprintable() and c != "\ufffd" else "?" for c in text)
+    lines.append((f"{who:{wide}}  {textwrap.shorten(seen, 74 - wide, placeholder='...')}", color))
 
   for task, test in material.tests.items():
-    places = [int(i) for i in np.flatnonzero(test.rows == row)[: _QUESTIONS if test.questions else 1]]
+    places = [
+      int(i) for i in np.flatnonzero(test.rows == row)[: _QUESTIONS if test.questions else 1]
+    ]
     for place in places:
       truth = test.references[place] if test.references else ()
       if test.questions:
         lines.append((test.questions[place], "black"))
       for text in dict.fromkeys(truth[:2] if task == "caption" else truth[:1]):
-        add("people" if task != "vqa" else "answer", text, "0.35")
+        add("truth", text, "0.35")
       for key, (_, texts) in found.items():
         if texts is None:
           continue
@@ -167,7 +175,7 @@ def _colours(name: str, label: np.ndarray) -> np.ndarray:
   """A label as a picture."""
   if not KINDS[name].numbers:
     return np.repeat(label, 3, axis=-1) if label.shape[-1] == 1 else label
-  palette = (np.array(mpl.colormaps["tab20"].colors) * 255).astype(np.uint8)
+  palette = mpl.colormaps["tab20"](range(20), bytes=True)[:, :3]
   found = palette[label[..., 0] % len(palette)]
   return np.where(label == 255, np.uint8(255), found)
 
@@ -184,7 +192,9 @@ def attention(
   def look(variables: Any, images: Any) -> Any:
     return prismer.expert_attention(model, variables, inputs(images, material.tables, side))
 
-  seen = {n: np.asarray(w[0, -1].mean(0)) for n, w in look(variables, images).items()}
+  looked = look(variables, images)  # in the order of names, as a compiled function gives it
+  order = (*planned.variant.experts, *planned.variant.noises)
+  seen = {name: np.asarray(looked[name][0, -1].mean(0)) for name in order if name in looked}
   latents = next(iter(seen.values())).shape[0]
   # Those that differ most from the others: by how much of their attention goes to which expert.
   shown = _apart(seen, min(_LATENTS, latents))

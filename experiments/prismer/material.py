@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.prismer.config import SCENES, Config
-from experiments.prismer.sets import Set, Test, read_sets
+from experiments.prismer.sets import PARTS, Set, Test, read_sets
 from experiments.prismer.texts import Pairs, Texts, by_image, one_each
 from jaxmtl import data
 from jaxmtl.data import experts as labels
@@ -68,18 +68,18 @@ def load(config: Config) -> Material:
   train = sets["train"]
   tokenizer = _tokenizer(config, sets)
   targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
-  tables = data.scene_features() if made_up else read_tables(config.data)
-  arrays, in_memory = {}, True
-  if made_up:
-    examples = {name: one.images for name, one in sets.items()}
-  else:
+  tables = data.scene_features() if made_up else read_tables(config.data.experts, config.data.features)
+  examples: dict[str, Any] = {name: one.images for name, one in sets.items()}
+  arrays: dict[str, Any] = {}
+  in_memory = True
+  if not made_up:
     files = {name: _files(config, one) for name, one in sets.items()}
     pixels = sum(len(one) * (3 + 2 * len(config.data.experts)) for one in files.values())
     in_memory = pixels * _side(config) ** 2 <= _IN_MEMORY
     examples = {name: one.load() if in_memory else one for name, one in files.items()}
   if in_memory:
-    for one in examples.values():
-      labels.check_classes(one, {k: v for k, v in tables.items() if k in one})
+    for images in examples.values():
+      labels.check_classes(images, {k: v for k, v in tables.items() if k in images})
   for name, one in sets.items():
     if not one.has_texts:
       continue
@@ -125,12 +125,10 @@ def _files(config: Config, one: Set) -> labels.ExpertFiles:
 
 
 def _scenes(config: Config) -> dict[str, Set]:
-  options, found = config.data, {}
-  for part, count in (
-    ("train", options.train_images),
-    ("validation", options.validation_images),
-    ("test", options.test_images),
-  ):
+  options = config.data
+  found: dict[str, Set] = {}
+  counts = (options.train_images, options.validation_images, options.test_images)
+  for part, count in zip(PARTS, counts, strict=True):
     made = data.captioned_scenes(
       count, config.network.image_size, config.run.seed, part=part, most=options.most_digits
     )
@@ -211,27 +209,28 @@ def _targets(
   return found, length
 
 
-def read_tables(options: Any) -> dict[str, np.ndarray]:
+def read_tables(experts: Sequence[str], features: str | None) -> dict[str, np.ndarray]:
   """Features of classes of the experts that need them, from `<features>/<expert>.npy`.
 
   Args:
-    options: with `experts` and `features`.
+    experts: whose labels are read.
+    features: the folder.
 
   Raises:
     OSError: naming a file that is not there.
     ValueError: naming one that does not fit.
   """
   found: dict[str, np.ndarray] = {}
-  needed = [n for n in options.experts if labels.KINDS[n].numbers and n != "ocr_detection"]
+  needed = [n for n in experts if labels.KINDS[n].numbers and n != "ocr_detection"]
   if not needed:
     return found
-  if options.features is None:
+  if features is None:
     raise ValueError(
       f"features must name the folder with the classes' features for {', '.join(needed)}, got "
       "None; jaxmtl.data.experts.encode_names makes some."
     )
   for name in needed:
-    file = pathlib.Path(options.features).expanduser() / f"{name}.npy"
+    file = pathlib.Path(features).expanduser() / f"{name}.npy"
     table = labels.read_features(file)
     if table.ndim != 2 or table.shape[1] != 64:
       raise ValueError(f"{file} must be [classes, 64], got {table.shape}.")
@@ -242,7 +241,7 @@ def read_tables(options: Any) -> dict[str, np.ndarray]:
   return found
 
 
-def some_images(images: Any, rows: Sequence[int]) -> dict[str, np.ndarray]:
+def some_images(images: Any, rows: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
   """Some of the test images as arrays."""
   if isinstance(images, Mapping):
     return {name: np.asarray(values[list(rows)]) for name, values in images.items()}

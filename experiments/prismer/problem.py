@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.prismer.config import SCENES, Config
 from experiments.prismer.material import Material
+from experiments.prismer.published import PRISMER
 from experiments.prismer.texts import COUNT, IDS, LABELS, WEIGHT, images_of
 from experiments.prismer.variants import Variant
 from experiments.runner.job import Problem
@@ -156,7 +157,7 @@ def learned(config: Config, material: Material, variant: Variant) -> Learned:
     values = []
     for task, own in zip(tasks, of_words, strict=True):
       texts = batch[task]
-      logits = model.apply(
+      logits: Any = model.apply(
         variables,
         *(texts[IDS], texts[IDS] != model.config.pad_token, tokens),
         train=True,
@@ -175,7 +176,7 @@ def learned(config: Config, material: Material, variant: Variant) -> Learned:
     for task in tasks:
       texts = _texts(batch, task, jnp.zeros(len(batch["rgb"]), jnp.int32))
       mask = texts[IDS] != model.config.pad_token
-      logits = model.apply(variables, texts[IDS], mask, tokens, method="decode")
+      logits: Any = model.apply(variables, texts[IDS], mask, tokens, method="decode")
       found[task] = losses.token_cross_entropy(logits, texts[LABELS], label_smoothing=0.0)
     return found
 
@@ -224,7 +225,7 @@ def _describe(
   """What rebuilds the network and its prompts from its folder."""
   fields = {name: value for name, value in vars(model.config).items() if name != "dtype"}
   return {
-    "model": "prismer",
+    "model": PRISMER,
     "config": {**fields, "experts": dict(model.config.experts)},
     "experts": list(variant.experts),
     "prefix": config.text.prefix,

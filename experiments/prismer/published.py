@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import safetensors
+
 from jaxmtl.models import prismer
 
+PRISMER = "prismer"
+"""The name of the configuration in files of ours, and of the kind of network."""
 _RESAMPLER_HEADS = 8
 _HEAD = 64  # channels of a head in CLIP and RoBERTa
 
 
-def config_of(state: Mapping[str, Any], what: str) -> prismer.Config:
+def metadata_of(path: pathlib.Path) -> Mapping[str, str]:
+  """What a file of ours says beside its tensors; nothing of others."""
+  if path.suffix != ".safetensors":
+    return {}
+  with safetensors.safe_open(path, "np") as file:
+    return file.metadata() or {}
+
+
+def config_of(
+  state: Mapping[str, Any], what: str, metadata: Mapping[str, str] | None = None
+) -> prismer.Config:
   """The configuration of a checkpoint by the published names.
 
   Heads are not seen in shapes: they have 64 channels, of the resampler there are 8, as in the
@@ -22,10 +38,13 @@ def config_of(state: Mapping[str, Any], what: str) -> prismer.Config:
   Args:
     state: arrays by name.
     what: the file, for messages.
+    metadata: what a file of ours says: all of it.
 
   Raises:
     ValueError: naming it, if a tensor is missing that every Prismer has.
   """
+  if metadata and PRISMER in metadata:
+    return prismer.Config(**json.loads(metadata[PRISMER]))
 
   def shape(name: str) -> tuple[int, ...]:
     if name not in state:
@@ -43,7 +62,8 @@ def config_of(state: Mapping[str, Any], what: str) -> prismer.Config:
   stems = {
     m[1]: leaf.shape[1]
     for name, leaf in state.items()
-    if (m := re.fullmatch(r"expert_encoder\.conv1\.(\w+)\.\d+\.weight", name)) and leaf.ndim == 4
+    if (m := re.fullmatch(r"expert_encoder\.conv1\.(\w+)\.\d+\.weight", name))
+    and leaf.ndim == 4
     # Of the stem's convolutions the first has the fewest outputs.
     and leaf.shape[0] == width // 8
   }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-
 from experiments.prismer import figures, report
 from experiments.prismer.asked import Texts, ask
 from experiments.prismer.config import PRESETS, SCENES, Config

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from experiments.prismer.config import Config, DataOptions
 from jaxmtl.data import language
 from jaxmtl.data.language import CaptionSet, ClassSet, QuestionSet
+from jaxmtl.data.language.own_captions import Part
 
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 _PEOPLE = "v2_mscoco_val2014_annotations.json"
 
 
@@ -95,38 +97,41 @@ def read_sets(config: Config) -> dict[str, Set]:
 
 def _captions(options: DataOptions) -> dict[str, Set]:
   root = pathlib.Path(options.data_dir or ".").expanduser()
-  validation, test = None, None
+  parts: dict[str, CaptionSet | None] = {}
   if options.dataset == "karpathy":
     file = karpathy_file(root)
-    train, validation, test = (
-      language.read_karpathy(file, part)  # type: ignore[arg-type]
-      for part in ("train", "validation", "test")
-    )
+    parts = {part: language.read_karpathy(file, part) for part in PARTS}
   elif options.dataset == "coco":
-    train, test = (language.read_coco_captions(root, part) for part in ("train", "test"))  # type: ignore[arg-type]
+    parts = {
+      "train": language.read_coco_captions(root, "train"),
+      "test": language.read_coco_captions(root, "test"),
+    }
   elif options.dataset == "pretrain":
-    read = {"coco": language.read_coco_captions, "vg": language.read_genome_captions}
-    train = language.join_captions(
-      read[name](root) if name in read else language.read_conceptual_captions(root, name)  # type: ignore[arg-type]
-      for name in options.pretraining
-    )
+    parts = {"train": language.join_captions(_read(name, root) for name in options.pretraining)}
   else:
     images = options.data_dir
-    train, validation, test = (
-      _part(options.dataset, part, images) for part in ("train", "validation", "test")
-    )
-    if train is None:
-      raise ValueError(f"{options.dataset} has no caption in the part train.")
-  train = _first(train, options.train_images)
-  found = {}
+    parts = {part: _part(options.dataset, part, images) for part in PARTS}
+  whole, validation, test = (parts.get(part) for part in PARTS)
+  if whole is None:
+    raise ValueError(f"{options.dataset} has no caption in the part train.")
+  train = _first(whole, options.train_images)
   if validation is not None:
     validation = _first(validation, options.validation_images)
   elif options.validation_images:
     train, validation = _apart(train, options.validation_images)
-  found = {"train": train, "validation": validation}
+  found = {"train": train, "validation": validation, "test": test}
   if test is not None:
     found["test"] = _first(test, options.test_images)
   return {name: _of_captions(one) for name, one in found.items() if one is not None}
+
+
+def _read(name: Literal["coco", "vg", "cc12m", "cc3m_sgu"], root: pathlib.Path) -> CaptionSet:
+  """A set of pre-training."""
+  if name == "coco":
+    return language.read_coco_captions(root)
+  if name == "vg":
+    return language.read_genome_captions(root)
+  return language.read_conceptual_captions(root, name)
 
 
 def karpathy_file(root: pathlib.Path) -> pathlib.Path:
@@ -138,7 +143,7 @@ def karpathy_file(root: pathlib.Path) -> pathlib.Path:
   return files[0]
 
 
-def _part(table: str, part: Any, images: str | None) -> CaptionSet | None:
+def _part(table: str, part: Part, images: str | None) -> CaptionSet | None:
   try:
     return language.read_captions(table, part, images)
   except ValueError as error:

@@ -35,7 +35,7 @@ class Speaker:
     """Captions of images as `ExpertFiles` gives them, with a capital and a full stop."""
     options = self.options
     count = len(images["rgb"])
-    start = language.prompt(self.tokenizer, options.prefix, count)
+    start: Any = language.prompt(self.tokenizer, options.prefix, count)
     ids = prismer.generate(
       self.model,
       variables,
@@ -56,13 +56,11 @@ class Speaker:
     candidates: Sequence[str],
   ) -> list[str]:
     """An answer to each question about its image: of the list, or where that is empty, any."""
-    prompts = language.questions(self.tokenizer, asked, length=self.question_length or None)
+    prompts: Any = language.questions(self.tokenizer, asked, length=self.question_length or None)
     tokens = self._tokens(variables, images)
     if candidates:
-      listed = language.answers(self.tokenizer, candidates)
-      best, _ = prismer.rank(
-        self.model, variables, tokens, *prompts, *listed, k=self.options.rank
-      )
+      listed: Any = language.answers(self.tokenizer, candidates)
+      best, _ = prismer.rank(self.model, variables, tokens, *prompts, *listed, k=self.options.rank)
       return [candidates[int(i)].lower() for i in best]
     length = prompts.ids.shape[1]
     ids = prismer.generate(
@@ -81,8 +79,8 @@ class Speaker:
     self, variables: PyTree, images: Mapping[str, Any], names: Sequence[str]
   ) -> list[str]:
     """The likeliest class of each image."""
-    prompts = language.prompt(self.tokenizer, language.CLASS_PREFIX, len(images["rgb"]))
-    listed = language.class_answers(self.tokenizer, names)
+    prompts: Any = language.prompt(self.tokenizer, language.CLASS_PREFIX, len(images["rgb"]))
+    listed: Any = language.class_answers(self.tokenizer, names)
     tokens = self._tokens(variables, images)
     best, _ = prismer.rank(self.model, variables, tokens, *prompts, *listed, k=self.options.rank)
     return [names[int(i)] for i in best]
@@ -95,13 +93,13 @@ class Speaker:
     side = self.model.config.image_size
 
     @jax.jit
-    def encode(variables: PyTree, images: Any) -> jax.Array:
+    def encode(variables: PyTree, images: Any) -> Any:
       return self.model.apply(variables, inputs(images, self.tables, side), method="encode")
 
     return encode
 
 
-def batches(rows: Sequence[int], size: int) -> list[tuple[np.ndarray, int]]:
+def batches(rows: Sequence[int] | np.ndarray, size: int) -> list[tuple[np.ndarray, int]]:
   """Rows in batches of one size, the last filled up with its first, and how many count.
 
   Example:

@@ -11,24 +11,16 @@ import numpy as np
 
 from experiments.prismer.config import TextOptions
 from experiments.prismer.material import Material, read_tables
-from experiments.prismer.published import config_of
+from experiments.prismer.published import PRISMER, config_of, metadata_of
 from experiments.prismer.speaking import Speaker
 from experiments.prismer.weights import fitted
 from experiments.runner import store
 from experiments.runner.job import WEIGHTS, Outcome
 from jaxmtl import training
 from jaxmtl.data import language
-from jaxmtl.models import prismer, pretrained
+from jaxmtl.models import pretrained, prismer
 
 VOCABULARY, FEATURES = "vocabulary", "features.npz"
-
-
-@dataclasses.dataclass(frozen=True)
-class Own:
-  """Names for `read_tables`."""
-
-  experts: tuple[str, ...]
-  features: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +41,7 @@ def keep(outcome: Outcome, material: Material) -> None:
   if not (home / FEATURES).exists():
     material.tokenizer.save(home / VOCABULARY)
     with training.replacing(home / FEATURES) as draft, draft.open("wb") as opened:
-      np.savez(opened, **material.tables)
+      np.savez(opened, **material.tables)  # type: ignore[arg-type]
 
 
 def load(
@@ -58,6 +50,7 @@ def load(
   *,
   seed: int = 0,
   features: str | None = None,
+  experts: tuple[str, ...] | None = None,
   dtype: Any = None,
 ) -> Network:
   """A network of a training's folder, or of a published file.
@@ -67,6 +60,7 @@ def load(
     text: how texts are made; a published file needs its vocabulary, and a folder has its prefix.
     seed: which of the folder's runs, from 0.
     features: folder with the classes' features of a published file.
+    experts: whose labels there are; all where None.
     dtype: of the computation.
 
   Raises:
@@ -78,7 +72,7 @@ def load(
     raise FileNotFoundError(f"checkpoint: there is no {path}.")
   if path.is_dir():
     return _of_folder(path, text, seed, dtype)
-  return _of_file(path, text, features, dtype)
+  return _of_file(path, text, features, experts, dtype)
 
 
 def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> Network:
@@ -87,7 +81,7 @@ def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> 
     inside = sorted(found.parent.name for found in path.glob(f"*/{WEIGHTS}"))
     mend = f"; name one of its trainings, {', '.join(inside)}" if inside else ""
     raise FileNotFoundError(f"checkpoint: {path} is no finished training of Prismer{mend}.")
-  if described.get("model") != "prismer":
+  if described.get("model") != PRISMER:
     raise ValueError(f"checkpoint: {path} is a training of another network than Prismer.")
   model = prismer.Prismer(prismer.Config(**described["config"], dtype=dtype))
   saved = training.load_weights(path / WEIGHTS)
@@ -105,19 +99,25 @@ def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> 
   return Network(speaker, variables, tuple(described["experts"]), candidates)
 
 
-def _of_file(path: pathlib.Path, text: TextOptions, features: str | None, dtype: Any) -> Network:
+def _of_file(
+  path: pathlib.Path,
+  text: TextOptions,
+  features: str | None,
+  given: tuple[str, ...] | None,
+  dtype: Any,
+) -> Network:
   if text.vocabulary is None:
     raise ValueError(
       f"vocabulary must name the folder with vocab.json and merges.txt of {path}, RoBERTa's."
     )
   tokenizer = language.Tokenizer.read(text.vocabulary)
   state = pretrained.read_checkpoint(path)
-  config = dataclasses.replace(config_of(state, str(path)), dtype=dtype)
+  config = dataclasses.replace(config_of(state, str(path), metadata_of(path)), dtype=dtype)
   if tokenizer.size != config.vocab_size:
     raise ValueError(
       f"vocabulary: {text.vocabulary} has {tokenizer.size} pieces, and {path} {config.vocab_size}."
     )
   experts = tuple("seg_coco" if name == "seg" else name for name in config.experts)
-  tables = {} if features is None else read_tables(Own(experts, features))
+  tables = read_tables(experts if given is None else given, features)
   speaker = Speaker(prismer.Prismer(config), tokenizer, tables, text, 0)
   return Network(speaker, prismer.convert(state, config), experts, {})

@@ -36,12 +36,9 @@ def first_weights(
     if options.checkpoint is not None:
       found = [read(options.checkpoint, config)] * runs
     else:
-      assert options.clip is not None and options.roberta is not None
+      clip, roberta = str(options.clip), str(options.roberta)
       keys = jax.random.split(jax.random.key(0), runs)
-      found = [
-        prismer.from_backbones(options.clip, options.roberta, config, key)  # type: ignore[arg-type]
-        for key in keys
-      ]
+      found = [prismer.from_backbones(clip, roberta, config, key) for key in keys]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
   return weights
