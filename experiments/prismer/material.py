@@ -67,8 +67,11 @@ def load(config: Config) -> Material:
   sets = _scenes(config) if made_up else read_sets(config)
   train = sets["train"]
   tokenizer = _tokenizer(config, sets)
+  _check_room(config, tokenizer)
   targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
-  tables = data.scene_features() if made_up else read_tables(config.data.experts, config.data.features)
+  tables = (
+    data.scene_features() if made_up else read_tables(config.data.experts, config.data.features)
+  )
   examples: dict[str, Any] = {name: one.images for name, one in sets.items()}
   arrays: dict[str, Any] = {}
   in_memory = True
@@ -170,6 +173,15 @@ def _tokenizer(config: Config, sets: Mapping[str, Set]) -> language.Tokenizer:
   if train.classes:
     texts += [f"{language.CLASS_PREFIX} {name.lower()}" for name in train.classes] * 2
   return language.Tokenizer.train(texts, config.text.vocab_size)
+
+
+def _check_room(config: Config, tokenizer: language.Tokenizer) -> None:
+  """Raises ValueError, naming the option, where the prefix leaves no room for a caption."""
+  pieces = 1 + len(tokenizer.encode(config.text.prefix))
+  if "caption" in config.data.tasks:
+    for name, least in (("max_length", pieces + 1), ("max_tokens", pieces + 2)):
+      if (value := getattr(config.text, name)) < least:
+        raise ValueError(f"{name} must be at least {least} behind this prefix, got {value}.")
 
 
 def _targets(
