@@ -77,14 +77,14 @@ def speaker(config: Config, material: Material, planned: Planned) -> Speaker:
 
 def _said(config: Config, material: Material, planned: Planned, outcome: Outcome) -> Said:
   one = speaker(config, material, planned)
-  variables = outcome.variables
+  variables, size = outcome.variables, config.training.batch_size
   found: Said = {task: [] for task in material.tests}
   for seed in range(len(config.run.all_seeds)):
     # Once on the device, not again with each batch.
     own = jax.device_put(jax.tree.map(lambda leaf, s=seed: leaf[s], variables))
     for task, test in material.tests.items():
       texts: list[str] = []
-      for rows, count in batches(np.arange(len(test.rows)), _BATCH):
+      for rows, count in batches(np.arange(len(test.rows)), min(_BATCH, size)):
         images = some_images(planned.images, test.rows[rows])
         texts += _texts(config, material, one, own, task, test, images, rows)[:count]
       found[task].append(texts)

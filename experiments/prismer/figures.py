@@ -243,27 +243,31 @@ def bars(
   config: Config, ablation: str, found: Found, path: pathlib.Path
 ) -> matplotlib.figure.Figure:
   """The main figure of each task, a panel each: a point a seed and a bar for the mean."""
-  names = _names(config, found)
-  tasks = [task for task in config.data.tasks if task in MAIN]
-  figure, panels = plots.panel_grid(len(tasks), (3.6, max(2.2, 0.32 * len(found) + 0.9)))
-  for number, (axes, task) in enumerate(zip(panels, tasks, strict=True)):
+  order = config.of_ablation(ablation)
+  keys = sorted(found, key=lambda key: (key[0], order.index(key[1])))
+  names, tasks = _names(config, keys), config.data.tasks
+  figure = matplotlib.figure.Figure(
+    figsize=(3.2 * len(tasks) + 1.6, max(2.4, 0.32 * len(keys) + 1.3)), layout="constrained"
+  )
+  grid = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+  for axes, task in zip(grid, tasks, strict=True):
     lowest = float("inf")
-    for row, (_, (_, texts)) in enumerate(found.items()):
-      values = _values(texts, task)
-      color = {PLAIN: "0.6", FULL: "tab:purple"}.get(list(found)[row][1], "tab:blue")
+    for row, key in enumerate(keys):
+      values = _values(found[key][1], task)
+      color = {PLAIN: "0.6", FULL: "tab:purple"}.get(key[1], "tab:blue")
       if values.size:
         axes.barh(row, values.mean(), color=color, alpha=0.5)
         axes.plot(values, np.full(len(values), row), "o", color=color, markersize=4)
         lowest = min(lowest, float(values.min()))
-    left = max(0.0, 0.8 * lowest) if np.isfinite(lowest) else 0.0
+    left = 0.8 * lowest if np.isfinite(lowest) else 0.0
     axes.set_xlim(left=left)
-    shown = [_short(name) for name in names.values()] if number == 0 else [""] * len(names)
-    axes.set_yticks(range(len(names)), shown, fontsize=7)
-    axes.invert_yaxis()
     unit = "" if MAIN[task] == "CIDEr-D" else " (%)"
     cut = "\n(the axis does not start at 0)" if left else ""
     axes.set_xlabel(f"{task}: {MAIN[task]}{unit}{cut}", fontsize=8)
-  notes = ["bars: means of seeds", "points: seeds"]
+    axes.tick_params(axis="x", labelsize=7)
+  grid[0].set_yticks(range(len(keys)), [_short(name) for name in names.values()], fontsize=7)
+  grid[0].invert_yaxis()
+  notes = ["bars: means of seeds", "points: seeds", f"grey: {PLAIN}", f"purple: {FULL} as it is"]
   return plots.finish(figure, path, f"Ablation of {ablation}: test images", notes)
 
 

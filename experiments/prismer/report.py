@@ -40,7 +40,7 @@ def write(
     folder: where they go.
     partial: what there is, where it is not all.
   """
-  rows = {key: _row(planned[key], key, *of_key) for key, of_key in found.items()}
+  rows = {key: _row(key, *of_key) for key, of_key in found.items()}
   several = len(config.methods) > 1
   names = {key: f"{key[0]} {key[1]}" if several else key[1] for key in rows}
   measures = _measures(rows)
@@ -66,12 +66,9 @@ def write(
   )
 
 
-def _row(planned: Planned, key: Key, outcome: Outcome, texts: Texts | None) -> Row:
+def _row(key: Key, outcome: Outcome, texts: Texts | None) -> Row:
   method, variant = key
-  further = {} if texts is None else texts.scores
-  row = report.row(variant, outcome, setting=method, further=further)
-  del planned
-  return row
+  return report.row(variant, outcome, setting=method, further=texts.scores if texts else {})
 
 
 def _measures(rows: Mapping[Key, Row]) -> list[tuple[str, str]]:
