@@ -13,7 +13,7 @@ import matplotlib.figure
 import numpy as np
 
 from experiments.prismer.asked import Texts
-from experiments.prismer.config import Config
+from experiments.prismer.config import SCENES, Config
 from experiments.prismer.jobs import Key, Planned
 from experiments.prismer.material import Material, some_images
 from experiments.prismer.problem import inputs
@@ -131,9 +131,11 @@ def pictures(
         family="monospace",
         transform=axes.transAxes,
       )
-  notes = ["green: right, red: wrong", "experts: near is bright; colours are classes or objects"]
+  notes = ["depth: near is bright", "colours of labels: classes or objects"] if names else []
+  if config.data.tasks != ("caption",) or config.data.dataset == SCENES:
+    notes.insert(0, "green: right, red: wrong")
   title = f"Test images: what the first seed (of {config.run.seeds}) says"
-  return plots.finish(figure, path, title, notes if names else notes[:1])
+  return plots.finish(figure, path, title, notes)
 
 
 def _said(config: Config, material: Material, found: Found, row: int) -> list[tuple[str, str]]:
@@ -161,9 +163,10 @@ def _said(config: Config, material: Material, found: Found, row: int) -> list[tu
         if texts is None:
           continue
         made = texts.said[task][0][place]
-        right = _plain(made) in map(_plain, truth)
-        color = _RIGHT if right else _WRONG if task != "caption" or truth else "black"
-        add(names[key], made, color if truth else "black")
+        color = "black"  # a caption of a photograph may be right in many words
+        if truth and (task != "caption" or config.data.dataset == SCENES):
+          color = _RIGHT if _plain(made) in map(_plain, truth) else _WRONG
+        add(names[key], made, color)
   return lines
 
 
