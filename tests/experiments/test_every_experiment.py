@@ -164,6 +164,32 @@ EXPERIMENTS = {
     option="--weak-threshold",
     wrong=(["--labelled", "3", "--shares", "7"], "shares must be between 0 and 1"),
   ),
+  "prismer": Case(
+    small={"train_images": 4, "test_images": 2, "validation_images": 2, "image_size": 24},
+    bad=(
+      ({"variants": ("prismr",)}, "'prismr' must begin with prismer or prismerz"),
+      ({"variants": ()}, "variants must name at least one"),
+      ({"methods": ("pcgrat",)}, "'pcgrat' is not known"),
+      ({"dataset": "flickr"}, "dataset must be scenes, karpathy.*got 'flickr'"),
+      ({"dataset": "coco"}, "data_dir must name the folder of coco, got None"),
+      ({"dataset": "coco", "data_dir": "/nowhere"}, "labels must name the folder of experts'"),
+      (
+        {"dataset": "coco", "data_dir": "/nowhere", "variants": ("prismerz",)},
+        "/nowhere/coco_karpathy_train.json",
+      ),
+      ({"labels": "/nowhere"}, "labels is not for scenes"),
+      ({"experts": ("normal",)}, r"experts \['normal'\] are not known; there are depth, edge"),
+      ({"vocabulary": "/nowhere"}, "there is no '/nowhere/vocab.json'"),
+      ({"checkpoint": "/nowhere"}, "checkpoint: there is no /nowhere"),
+      ({"clip": "/nowhere"}, "clip and roberta go together"),
+      ({"width": 12}, "width must be a multiple of 8"),
+      ({"vocab_size": 100}, "vocab_size must be at least 261"),
+      ({"max_length": 3}, "max_length must be at least"),
+      ({"augment": True}, "augment is not for scenes"),
+      ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
+    ),
+    option="--ablations",
+  ),
   "toy": Case(
     small={
       **{"methods": ("equal", "gls", "mean_tasks"), "learning_rate": 0.1},

@@ -39,6 +39,38 @@ def test_tokens_are_those_of_the_released_program(x64):
   assert [name for name, _ in given] == ["obj_detection", "normal", "depth"]
 
 
+def test_attention_over_experts_is_what_the_resampler_computes(x64):
+  model, variables, experts = prismer.Prismer(TINY), goldens.variables(), goldens.experts()
+  found = prismer.expert_attention(model, variables, experts)
+  assert list(found) == list(TINY.experts)
+  total = sum(weights.sum((-2, -1)) for weights in found.values())
+  assert ((total > 0) & (total < 1)).all()  # the rest is on the latents themselves
+  # In the first block, computed here from the tokens of one expert.
+  some = {name: experts[name] for name in ("rgb", "depth")}
+  alone = prismer.expert_attention(model, variables, some)["depth"][:, 0]
+
+  def tokens_of(module, labels):
+    encoder = module.expert_encoder
+    return encoder._with_positions(encoder.stem["depth"](labels, False))
+
+  tokens = model.apply(variables, some["depth"], method=tokens_of)[0]
+  resampler = variables["params"]["expert_encoder"]["resampler"]
+  block = resampler["block_0"]
+
+  def normal(x, norm):
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * norm["scale"] + norm["bias"]
+
+  queries = normal(resampler["latents"], block["ln_1"])
+  context = jnp.concatenate([queries, normal(tokens, block["ln_2"])])
+  q, k = (
+    (x @ block["attention"][n]["kernel"] + block["attention"][n]["bias"]).reshape(len(x), 4, -1)
+    for n, x in (("query", queries), ("key", context))
+  )
+  weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k) / q.shape[-1] ** 0.5)[..., 6:]
+  np.testing.assert_allclose(alone[0].reshape(weights.shape), weights, rtol=1e-9)
+
+
 def test_labels_and_images_of_other_sizes(x64):
   found = encode(
     prismer.Prismer(TINY), goldens.variables(), goldens.experts("interp_"), goldens.rows("interp_")
@@ -105,10 +137,13 @@ def test_sizes_are_the_published_ones(config, total, trained, without, trained_w
   assert sum(size * mask[path] for path, size in left.items()) == trained_without
 
 
-def test_without_experts_there_are_no_parts_for_them():
+def test_without_experts_or_adaptors_there_are_no_parts_for_them():
   parts = ("stem_", "resampler", "instance_embedding")
   left = {path for path in shapes(TINY) if not path[2].startswith(parts)}
   assert shapes(prismer.Config.tiny(experts={})).keys() == left
+  left = {path for path in shapes(TINY) if "adaptor" not in path}
+  assert len(shapes(TINY)) - len(left) == 4 * 6  # of two blocks and two layers
+  assert shapes(prismer.Config.tiny(adaptors=False)).keys() == left
 
 
 @pytest.mark.parametrize("mode", ["none", "freeze_lang", "freeze_vision", "freeze_lang_vision"])
@@ -163,7 +198,7 @@ def test_training_moves_what_is_trained_and_nothing_else():
 
   params, stats = start["params"], start["batch_stats"]
   state = tx.init(params)
-  for key in jax.random.split(jax.random.key(0), 3):
+  for key in jax.random.split(jax.random.key(0), 10):
     params, stats, state = step(params, stats, state, key)
   before, after = (traverse_util.flatten_dict(x) for x in (start["params"], params))
   for path, trained in traverse_util.flatten_dict(mask).items():

@@ -4,6 +4,7 @@
 `convert` and `from_backbones` give it published weights, `generate` and `rank` use it.
 """
 
+from jaxmtl.models.prismer.attention_maps import expert_attention
 from jaxmtl.models.prismer.backbones import from_backbones
 from jaxmtl.models.prismer.config import EXPERTS, Config
 from jaxmtl.models.prismer.convert import convert, to_published
@@ -18,6 +19,7 @@ __all__ = [
   "Config",
   "Prismer",
   "convert",
+  "expert_attention",
   "fixed_rows",
   "from_backbones",
   "generate",

@@ -44,6 +44,7 @@ class Config:
       tokens.
     pad_token: token that fills texts up; positions count from the one after it.
     end_token: token that ends a text.
+    adaptors: whether blocks and layers have adaptors; False for an ablation alone.
     dropout: rate in the text decoder in training.
     dtype: type of the computation, such as `jnp.bfloat16`; None for that of the variables.
     remat: whether to compute the blocks a second time for the gradient instead of keeping what is
@@ -83,6 +84,7 @@ class Config:
   max_positions: int = 514
   pad_token: int = 1
   end_token: int = 2
+  adaptors: bool = True
   dropout: float = 0.1
   dtype: Any = None
   remat: bool = False

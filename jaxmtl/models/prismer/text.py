@@ -13,6 +13,11 @@ _normal = nn.initializers.normal(0.02)
 Cache = list[Pair]
 
 
+def _same(x: jax.Array) -> jax.Array:
+  """In the place of an adaptor that there is not."""
+  return x
+
+
 class DecoderLayer(nn.Module):
   """Self-attention, cross-attention, adaptor and perceptron, each normalised after its residual.
 
@@ -46,7 +51,7 @@ class DecoderLayer(nn.Module):
     self.attention, self.attention_norm = self._attention(), layer_norm(c.dtype, EPSILON)
     if self.cross:
       self.cross_attention, self.cross_norm = self._attention(), layer_norm(c.dtype, EPSILON)
-      self.adaptor = Adaptor(norm_first=False, dtype=c.dtype)
+      self.adaptor = Adaptor(norm_first=False, dtype=c.dtype) if c.adaptors else _same
     self.mlp_in, self.mlp_out = (
       nn.Dense(n, dtype=c.dtype, kernel_init=_normal) for n in (c.text_mlp_width, c.text_width)
     )

@@ -77,7 +77,8 @@ class VisionBlock(nn.Module):
       name="attention",
     )
     x = x + attention(layer_norm(c.dtype, EPSILON, "ln_1")(x))
-    x = Adaptor(norm_first=True, dtype=c.dtype, name="adaptor")(x)
+    if c.adaptors:
+      x = Adaptor(norm_first=True, dtype=c.dtype, name="adaptor")(x)
     y = layer_norm(c.dtype, EPSILON, "ln_2")(x)
     y = nn.Dense(4 * width, dtype=c.dtype, kernel_init=normal((2 * width) ** -0.5), name="mlp_in")(
       y
