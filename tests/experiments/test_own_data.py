@@ -20,7 +20,7 @@ from experiments.problems.own_data import OwnDataOptions, load_own
 from experiments.runner.config import override
 from jaxmtl import data, training
 
-pytestmark = pytest.mark.usefixtures("one_layer")
+pytestmark = pytest.mark.usefixtures("one_layer", "blank_figures")
 
 
 @pytest.fixture(scope="module")
