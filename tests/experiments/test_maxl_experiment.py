@@ -205,9 +205,8 @@ def test_it_goes_on_to_the_bit_after_a_kill_between_the_phases(generated, tmp_pa
     with pytest.raises(Killed):
       run(config, tmp_path)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(
-      figures, "draw", lambda *_, **__: {}
-    )  # those of the same numbers are looked at above
+    # Figures of the same numbers are looked at above.
+    patch.setattr(figures, "draw", lambda *_, **__: {})
     again = run(config, tmp_path)
   assert "maxl: goes on after epoch 1.5 of 2" in capsys.readouterr().out
   folder, summary = generated
