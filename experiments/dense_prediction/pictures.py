@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping
 
-import jax
 from matplotlib.figure import Figure
 
 from experiments.auto_lambda.jobs import MULTI_TASK, Key
@@ -34,7 +33,7 @@ def draw(
     return {}
   (_, name), job = finished[-1]
   chosen = some(images.parts["test"], ("image", *config.tasks))
-  variables = jax.tree.map(lambda leaf: leaf[0], outcomes[job.name].variables)
+  variables = outcomes[job.name].first_variables
   found = training.predict(job.problem.predict, variables, chosen, batch_size=SHOWN)
   kinds = {t: images.tasks[t] for t in config.tasks}
   figure = plots.plot_maps(

@@ -62,7 +62,7 @@ class Frozen:
     """Features of test images in the plane, of the first seed, `[N, 2]`."""
     points = _kept(outcome, _MAP)
     if points is None:
-      first = jax.tree.map(lambda leaf: leaf[:1], outcome.variables)
+      first = jax.tree.map(lambda leaf: leaf[None], outcome.first_variables)
       (features,) = embeddings.features(self._encode, first, self._shown)
       points = store.plain(embeddings.tsne(features, name=outcome.name))
       store.write_json(outcome.folder / _MAP, points)

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,8 +33,7 @@ class Prediction(NamedTuple):
 
 def predictions(job: Job, outcome: Outcome) -> Prediction:
   """Of the weights that a job left."""
-  first = jax.tree.map(lambda leaf: leaf[0], outcome.variables)
-  said = training.predict(job.problem.predict, first, job.parts["test"])
+  said = training.predict(job.problem.predict, outcome.first_variables, job.parts["test"])
   return Prediction(said.classes, said.values, job.seeds[0])
 
 

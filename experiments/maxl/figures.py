@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -105,7 +103,7 @@ def _features(
   count, everything = len(shown["image"]), len(test["image"])
   maps = {
     NAMES[method]: tsne(
-      training.predict(networks.encode, _first_run(outcome), shown), name=NAMES[method]
+      training.predict(networks.encode, outcome.first_variables, shown), name=NAMES[method]
     )
     for method, outcome in outcomes.items()
   }
@@ -133,7 +131,7 @@ def _images(
   task, size = next(iter(comparison.primary.items()))
   test = images.parts["test"]
   given = {name: test[name] for name in ("image", *comparison.primary)}
-  soft = training.predict(networks.label, _first_run(outcome), given)[auxiliary_of(task)]
+  soft = training.predict(networks.label, outcome.first_variables, given)[auxiliary_of(task)]
   psi = comparison.settings[0].psi[task][0]
   first = np.cumsum(psi) - psi
   rows: dict[str, dict[str, np.ndarray]] = {}
@@ -152,10 +150,6 @@ def _images(
     num_groups=max(psi),
     group="generated classes a class",
   )
-
-
-def _first_run(outcome: Outcome) -> Any:
-  return jax.tree.map(lambda leaf: leaf[0], outcome.variables)
 
 
 def _of_first(comparison: Comparison) -> str:

@@ -199,15 +199,11 @@ def ablations(
   return plots.finish(figure, path, setting)
 
 
-def _first_seed(outcome: Outcome) -> Any:
-  return jax.tree.map(lambda leaf: leaf[0], outcome.variables)
-
-
 def _predicted(
   config: Config, images: MapImages, method: str, outcome: Outcome, image: np.ndarray
 ) -> np.ndarray:
   """Logits at the images' resolution."""
-  network, variables = _network(config, images, method), _first_seed(outcome)
+  network, variables = _network(config, images, method), outcome.first_variables
   return np.concatenate([np.asarray(_logits(network, variables, one[None])) for one in image])
 
 
@@ -232,7 +228,7 @@ def _class_means(
   config: Config, images: MapImages, method: str, outcome: Outcome
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
   """Means of classes over test images `[C, D]`, and which have any pixel, by embedding."""
-  network, variables = _network(config, images, method), _first_seed(outcome)
+  network, variables = _network(config, images, method), outcome.first_variables
   part = images.parts["test"]
   count = len(part["image"]) if isinstance(part, Mapping) else len(part)
   chosen = some(part, ("image", SEGMENTATION), min(count, _MOST))

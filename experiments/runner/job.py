@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax
 import numpy as np
 import optax
 
@@ -246,6 +247,11 @@ class Outcome:
   def variables(self) -> dict[str, Any]:
     """The network's after the last epoch, with a leading axis of runs."""
     return training.load_weights(self.folder / WEIGHTS)
+
+  @property
+  def first_variables(self) -> dict[str, Any]:
+    """Those of the first run, on the host: on the device each shape would need its program."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], self.variables)
 
 
 WEIGHTS = "weights.safetensors"

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.runner import store
@@ -272,7 +271,7 @@ class Runner:
       return layout.vmap(functools.partial(job.start, job.update), (0, 0))(keys, variables)
 
     # The calls donate their state, so it must not hold the variables themselves.
-    variables = jax.tree.map(jnp.copy, variables)
+    variables = jax.tree.map(_copy, variables)
     return self._programs.compile(start, (numbers, variables), RUNS, options=_ONCE)(
       numbers, variables
     )
@@ -304,6 +303,11 @@ class Runner:
       )
     evaluate = self._made[place]
     return lambda variables: {part: evaluate(variables, examples)}
+
+
+def _copy(leaf: jax.Array) -> jax.Array:
+  """Of the same place; `jnp.copy` would compile a program for each shape."""
+  return jax.device_put(leaf, leaf.sharding, may_alias=False)
 
 
 def _stop_where_asked(job: Job) -> None:

@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import math
+import pathlib
 
 import flax.linen as nn
 import matplotlib.figure
@@ -77,6 +78,17 @@ def small_files_of_figures():
     yield
 
 
+def save_blank(figure, path, **options):
+  """In place of a figure's `savefig`."""
+  pathlib.Path(path).touch()
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+  """Figures are made and not drawn, in tests that look at other files."""
+  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", save_blank)
+
+
 @pytest.fixture(scope="module")
 def one_layer():
   """In place of convnet4, whose options are looked at all the same; one_stage beside it."""
@@ -147,6 +159,8 @@ def promised():
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
       patch.setattr(training, "fit", train)
+      # Figures are made again of the same numbers, and were drawn.
+      patch.setattr(matplotlib.figure.Figure, "savefig", save_blank)
       again = run(config, folder)
     assert again["results"] == summary["results"]
     assert "on disk already" in said.getvalue()

@@ -16,7 +16,7 @@ from experiments.runner.feeds import Call
 from experiments.runner.mesh import Layout
 from jaxmtl import data, models
 
-pytestmark = pytest.mark.usefixtures("one_layer")
+pytestmark = pytest.mark.usefixtures("one_layer", "blank_figures")
 SMALL = override(
   PRESETS["cifar100"],
   backbone="convnet4",

@@ -111,7 +111,9 @@ def test_baselines_are_those_of_the_training_means(workdir):
     {"max_trials": 9},
   ],
 )
-def test_options_of_the_labels_change_no_other_run(changes, workdir, tmp_path, monkeypatch):
+def test_options_of_the_labels_change_no_other_run(
+  changes, workdir, tmp_path, monkeypatch, blank_figures
+):
   folder = shutil.copytree(workdir[0], tmp_path / "runs")
   before = epochs_of(folder)
 
@@ -167,7 +169,7 @@ def test_each_trial_is_told_and_none_that_passes_is_an_error(tmp_path, capsys, m
   assert (len(set(compiled)) < len(compiled)) == apart
 
 
-def test_what_a_plateau_trained_can_be_trained_on(tmp_path, capsys):
+def test_what_a_plateau_trained_can_be_trained_on(tmp_path, capsys, blank_figures):
   config = override(SMALL, approaches=("plain",), schedule="plateau", epochs=1)
   run(config, tmp_path)
   run(override(config, epochs=3, patience=5), tmp_path)

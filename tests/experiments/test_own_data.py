@@ -20,7 +20,7 @@ from experiments.problems.own_data import OwnDataOptions, load_own
 from experiments.runner.config import override
 from jaxmtl import data, training
 
-pytestmark = pytest.mark.usefixtures("one_layer")
+pytestmark = pytest.mark.usefixtures("one_layer", "blank_figures")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def accuracy(found, table, task, column=None):
 
 def test_auto_lambda_judges_each_column_by_its_own_metric(table, photos, tmp_path, capsys):
   args = ["--dataset", table, "--tasks", "light", "length", "--methods", "equal", "--primaries"]
-  args += ["length", "--auxiliary-methods", "auto_lambda", "--compare", "none", "--seeds", "1"]
+  args += ["length", "--auxiliary-methods", "gcs", "--compare", "none", "--seeds", "1"]
   args += ["--epochs", "2", "--batch-size", "8", "--data-dir", "elsewhere"]
   auto_lambda.main([*args, "--workdir", str(tmp_path)])
   assert "Note: images in files have no use for --data-dir." in capsys.readouterr().out

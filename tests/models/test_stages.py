@@ -11,16 +11,17 @@ from jaxmtl.models.layers import drop_rates
 from jaxmtl.models.swin import SwinBlock
 
 _VIT = {"patch_size": 4, "width": 8, "depth": 4, "num_heads": 2}
+# Few blocks: what runs them does not know how many there are.
 _SMALL = {
   "convnet4": {"width": 4},
   "vgg16": {"width": 1 / 16},
-  "resnet18": {"width": 1 / 16},
-  "resnet32": {"width": 1 / 4},
-  "resnet50": {"width": 1 / 16},
+  "resnet18": {"width": 1 / 16, "sizes": (2, 1, 1, 1)},
+  "resnet32": {"width": 1 / 4, "depth": 14},
+  "resnet50": {"width": 1 / 16, "sizes": (2, 1, 1, 1)},
   "vit_b16": _VIT,
   "beit_b16": _VIT,
   "mixer_b16": {"patch_size": 4, "width": 8, "depth": 4},
-  "swin_t": {"width": 8, "num_heads": (1, 2, 2, 4)},
+  "swin_t": {"width": 8, "num_heads": (1, 2, 2, 4), "sizes": (2, 1, 1, 1)},
 }
 
 
@@ -55,13 +56,17 @@ def test_stem_stages_and_readout_make_the_whole(name):
   ("stride", "sizes"), [(32, [16, 8, 4, 2]), (16, [16, 8, 4, 4]), (8, [16, 8, 8, 8])]
 )
 def test_output_stride_keeps_resolution_and_parameters(name, stride, sizes):
-  model = models.create(name, width=1 / 16, output_stride=stride)
   images = jnp.ones((1, 64, 64, 3))
-  maps, variables = jax.eval_shape(
-    lambda x: model.init_with_output(jax.random.key(0), x, method="maps"), images
-  )
+
+  def shapes(method, **options):
+    model = models.create(name, width=1 / 16, sizes=(2, 2, 2, 2), **options)
+    return jax.eval_shape(
+      lambda x: model.init_with_output(jax.random.key(0), x, method=method), images
+    )
+
+  maps, variables = shapes("maps", output_stride=stride)
   assert [x.shape[1] for x in maps] == sizes
-  plain = jax.eval_shape(models.create(name, width=1 / 16).init, jax.random.key(0), images)
+  _, plain = shapes("__call__")
   assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, plain)
   with pytest.raises(ValueError, match="got 4"):
     models.create(name, output_stride=4).init(jax.random.key(0), images)

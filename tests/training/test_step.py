@@ -190,19 +190,19 @@ def test_an_aggregator_of_two_batches_gets_both(data):
     step.update(state, data)
 
 
-# One of each kind; what a method makes of its gradients is tested in tests/aggregation.
+# One of each kind; what a method makes of its gradients is tested in tests/aggregation, epochs of
+# two batches a step in test_own_batches.py.
 @pytest.mark.parametrize(
   "name",
   [
     "nash_mtl",  # from the Gramian, whose scale it wants, with a solver
     "graddrop",  # element by element, random
     "db_mtl",  # with a history, and losses
-    "modo",  # two batches
   ],
 )
 def test_every_kind_of_aggregator_trains(name, data):
   step = build(jaxmtl.aggregation.METHODS[name](TASKS), jaxmtl.dwa(TASKS))
-  epoch = jax.jit(scan_epoch(step.update, batch_size=16, pairs=step.pairs))
+  epoch = jax.jit(scan_epoch(step.update, batch_size=16))
   state, first = epoch(start(step), data)
   for _ in range(4):
     state, last = epoch(state, data)

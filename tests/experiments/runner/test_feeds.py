@@ -248,7 +248,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_path):
+def test_files_are_read_in_chunks_and_a_kill_changes_no_bit(name, table, tmp_path, one_layer):
   gc.collect()  # an earlier test's error may hold arrays in a circle
   method, before = METHODS[name], image_bytes()
   whole = job(table, method)
