@@ -176,7 +176,9 @@ def test_results_say_how_they_came_about(page):
   """Each table of results stands below one of what a reader needs to judge it."""
   blocks_of_rows = re.findall(r"(?:^\|.*\n)+", prose(page), re.MULTILINE)
   told = "\n".join(
-    rows for rows in blocks_of_rows if rows.startswith(("| | |", "| | digits", "| | rooms"))
+    rows
+    for rows in blocks_of_rows
+    if rows.startswith(("| | |", "| | digits", "| | rooms", "| | scenes"))
   )
   for word in ("command", "minutes, machine", "data, network", "seeds, spread", "chosen"):
     assert f"| {word} |" in told, word
