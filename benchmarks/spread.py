@@ -1,8 +1,8 @@
-"""Work and memory of a device where the batch is spread over several, in the accelerators' forms.
+"""Work and memory of a device where the batch is spread over several, in accelerators' forms.
 
-Command: `python -m benchmarks.spread --devices 1 8`. Compiles a step on simulated CPU devices, at so
-many images a device, and prints what XLA's compiler counts: work that follows the number of devices
-is everybody's, done by each. A loop counts once. Nothing is run.
+Command: `python -m benchmarks.spread --devices 1 8`. Compiles a step on simulated CPU devices, at
+so many images a device, and prints what XLA's compiler counts: work that follows the number of
+devices is everybody's, done by each. A loop counts once. Nothing is run.
 """
 
 import dataclasses
