@@ -95,7 +95,11 @@ def recipe_of(training: TrainingOptions, sgd: SGDOptions) -> Recipe:
   """The paper's: SGD with momentum and weight decay, along a cosine."""
 
   def optimizer(steps: int) -> optax.GradientTransformation:
-    schedule = optax.cosine_decay_schedule(training.learning_rate, steps)
+    cosine = optax.cosine_decay_schedule(training.learning_rate, steps)
+    schedule: Any = cosine
+    if sgd.cosine == "epoch":
+      length = -(-steps // training.epochs)  # of an epoch, in steps
+      schedule = lambda step: cosine(step // length * length)  # noqa: E731
     decay = optax.add_decayed_weights(sgd.weight_decay)
     return optax.chain(decay, optax.sgd(schedule, sgd.momentum))
 

@@ -166,6 +166,7 @@ _PAPER = override(
   Config(),
   backbone="resnet50",
   width=None,
+  cosine="epoch",
   head_features=256,
   rates=(12, 24, 36),
   epochs=200,

@@ -4,11 +4,13 @@ import functools
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments.auto_lambda import tables
+from experiments.auto_lambda.jobs import recipe_of
 from experiments.dense_prediction import groupings, paper
 from experiments.dense_prediction.config import PRESETS
 from experiments.dense_prediction.images import WithNoise, load
@@ -186,11 +188,22 @@ def test_the_paper_presets_are_the_thesis_recipe():
     assert (config.network.backbone, config.network.width) == ("resnet50", None)
     assert (config.training.epochs, config.training.batch_size) == (200, 4)
     assert (config.training.learning_rate, config.sgd.momentum) == (0.1, 0.9)
-    assert config.sgd.weight_decay == 1e-4
+    assert (config.sgd.weight_decay, config.sgd.cosine) == (1e-4, "epoch")
     assert (config.weights.weight_learning_rate, config.weights.weight_init) == (rate, 0.1)
     assert (config.dense.output_stride, config.dense.head_features) == (8, 256)
     assert (config.dense.rates, config.dense.crop) == ((12, 24, 36), crop)
     assert config.run.seeds == 2
+    # The rate is that of the epoch's first step until its last one.
+    recipe = recipe_of(config.training, config.sgd)
+    optimizer = recipe.optimizer(2 * config.training.epochs)
+    state, rates = optimizer.init(jnp.ones(())), []
+    for _ in range(4):
+      update, state = optimizer.update(jnp.ones(()), state, jnp.zeros(()))
+      rates.append(float(update))
+    first, last = -0.1, -0.1 * (1 + np.cos(np.pi / config.training.epochs)) / 2
+    # Steps of gradient 1 with momentum .9 are 1, 1.9, 2.71, 3.439 rates long.
+    want = [first, first * 1.9, last * 2.71, last * 3.439]
+    np.testing.assert_allclose(rates, want, rtol=1e-5)
   assert PRESETS["nyuv2"].dense.scales == (1.0, 1.2, 1.5)
   assert PRESETS["cityscapes"].dense.scales == (1.0,)
 
