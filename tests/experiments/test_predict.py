@@ -38,6 +38,7 @@ def photos(tmp_path_factory):
 def command(photos, folder, *more):
   args = [*("--dataset", photos / "labels.csv"), *("--methods", "equal"), *("--seeds", 1)]
   args += [*("--epochs", 20), *("--checkpoint-every", 10), *("--batch-size", 10)]
+  args += ["--evaluate-every", 10]
   benchmark.main([str(arg) for arg in (*args, "--workdir", folder, *more)])
 
 
