@@ -41,12 +41,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# JAX 0.10 compiles a program for each shape and type of array that comes from the host, some
-# thousands in all: put on the device, it is the same array.
-_STAGE = getattr(jax._src.core, "stage_p", None) if _OLD else None
-if _STAGE is not None:
-  _STAGE.def_impl(lambda x: x if isinstance(x, jax.Array) else jax.device_put(x, may_alias=False))
-
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   jax.config.update("jax_num_cpu_devices", 8)
 
