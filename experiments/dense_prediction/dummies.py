@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.dgr.regularize import FURTHER
 from experiments.problems.maps import MapTask, map_loss
 from jaxmtl import models, regularization
 from jaxmtl.models.architecture import Architecture
-
-# Folded into a run's key for what no task's own head is made of.
-_FURTHER = 7
 
 
 class MapHead(NamedTuple):
@@ -53,7 +51,7 @@ class MapHeads(NamedTuple):
 
   def draw(self, key: jax.Array, variables: Any, count: int) -> dict[str, Any]:
     """So many dummies a task."""
-    key = jax.random.fold_in(key, _FURTHER)
+    key = jax.random.fold_in(key, FURTHER)
     images = jnp.zeros((2, *self.shape))
     _, features = self.model.apply(variables, images, method="with_features")
     keys = jax.random.split(key, len(self.tasks))

@@ -19,7 +19,7 @@ from jaxmtl import regularization, training
 # Where DGR's constants lie in the model state, and PTA's decoders in the parameters.
 _CONSTANTS, _DECODERS = "dgr", "decoders"
 # Folded into a run's key for what no task's own head is made of.
-_FURTHER = 7
+FURTHER = 7
 
 
 class Penalty(NamedTuple):
@@ -49,7 +49,7 @@ class Heads(NamedTuple):
 
   def draw(self, key: jax.Array, variables: Any, count: int) -> dict[str, Any]:
     """So many further ones a task."""
-    key = jax.random.fold_in(key, _FURTHER)
+    key = jax.random.fold_in(key, FURTHER)
     return regularization.dummy_heads(key, self.modules, self.features(variables), count)
 
   def masks(self, batch: Any) -> dict[str, jax.Array] | None:

@@ -87,6 +87,21 @@ class Trained:
     return output[..., 0] * kind["scale"] + kind["mean"]
 
 
+def finished_run(folder: str | pathlib.Path) -> pathlib.Path:
+  """The folder, in which there is a network that can be rebuilt.
+
+  Raises:
+    FileNotFoundError: naming the file that is not there.
+  """
+  folder = pathlib.Path(folder).expanduser()
+  for name in (DESCRIPTION, WEIGHTS):
+    if not (folder / name).is_file():
+      raise FileNotFoundError(
+        f"{folder} has no {name}: it is no finished run of a network that can be rebuilt."
+      )
+  return folder
+
+
 def load_trained(folder: str | pathlib.Path) -> Trained:
   """Rebuilds a network that an experiment trained; no training data are needed.
 
@@ -105,12 +120,7 @@ def load_trained(folder: str | pathlib.Path) -> Trained:
     >>> images = data.ImageFiles(paths, {}, data.Form(3, 64))  # doctest: +SKIP
     >>> network.predict(images)["kind"].argmax(-1)  # doctest: +SKIP
   """
-  folder = pathlib.Path(folder)
-  for name in (DESCRIPTION, WEIGHTS):
-    if not (folder / name).is_file():
-      raise FileNotFoundError(
-        f"{folder} has no {name}: it is no finished run of a network that can be rebuilt."
-      )
+  folder = finished_run(folder)
   try:
     description = json.loads((folder / DESCRIPTION).read_text())
     if "kinds" in description:

@@ -15,7 +15,13 @@ import numpy as np
 
 from jaxmtl import data
 from jaxmtl._extras import Optional
-from jaxmtl.training.trained import DESCRIPTION, WEIGHTS, check_weights, whole_numbers
+from jaxmtl.training.trained import (
+  DESCRIPTION,
+  WEIGHTS,
+  check_weights,
+  finished_run,
+  whole_numbers,
+)
 from jaxmtl.training.weights import load_weights
 
 if TYPE_CHECKING:
@@ -119,12 +125,7 @@ def load_trained_maps(folder: str | pathlib.Path) -> TrainedMaps:
     >>> depth = network.expert("depth")  # doctest: +SKIP
     >>> data.experts.fill(names, paths, "labels", {"depth": depth})  # doctest: +SKIP
   """
-  folder = pathlib.Path(folder).expanduser()
-  for name in (DESCRIPTION, WEIGHTS):
-    if not (folder / name).is_file():
-      raise FileNotFoundError(
-        f"{folder} has no {name}: it is no finished run of a network that can be rebuilt."
-      )
+  folder = finished_run(folder)
   try:
     described = json.loads((folder / DESCRIPTION).read_text())
     kinds = described["kinds"]
