@@ -1,7 +1,7 @@
-"""Prismer and PrismerZ: captions and answers from images and what expert networks say of them.
+"""Trains Prismer and PrismerZ; other commands: caption, ask, classify, experts, convert.
 
-One network of several tasks: captions and questions about the same images, by any weighting or
-aggregator; with experts' labels (Prismer) and without (PrismerZ).
+One network of several tasks, captions and questions about the same images, by any weighting or
+aggregator: from the images and what expert networks say of them (Prismer), or without (PrismerZ).
 
   python -m experiments.prismer                                # scenes, made up: minutes
   python -m experiments.prismer train --ablations experts quality noise design

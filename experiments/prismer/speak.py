@@ -48,9 +48,8 @@ class NetworkChoice:
   def load(self, text: TextOptions) -> trained.Network:
     """The network."""
     check_positive(self, "batch_size")
-    if (
-      self.json is not None and not pathlib.Path(self.json).expanduser().absolute().parent.is_dir()
-    ):
+    file = None if self.json is None else pathlib.Path(self.json).expanduser().absolute()
+    if file is not None and not file.parent.is_dir():
       raise FileNotFoundError(f"json: there is no folder for {self.json}.")
     text = dataclasses.replace(text, vocabulary=self.vocabulary)
     return trained.load(
@@ -61,10 +60,6 @@ class NetworkChoice:
       experts=() if self.labels is None else None,
       dtype=None if self.precision == "float32" else jnp.bfloat16,
     )
-
-
-def _parent(file: str) -> pathlib.Path:
-  return pathlib.Path(file).expanduser().absolute().parent
 
 
 @dataclasses.dataclass(frozen=True)
