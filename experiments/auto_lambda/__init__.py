@@ -24,7 +24,8 @@ report names each that did; a lower `--weight-learning-rate` or more epochs mend
 
 Writes under `--workdir`: config.json, results.json, results.md (the tables), weights.png (through
 training, for each choice of primary tasks), relations.png (last weights: which task helps which),
-exact.png (weights of exact against approximate gradients) and, for each run, a folder with
+exact.png (weights of exact against approximate gradients), cost.png (the mean accuracy, or
+Delta_MTL, against the time of a step: figure 3.10) and, for each run, a folder with
 metrics.jsonl, TensorBoard events, checkpoints, weights.safetensors and outcome.json. The same
 command goes on after a stop; what is there already is not trained again. Tables and figures are
 written anew after each training. The last epoch is reported; nothing is chosen.

@@ -1,18 +1,21 @@
-"""Figures of the Auto-lambda experiment: weights, task relations, exact against approximate."""
+"""Figures of the Auto-lambda experiment: weights, relations, exact against approximate, cost."""
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.auto_lambda.compared import Compared
 from experiments.auto_lambda.jobs import MULTI_TASK, Key
+from experiments.problems.cost import draw_cost
+from experiments.problems.task_metrics import values_of
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
+from experiments.runner.report import Row
 from jaxmtl import plots
 
 # Lines that a panel can show apart; of more tasks those with the largest and smallest values.
@@ -50,23 +53,46 @@ def gaps(exact: Outcome | None, near: Outcome | None) -> Gaps:
 
 
 def draw(
-  config: Compared, found: Mapping[Key, Outcome], apart: Gaps, folder: pathlib.Path
+  config: Compared,
+  found: Mapping[Key, Outcome],
+  apart: Gaps,
+  rows: Sequence[Row],
+  metrics: Mapping[str, str],
+  folder: pathlib.Path,
 ) -> dict[str, Figure]:
-  """Writes what there is, and returns it by file: nothing where no run was Auto-lambda's."""
+  """Writes what there is, and returns it by file; weights only of runs that were Auto-lambda's."""
   learned = {
     setting: outcome
     for (setting, name), outcome in found.items()
     if name == "auto_lambda" and not outcome.failure
   }
-  if not is_main() or not learned:
-    return {}
-  figures = {
-    "weights.png": _weights(config, learned, folder / "weights.png"),
-    "relations.png": _relations(config, learned, folder / "relations.png"),
-  }
+  figures: dict[str, Figure] = {}
+  if not is_main():
+    return figures
+  compared = [row for row in rows if row["setting"] == MULTI_TASK]
+  if len(compared) > 1:
+    figures["cost.png"] = _cost(config, compared, metrics, folder / "cost.png")
+  if learned:
+    figures["weights.png"] = _weights(config, learned, folder / "weights.png")
+    figures["relations.png"] = _relations(config, learned, folder / "relations.png")
   if apart.by_task:
     figures["exact.png"] = _difference(config, apart, folder / "exact.png")
   return figures
+
+
+def _cost(
+  config: Compared, rows: Sequence[Row], metrics: Mapping[str, str], path: pathlib.Path
+) -> Figure:
+  """The thesis' figure 3.10; Delta_MTL stands for the mean where tasks differ in their metrics."""
+  if set(metrics.values()) != {"accuracy"}:
+    return draw_cost(path, rows, config.methods, config.run.seeds)
+
+  def mean(row: Row) -> Any:
+    return np.mean([values_of(row, metrics, task) for task in config.judged], axis=0)
+
+  return draw_cost(
+    path, rows, config.methods, config.run.seeds, mean, "test accuracy, mean of tasks (%)"
+  )
 
 
 def _weights(config: Compared, learned: Mapping[str, Outcome], path: pathlib.Path) -> Figure:

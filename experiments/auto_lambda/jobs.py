@@ -9,7 +9,7 @@ from typing import Any
 import optax
 
 from experiments.auto_lambda.compared import Compared
-from experiments.auto_lambda.config import Config, SGDOptions
+from experiments.auto_lambda.config import Config, OptimizerOptions
 from experiments.problems import domains
 from experiments.problems.domains import Domains
 from experiments.problems.images import ImageTasks
@@ -91,29 +91,33 @@ def _ablations(config: Compared, steps: int) -> dict[str, dict[str, Any]]:
   return found
 
 
-def recipe_of(training: TrainingOptions, sgd: SGDOptions) -> Recipe:
-  """The paper's: SGD with momentum and weight decay, along a cosine."""
+def recipe_of(training: TrainingOptions, options: OptimizerOptions) -> Recipe:
+  """The paper's by default: SGD with momentum and weight decay, along a cosine."""
 
   def optimizer(steps: int) -> optax.GradientTransformation:
+    length = -(-steps // training.epochs)  # of an epoch, in steps
     cosine = optax.cosine_decay_schedule(training.learning_rate, steps)
     schedule: Any = cosine
-    if sgd.cosine == "epoch":
-      length = -(-steps // training.epochs)  # of an epoch, in steps
+    if options.decay is not None:
+      rate, factor = training.learning_rate, options.decay
+      schedule = optax.exponential_decay(rate, length, factor, staircase=True)
+    elif options.cosine == "epoch":
       schedule = lambda step: cosine(step // length * length)  # noqa: E731
-    decay = optax.add_decayed_weights(sgd.weight_decay)
-    return optax.chain(decay, optax.sgd(schedule, sgd.momentum))
+    sgd = optax.sgd(schedule, options.momentum)
+    moved = sgd if options.optimizer == "sgd" else optax.adam(schedule, options.momentum)
+    return optax.chain(optax.add_decayed_weights(options.weight_decay), moved)
 
   return Recipe(optimizer, training.epochs)
 
 
 def _given(config: Config) -> dict[str, Any]:
   """What all jobs depend on."""
-  options = identity_of(config.training, config.sgd, without=("epochs",))
+  options = identity_of(config.training, config.optimizer, without=("epochs",))
   return config.data.identity(config.run.seed) | options
 
 
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
-  recipe = recipe_of(config.training, config.sgd)
+  recipe = recipe_of(config.training, config.optimizer)
   seed, kind = config.run.seed, config.own_data.feed
   feed = train_feed(images, config.training.batch_size, kind, seed)
   given = {**_given(config), **images.identity, "feed": kind}
@@ -141,7 +145,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
 
 
 def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
-  recipe, seeds = recipe_of(config.training, config.sgd), config.run.all_seeds
+  recipe, seeds = recipe_of(config.training, config.optimizer), config.run.all_seeds
   # The paper's VGG has no fifth pool.
   options = {"final_pool": False} if config.network.backbone.startswith("vgg") else {}
   backbone = config.network.build(**options)

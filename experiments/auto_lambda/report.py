@@ -82,7 +82,7 @@ def write(
     },
     below_zero=below,
   )
-  figures.draw(config, found, gaps, folder)
+  figures.draw(config, found, gaps, rows, metrics, folder)
   return summary
 
 

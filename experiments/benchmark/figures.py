@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.benchmark.config import Config
+from experiments.problems.cost import draw_cost, known
 from experiments.problems.task_metrics import name_of, names_of
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
@@ -34,7 +35,7 @@ def draw(
   # Of all that will ever be here, so that partial figures have the colours of the last ones.
   methods = plots.palette([SINGLE, *config.methods])
   tasks = plots.palette(config.tasks, plots.DATA_COLORS)
-  finished = [row for row in rows if known(row)]
+  finished = [row for row in rows if not row["failure"] and known(row["delta_mtl"])]
   compared = finished[1:]  # without the baseline
   if compared:
     by_task = [row["values"]["relative_change"] for row in compared]
@@ -50,15 +51,7 @@ def draw(
       f"{config.run.seeds} seed(s)" + ("" if all(counted) else "; * not in Delta_MTL"),
       limit=float(np.nanmax(np.abs(changes[:, counted]), initial=0)),
     )
-  figures["cost.png"] = plots.plot_trade_off(
-    folder / "cost.png",
-    {row["name"]: (row["ms_per_step"], row["delta_mtl"]) for row in finished},
-    xlabel=f"time a step of {config.run.seeds} seed(s) (ms)",
-    ylabel="Delta_MTL (%)",
-    title="gain against cost",
-    reference=SINGLE,
-    colors=methods,
-  )
+  figures["cost.png"] = draw_cost(folder / "cost.png", finished, config.methods, config.run.seeds)
   if len(config.tasks) > 1:
     first, second = config.tasks[:2]
     values = {
@@ -98,9 +91,3 @@ def _measured(metrics: Mapping[str, str], task: str | None = None) -> str:
   if task is not None:
     return name_of(metrics[task])
   return names_of(metrics, unit=False)
-
-
-def known(row: Row) -> bool:
-  """Whether a row has a Delta_MTL."""
-  delta = row["delta_mtl"]
-  return not row["failure"] and delta is not None and None not in delta

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from experiments.auto_lambda.compared import with_tasks
-from experiments.auto_lambda.config import SGDOptions
+from experiments.auto_lambda.config import OptimizerOptions
 from experiments.auto_lambda.weights import WeightOptions
 from experiments.dense_prediction.images import NOISE, DataOptions
 from experiments.runner.config import (
@@ -122,13 +122,13 @@ class Config:
   weights: WeightOptions = WeightOptions()
   network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.125)
   training: TrainingOptions = TrainingOptions(epochs=20, batch_size=4, learning_rate=0.1)
-  sgd: SGDOptions = SGDOptions()
+  optimizer: OptimizerOptions = OptimizerOptions()
   run: RunOptions = RunOptions(seeds=2, evaluate_every="2", workdir="runs/dense_prediction")
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""
-    parts = (self.data, self.dense, self.dgr, self.weights, self.network, self.training, self.run)
-    for part in parts:
+    parts = (self.data, self.dense, self.dgr, self.weights, self.network, self.training)
+    for part in (*parts, self.optimizer, self.run):
       part.check()
     if not hasattr(self.network.build(), "maps"):
       raise ValueError(f"backbone must have maps, got {self.network.backbone!r}; resnet18 has.")

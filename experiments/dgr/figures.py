@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from experiments.dgr.config import Config
 from experiments.dgr.frozen import PROBES, Frozen
 from experiments.dgr.jobs import mean_accuracy
+from experiments.problems.cost import draw_cost
 from experiments.runner.job import Outcome
 from experiments.runner.mesh import is_main
 from experiments.runner.report import SINGLE, Row
@@ -38,28 +39,13 @@ def draw(
     return {}
   finished = {name: outcome for name, outcome in outcomes.items() if not outcome.failure}
   drawn = {
-    "cost.png": _cost(config, rows, folder / "cost.png"),
+    "cost.png": draw_cost(folder / "cost.png", rows, config.names, config.run.seeds),
     "curves.png": _curves(config, single, finished, folder / "curves.png"),
     "probes.png": _probes(config, rows, folder / "probes.png"),
     "sweep.png": _sweep(sweep, finished.get("equal"), folder / "sweep.png"),
     "tsne.png": _maps(config, finished, frozen, folder / "tsne.png"),
   }
   return {file: figure for file, figure in drawn.items() if figure is not None}
-
-
-def _cost(config: Config, rows: list[Row], path: pathlib.Path) -> Figure:
-  """Delta_MTL against the time of a step."""
-  with_delta = {row["name"]: row for row in rows if row["delta_mtl"] is not None}
-  return plots.plot_trade_off(
-    path,
-    {name: (row["ms_per_step"], row["delta_mtl"]) for name, row in with_delta.items()},
-    xlabel=f"time a step of {config.run.seeds} seed(s) (ms)",
-    ylabel="Delta_MTL (%)",
-    title="gain against cost",
-    reference=SINGLE,
-    # Of all that will ever be here, so that partial figures have the colours of the last ones.
-    colors=plots.palette([SINGLE, *config.names]),
-  )
 
 
 def _curves(

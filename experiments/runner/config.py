@@ -116,6 +116,8 @@ class NetworkOptions:
   pretrained: str | None = None
   """Weights that the backbone, or each of its copies, starts from: a .pth or .safetensors file of
   torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
+  dropout: float = 0.0
+  """Rate in training, in backbones that have dropout: resnet18, resnet18_small and transformers."""
   initializer: Literal["torch", "xavier"] | None = None
   """How first weights of convolutions and linear heads are drawn: torch, PyTorch's default; xavier,
   uniform. None: N(0, 2 / (k^2 c_out)) in convolutions, transformers' own, LeCun's in heads."""
@@ -124,10 +126,19 @@ class NetworkOptions:
     """Raises ValueError, naming the option, where one does not fit."""
     if self.width is not None and not self.width > 0:
       raise ValueError(f"width must be positive, got {self.width}.")
-    models.create(self.backbone)  # raises for an unknown name
+    backbone = models.create(self.backbone)  # raises for an unknown name
     if self.backbone == "convnet4" and self.width is not None and self.width % 1:
       raise ValueError(
         f"width must be whole for convnet4, whose channels it counts, got {self.width}."
+      )
+    if not 0 <= self.dropout < 1:
+      raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
+    if self.dropout and not hasattr(backbone, "dropout"):
+      raise ValueError(f"dropout must be 0 for {self.backbone}, which has none: got {self.dropout}.")
+    if self.dropout and getattr(backbone, "bottleneck", False):
+      raise ValueError(
+        f"dropout must be 0 for {self.backbone}: of residual networks those of basic blocks have it, "
+        f"as resnet18; got {self.dropout}."
       )
     if self.initializer is not None:
       try:
@@ -146,6 +157,8 @@ class NetworkOptions:
       # Without decimals it is a number of channels.
       whole = self.width == int(self.width)
       options["width"] = int(self.width) if whole else self.width
+    if self.dropout:
+      options["dropout"] = self.dropout
     if self.initializer is not None:
       options["kernel_init"] = self.initializer
     return models.create(self.backbone, **options)
@@ -160,6 +173,8 @@ class NetworkOptions:
     found = {"backbone": self.backbone, "width": self.width}
     if self.pretrained is not None:
       found["pretrained"] = fingerprint_of_file(self.pretrained)
+    if self.dropout:
+      found["dropout"] = self.dropout
     if self.initializer is not None:
       found["initializer"] = self.initializer
     return found

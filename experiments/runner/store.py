@@ -18,7 +18,7 @@ from jaxmtl import training
 from jaxmtl.training.differences import differences
 
 OUTCOME, JOB, NETWORK, CHECKPOINTS = "outcome.json", "job.json", "network.json", "checkpoints"
-LATER: dict[str, Any] = {"cosine": "step"}
+LATER: dict[str, Any] = {"cosine": "step", "optimizer": "sgd", "decay": None}
 """Options on which jobs depend that came later than outcomes which are still to be found: what
 these are taken to have, which is what the option's default does. Within groups by nested dicts."""
 _DATA = "data_fingerprint"

@@ -105,6 +105,10 @@ _BACKBONES: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
   "vgg16": (VGG, {"stages": STAGES[16]}),
   "vgg19": (VGG, {"stages": STAGES[19]}),
   "resnet18": (ResNet, {"sizes": (2, 2, 2, 2), "bottleneck": False}),
+  "resnet18_small": (
+    ResNet,
+    {"sizes": (2, 2, 2, 2), "bottleneck": False, "small_images": True, "pool": 4},
+  ),
   "resnet32": (CifarResNet, {"depth": 32}),
   "resnet50": (ResNet, {"sizes": (3, 4, 6, 3)}),
   "resnet101": (ResNet, {"sizes": (3, 4, 23, 3)}),
@@ -129,12 +133,12 @@ def create(name: str, **options: Any) -> nn.Module:
   a quarter of the rate, or learn, and diverge, as with four times as much.
 
   Args:
-    name: one of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64), for small images;
-      resnet18 (512), resnet50, resnet101, resnext50 (2048), vit_b16, beit_b16, mixer_b16, swin_t
-      (768).
+    name: one of convnet4 (D = 64), vgg16, vgg19 (512), resnet32, resnet110 (64) and resnet18_small
+      (512 for each 32 x 32 pixels), for small images; resnet18 (512), resnet50, resnet101,
+      resnext50 (2048), vit_b16, beit_b16, mixer_b16, swin_t (768).
     **options: fields of the module that replace the named architecture's defaults, among them
-      `output_stride` (resnet18, 50, 101, resnext50), `dropout` and `drop_path` (transformers and
-      mixer).
+      `output_stride` (resnet18, 50, 101, resnext50), `dropout` (resnet18, resnet18_small,
+      transformers and mixer) and `drop_path` (transformers and mixer).
 
   Returns:
     The Linen module.

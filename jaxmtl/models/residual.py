@@ -54,6 +54,11 @@ class _Residual(nn.Module):
     return nn.relu(x + y)
 
 
+def drop_channels(rate: float) -> nn.Dropout:
+  """Zero whole channels of maps `[B, H, W, C]` at this rate, an image's own each."""
+  return nn.Dropout(rate, broadcast_dims=(1, 2))
+
+
 class BasicBlock(_Residual):
   """Two 3x3 convolutions with batch normalization and a shortcut.
 
@@ -68,6 +73,7 @@ class BasicBlock(_Residual):
     first_dilation: distance between kernel taps of the first convolution.
     kernel_init: initialiser of the kernels.
     dilation: distance between kernel taps of the second.
+    dropout: rate at which whole channels are zero between the convolutions, in training.
 
   Returns:
     When called with `[B, H, W, C]`, maps `[B, H / strides, W / strides, features]`.
@@ -83,12 +89,14 @@ class BasicBlock(_Residual):
   """
 
   dilation: int = 1
+  dropout: float = 0.0
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Map `[B, H, W, C]` to `[B, H / strides, W / strides, features]`."""
     y = self.conv_norm(x, train, "0", 3, self.features, self.strides, self.first_dilation)
-    y = self.conv_norm(nn.relu(y), train, "1", 3, self.features, dilation=self.dilation)
+    y = drop_channels(self.dropout)(nn.relu(y), deterministic=not train)
+    y = self.conv_norm(y, train, "1", 3, self.features, dilation=self.dilation)
     return self.add_shortcut(x, y, train)
 
 

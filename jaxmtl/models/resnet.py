@@ -11,7 +11,7 @@ from jaxmtl.models.conv import Conv
 from jaxmtl.models.initializers import Initializer, he_fan_out
 from jaxmtl.models.normalization import batch_norm
 from jaxmtl.models.pool import global_average, max_pool
-from jaxmtl.models.residual import BasicBlock, Bottleneck
+from jaxmtl.models.residual import BasicBlock, Bottleneck, drop_channels
 
 
 class CifarResNet(Backbone):
@@ -105,7 +105,14 @@ class ResNet(Backbone):
     bottleneck: whether blocks are bottlenecks, not basic ones.
     groups: number of groups of a bottleneck's 3x3 convolution.
     group_width: channels of each group in the first stage (64 and one group: the plain network).
-    output_stride: stride of the last map: 32, 16 or 8.
+    output_stride: stride of the last map: 32, 16 or 8; of small images 8.
+    small_images: whether the stem is one 3x3 convolution and keeps the resolution, so that the last
+      map has an eighth of it.
+    pool: height and width of the windows whose averages are the features, side by side; None for
+      one average of the whole map.
+    dropout: rate at which whole channels are zero in training between a basic block's convolutions
+      and features before the heads, and half of it behind a stem for small images: the strong
+      regularisation of Kurin et al.
     width: multiplier of all channel counts.
     dtype: compute dtype; parameters and running statistics stay in float32.
     axis_name: mapped axis over which batch statistics are averaged while training.
@@ -118,7 +125,8 @@ class ResNet(Backbone):
     `[B, 2048 * width]`.
 
   Raises:
-    ValueError: when called, if `output_stride` is another number.
+    ValueError: when called, if `output_stride` is another number, or if bottlenecks are to have
+      dropout, or a map is smaller than `pool`.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -129,7 +137,9 @@ class ResNet(Backbone):
 
   References: He et al., "Deep Residual Learning for Image Recognition", 2016, table 1; Xie et al.,
   "Aggregated Residual Transformations for Deep Neural Networks", 2017; Chen et al., "Rethinking
-  Atrous Convolution for Semantic Image Segmentation", 2017, section 3.
+  Atrous Convolution for Semantic Image Segmentation", 2017, section 3; for small images and with
+  dropout, Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning",
+  2022, appendix (CelebA).
   """
 
   sizes: Sequence[int] = (3, 4, 6, 3)
@@ -137,6 +147,9 @@ class ResNet(Backbone):
   groups: int = 1
   group_width: int = 64
   output_stride: int = 32
+  small_images: bool = False
+  pool: int | None = None
+  dropout: float = 0.0
   width: float = 1.0
   dtype: Any = None
   axis_name: str | None = None
@@ -147,21 +160,25 @@ class ResNet(Backbone):
     """Make the stem and the blocks."""
     if self.output_stride not in (8, 16, 32):
       raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+    if self.bottleneck and self.dropout:
+      raise ValueError(f"dropout is for basic blocks, got {self.dropout} with bottleneck=True")
     if len(self.sizes) != 4:
       raise ValueError(f"sizes must be the blocks of four stages, got {self.sizes}")
     widths = [max(1, round(channels * self.width)) for channels in (64, 128, 256, 512)]
+    size = 3 if self.small_images else 7
     self.stem_conv = Conv(
       widths[0],
-      (7, 7),
-      strides=2,
-      padding=3,
+      (size, size),
+      strides=1 if self.small_images else 2,
+      padding=size // 2,
       use_bias=False,
       kernel_init=self.kernel_init,
       dtype=self.dtype,
     )
     self.stem_norm = batch_norm(None, self.dtype, self.axis_name)
+    self.stem_drop, self.drop = drop_channels(self.dropout / 2), nn.Dropout(self.dropout)
     blocks = []
-    stride, dilation = 4, 1
+    stride, dilation = 1 if self.small_images else 4, 1
     for stage, (channels, size) in enumerate(zip(widths, self.sizes, strict=True)):
       strides, before = 1, dilation
       if stage and stride < self.output_stride:
@@ -194,7 +211,7 @@ class ResNet(Backbone):
     if self.remat:
       kind = nn.remat(kind, static_argnums=(2,))  # `train`, the module counted too
     if not self.bottleneck:
-      return kind(channels, dilation=dilation, **options)
+      return kind(channels, dilation=dilation, dropout=self.dropout, **options)
     width = channels * self.group_width // 64 * self.groups
     return kind(4 * channels, width=width, groups=self.groups, **options)
 
@@ -204,8 +221,10 @@ class ResNet(Backbone):
     return tuple(self.sizes)
 
   def stem(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Convolve and pool to a quarter of the resolution."""
+    """Convolve and pool to a quarter of the resolution; of small images keep it."""
     x = nn.relu(self.stem_norm(self.stem_conv(images), use_running_average=not train))
+    if self.small_images:
+      return self.stem_drop(x, deterministic=not train)
     return max_pool(x, 3, strides=2, padding=1)
 
   def block(self, stage: int, index: int, x: jax.Array, train: bool = False) -> jax.Array:
@@ -214,4 +233,11 @@ class ResNet(Backbone):
 
   def readout(self, x: jax.Array, train: bool = False) -> jax.Array:
     """Average the map: features `[B, 512 * width]`, or four times as many."""
-    return global_average(x)
+    if self.pool is None:
+      features = global_average(x)
+    else:
+      window = self.pool, self.pool
+      if min(x.shape[1:3]) < self.pool:
+        raise ValueError(f"maps must be at least of pool={self.pool} pixels, got {x.shape[1:3]}")
+      features = nn.avg_pool(x, window, window).reshape(len(x), -1)
+    return self.drop(features, deterministic=not train)

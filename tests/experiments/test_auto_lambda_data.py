@@ -189,15 +189,41 @@ def test_attributes_of_celeba(write_tfds, tmp_path):
     image_size=8,
     backbone="convnet4",
     width=2,
+    dropout=0.0,
     epochs=1,
     batch_size=4,
     seeds=1,
     tasks=tuple(names[:1]),
     methods=("equal",),
-    auxiliary_methods=(),
   )
   outcome = run(config, tmp_path / "runs")
   single, equal = outcome["results"]
   for row in (single, equal):
     assert list(row["values"]["accuracy"]) == names[:1]
   assert "CelebA, 1 attribute(s)" in (tmp_path / "runs" / "results.md").read_text()
+
+
+def test_the_celeba_preset_is_the_recipe_of_strong_regularisation():
+  config = PRESETS["celeba"]
+  assert len(config.methods) == 10
+  assert config.network.build().dropout == 0.5
+  optimizer = recipe_of(config.training, config.optimizer).optimizer(2 * config.training.epochs)
+  theirs = optax.chain(optax.add_decayed_weights(1e-3), optax.scale_by_adam())
+  parameter, moved = jnp.ones(()), jnp.ones(())
+  state, moments = optimizer.init(parameter), theirs.init(parameter)
+  for step in range(6):
+    update, state = optimizer.update(jnp.cos(parameter), state, parameter)
+    direction, moments = theirs.update(jnp.cos(moved), moments, moved)
+    parameter += update
+    moved -= 1e-3 * 0.95 ** (step // 2) * direction  # two steps an epoch
+    np.testing.assert_allclose(parameter, moved, rtol=1e-6)
+
+
+def test_an_optimiser_that_cannot_be_is_named():
+  for option, value, words in (
+    ("decay", 1.5, r"decay must be in \(0, 1\], or None for a cosine, got 1.5"),
+    ("momentum", 1.0, r"momentum must be in \[0, 1\), got 1.0"),
+    ("weight_decay", -1.0, "weight_decay must be 0 or a positive number, got -1.0"),
+  ):
+    with pytest.raises(ValueError, match=words):
+      override(PRESETS["celeba"], **{option: value}).check()

@@ -1,6 +1,7 @@
 """Tables and figures of the Auto-lambda experiment, from results made up here."""
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -179,7 +180,7 @@ def looks(figure):
 def test_one_look_a_task_in_all_figures(config, tmp_path):
   tasks = config.tasks
   runs = learned_by(config, **{s: outcome(50, tasks) for s in (MULTI_TASK, tasks[1])})
-  drawn = figures.draw(config, *runs, tmp_path)
+  drawn = figures.draw(config, *runs, [], {}, tmp_path)
   assert {path.name for path in tmp_path.iterdir()} == set(drawn)
   assert set(drawn) == {"weights.png", "relations.png", "exact.png"}
   weights, difference = drawn["weights.png"], drawn["exact.png"]
@@ -204,7 +205,9 @@ def test_one_look_a_task_in_all_figures(config, tmp_path):
 def test_weights_below_zero_are_seen(tmp_path):
   weights = np.full((3, 2, 4), 0.4)
   weights[:, :, 3] = -0.2
-  drawn = figures.draw(DIGITS, *learned_by(DIGITS, task0=outcome(50, weights=weights)), tmp_path)
+  drawn = figures.draw(
+    DIGITS, *learned_by(DIGITS, task0=outcome(50, weights=weights)), [], {}, tmp_path
+  )
   assert set(drawn) == {"weights.png", "relations.png"}
   axes, bar = drawn["relations.png"].axes
   (image,) = axes.get_images()
@@ -227,7 +230,7 @@ def test_one_epoch_and_one_seed(tmp_path):
   config = override(DIGITS, seeds=1)
   one = outcome(50, weights=np.full((1, 1, 4), 0.1))
   found = {(MULTI_TASK, "auto_lambda"): one}
-  drawn = figures.draw(config, found, figures.gaps(one, None), tmp_path)
+  drawn = figures.draw(config, found, figures.gaps(one, None), [], {}, tmp_path)
   (axes,) = drawn["weights.png"].axes
   low, high = axes.get_xlim()
   assert low < 1 < high
@@ -236,5 +239,22 @@ def test_one_epoch_and_one_seed(tmp_path):
 
 
 def test_without_a_run_of_auto_lambda_there_is_no_figure(tmp_path):
-  assert figures.draw(DIGITS, {}, figures.gaps(None, None), tmp_path) == {}
+  assert figures.draw(DIGITS, {}, figures.gaps(None, None), [], {}, tmp_path) == {}
   assert not list(tmp_path.iterdir())
+
+
+def test_gain_stands_against_cost(tmp_path):
+  found = {(MULTI_TASK, "equal"): outcome(60), (MULTI_TASK, "dwa"): outcome(0, failure="nan")}
+  write(DIGITS, SINGLES | found, tmp_path)
+  rows = json.loads((tmp_path / "results.json").read_text())["results"]
+  metrics = dict.fromkeys(TASKS, "accuracy")
+  drawn = figures.draw(DIGITS, {}, figures.gaps(None, None), rows, metrics, tmp_path)
+  (axes,) = drawn["cost.png"].axes
+  points = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
+  # Of both single tasks' networks, and the mean over the three tasks that are judged.
+  judged = np.mean([[60 + t, 62 + t] for t in range(4) if TASKS[t] in DIGITS.judged])
+  assert set(points) == {"single task", "equal"}  # dwa diverged
+  assert points["equal"] == [[rows[1]["ms_per_step"], judged]]
+  metrics["task1"] = "mae"
+  drawn = figures.draw(DIGITS, {}, figures.gaps(None, None), rows, metrics, tmp_path)
+  assert drawn["cost.png"].axes[0].get_ylabel() == "Delta_MTL (%)"

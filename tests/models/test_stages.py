@@ -16,6 +16,7 @@ _SMALL = {
   "convnet4": {"width": 4},
   "vgg16": {"width": 1 / 16},
   "resnet18": {"width": 1 / 16, "sizes": (2, 1, 1, 1)},
+  "resnet18_small": {"width": 1 / 16, "sizes": (2, 1, 1, 1)},
   "resnet32": {"width": 1 / 4, "depth": 14},
   "resnet50": {"width": 1 / 16, "sizes": (2, 1, 1, 1)},
   "vit_b16": _VIT,
@@ -89,6 +90,37 @@ def test_dropout_and_stochastic_depth_act_in_training_only():
   dropped = run(variables, images, train=True, rngs={"dropout": jax.random.key(2)})
   np.testing.assert_allclose(dropped, first, atol=1e-5)
   assert float(jnp.abs(run(variables, images) - first).max()) > 1e-3
+
+
+def test_a_small_residual_network_drops_whole_channels_in_training_only():
+  model = models.create("resnet18_small", width=1 / 8, sizes=(1, 1, 1, 1), dropout=0.5)
+  images = jax.random.normal(jax.random.key(1), (4, 64, 64, 3))
+
+  @jax.jit
+  def run(images):
+    variables = model.init(jax.random.key(0), images)
+    x = model.apply(variables, images, method="stem")
+    options = {"train": True, "rngs": {"dropout": jax.random.key(2)}, "mutable": ["batch_stats"]}
+    stem, _ = model.apply(variables, images, method="stem", **options)
+    features, _ = model.apply(variables, jnp.ones((4, 8, 8, 64)), method="readout", **options)
+    return x, stem, features, model.apply(variables, images)
+
+  quiet, stem, features, whole = run(images)
+  assert quiet.shape == (4, 64, 64, 8)
+  assert whole.shape == (4, 4 * 64)  # averages over 4 x 4 pixels of an eighth's map
+  silent = np.asarray((stem == 0).all((1, 2)))
+  assert 0.05 < silent.mean() < 0.5  # a quarter of the channels
+  assert not np.asarray((quiet == 0).all((1, 2))).any()
+  assert set(np.unique(features)) == {0.0, 2.0}
+  assert 0.4 < np.mean(features == 0) < 0.6
+
+
+def test_what_residual_networks_cannot_be_is_named():
+  images = jnp.ones((1, 24, 24, 3))
+  with pytest.raises(ValueError, match=r"at least of pool=4 pixels, got \(3, 3\)"):
+    jax.eval_shape(models.create("resnet18_small").init, jax.random.key(0), images)
+  with pytest.raises(ValueError, match="dropout is for basic blocks, got 0.5"):
+    jax.eval_shape(models.create("resnet50", dropout=0.5).init, jax.random.key(0), images)
 
 
 def _first_stages(model, x):

@@ -62,6 +62,20 @@ def test_an_initialiser_is_of_what_a_network_is():
     NetworkOptions("vit_b16", None, initializer="torch").check()
 
 
+def test_dropout_is_of_backbones_that_have_it():
+  plain, dropped = NetworkOptions("resnet18", 0.5), NetworkOptions("resnet18", 0.5, dropout=0.5)
+  assert dropped.identity == {**plain.identity, "dropout": 0.5}
+  assert (plain.build().dropout, dropped.build().dropout) == (0, 0.5)
+  dropped.check()
+  NetworkOptions("vit_b16", None, dropout=0.1).check()
+  with pytest.raises(ValueError, match="dropout must be 0 for vgg16, which has none: got 0.5"):
+    NetworkOptions("vgg16", 0.5, dropout=0.5).check()
+  with pytest.raises(ValueError, match="dropout must be 0 for resnet50: .* got 0.5"):
+    NetworkOptions("resnet50", 0.5, dropout=0.5).check()
+  with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1.0"):
+    NetworkOptions("resnet18", 0.5, dropout=1.0).check()
+
+
 def test_what_no_option_can_be_is_told_by_its_name():
   with pytest.raises(ValueError, match=r"width must be whole for convnet4, .* got 0\.25"):
     NetworkOptions("convnet4", 0.25).check()
