@@ -78,16 +78,15 @@ class Config:
   weights: WeightOptions = WeightOptions()
   network: NetworkOptions = NetworkOptions()
   training: TrainingOptions = TrainingOptions(learning_rate=0.05)
-  optimizer: OptimizerOptions = OptimizerOptions()
+  step: OptimizerOptions = OptimizerOptions()
   run: RunOptions = RunOptions(workdir="runs/auto_lambda")
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""
     if self.data.dataset == DOMAINS and self.network.pretrained is not None:
       raise ValueError("pretrained is not for domains, which have normalizations of their own.")
-    for part in (
-      *(self.data, self.weights, self.network, self.training, self.optimizer, self.run),
-    ):
+    parts = (self.data, self.weights, self.network, self.training, self.step, self.run)
+    for part in parts:
       part.check()
     self.own_data.check(self.data.dataset)
     check_patience(self.patience, self.run.evaluate_every)

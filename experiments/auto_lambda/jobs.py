@@ -112,12 +112,12 @@ def recipe_of(training: TrainingOptions, options: OptimizerOptions) -> Recipe:
 
 def _given(config: Config) -> dict[str, Any]:
   """What all jobs depend on."""
-  options = identity_of(config.training, config.optimizer, without=("epochs",))
+  options = identity_of(config.training, config.step, without=("epochs",))
   return config.data.identity(config.run.seed) | options
 
 
 def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
-  recipe = recipe_of(config.training, config.optimizer)
+  recipe = recipe_of(config.training, config.step)
   seed, kind = config.run.seed, config.own_data.feed
   feed = train_feed(images, config.training.batch_size, kind, seed)
   given = {**_given(config), **images.identity, "feed": kind}
@@ -145,7 +145,7 @@ def _of_images(config: Config, images: ImageTasks) -> dict[Key, Job]:
 
 
 def _of_domains(config: Config, source: Domains) -> dict[Key, Job]:
-  recipe, seeds = recipe_of(config.training, config.optimizer), config.run.all_seeds
+  recipe, seeds = recipe_of(config.training, config.step), config.run.all_seeds
   # The paper's VGG has no fifth pool.
   options = {"final_pool": False} if config.network.backbone.startswith("vgg") else {}
   backbone = config.network.build(**options)

@@ -122,13 +122,13 @@ class Config:
   weights: WeightOptions = WeightOptions()
   network: NetworkOptions = NetworkOptions(backbone="resnet18", width=0.125)
   training: TrainingOptions = TrainingOptions(epochs=20, batch_size=4, learning_rate=0.1)
-  optimizer: OptimizerOptions = OptimizerOptions()
+  step: OptimizerOptions = OptimizerOptions()
   run: RunOptions = RunOptions(seeds=2, evaluate_every="2", workdir="runs/dense_prediction")
 
   def check(self) -> dict[str, Method]:
     """The methods; raises ValueError, naming the option, where one does not fit."""
     parts = (self.data, self.dense, self.dgr, self.weights, self.network, self.training)
-    for part in (*parts, self.optimizer, self.run):
+    for part in (*parts, self.step, self.run):
       part.check()
     if not hasattr(self.network.build(), "maps"):
       raise ValueError(f"backbone must have maps, got {self.network.backbone!r}; resnet18 has.")

@@ -84,7 +84,7 @@ def described(config: Config, images: MapImages, tasks: tuple[str, ...]) -> dict
 
 def plan(config: Config, images: MapImages) -> dict[Key, Job]:
   """The jobs, single tasks first; all networks of all tasks start at the same parameters."""
-  recipe, seed = recipe_of(config.training, config.optimizer), config.run.seed
+  recipe, seed = recipe_of(config.training, config.step), config.run.seed
   train, batch_size = images.parts["train"], config.training.batch_size
   in_memory = isinstance(train, Mapping)
   feed = DeviceFeed(train, batch_size) if in_memory else HostFeed(train, batch_size, seed)
@@ -92,7 +92,7 @@ def plan(config: Config, images: MapImages) -> dict[Key, Job]:
     **images.identity,
     **identity_of(
       config.training,
-      config.optimizer,
+      config.step,
       config.dense,
       # What changes roundings alone, and what each job says by itself.
       without=("epochs", "architecture", "remat", "chunk_size"),

@@ -133,12 +133,11 @@ class NetworkOptions:
       )
     if not 0 <= self.dropout < 1:
       raise ValueError(f"dropout must be in [0, 1), got {self.dropout}.")
-    if self.dropout and not hasattr(backbone, "dropout"):
-      raise ValueError(f"dropout must be 0 for {self.backbone}, which has none: got {self.dropout}.")
-    if self.dropout and getattr(backbone, "bottleneck", False):
+    # Of residual networks those of bottlenecks have none.
+    if self.dropout and getattr(backbone, "bottleneck", not hasattr(backbone, "dropout")):
       raise ValueError(
-        f"dropout must be 0 for {self.backbone}: of residual networks those of basic blocks have it, "
-        f"as resnet18; got {self.dropout}."
+        f"dropout must be 0 for {self.backbone}, which has none, got {self.dropout}; "
+        "resnet18_small has."
       )
     if self.initializer is not None:
       try:

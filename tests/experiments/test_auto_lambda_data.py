@@ -5,10 +5,11 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.auto_lambda.config import PRESETS
-from experiments.auto_lambda.jobs import MULTI_TASK, plan
+from experiments.auto_lambda.jobs import MULTI_TASK, plan, recipe_of
 from experiments.auto_lambda.run import run
 from experiments.problems import domains
 from experiments.runner.config import override
@@ -207,7 +208,7 @@ def test_the_celeba_preset_is_the_recipe_of_strong_regularisation():
   config = PRESETS["celeba"]
   assert len(config.methods) == 10
   assert config.network.build().dropout == 0.5
-  optimizer = recipe_of(config.training, config.optimizer).optimizer(2 * config.training.epochs)
+  optimizer = recipe_of(config.training, config.step).optimizer(2 * config.training.epochs)
   theirs = optax.chain(optax.add_decayed_weights(1e-3), optax.scale_by_adam())
   parameter, moved = jnp.ones(()), jnp.ones(())
   state, moments = optimizer.init(parameter), theirs.init(parameter)

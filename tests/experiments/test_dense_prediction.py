@@ -187,14 +187,14 @@ def test_the_paper_presets_are_the_thesis_recipe():
     config = PRESETS[name]
     assert (config.network.backbone, config.network.width) == ("resnet50", None)
     assert (config.training.epochs, config.training.batch_size) == (200, 4)
-    assert (config.training.learning_rate, config.optimizer.momentum) == (0.1, 0.9)
-    assert (config.optimizer.weight_decay, config.optimizer.cosine) == (1e-4, "epoch")
+    assert (config.training.learning_rate, config.step.momentum) == (0.1, 0.9)
+    assert (config.step.weight_decay, config.step.cosine) == (1e-4, "epoch")
     assert (config.weights.weight_learning_rate, config.weights.weight_init) == (rate, 0.1)
     assert (config.dense.output_stride, config.dense.head_features) == (8, 256)
     assert (config.dense.rates, config.dense.crop) == ((12, 24, 36), crop)
     assert config.run.seeds == 2
     # The rate is that of the epoch's first step until its last one.
-    recipe = recipe_of(config.training, config.optimizer)
+    recipe = recipe_of(config.training, config.step)
     optimizer = recipe.optimizer(2 * config.training.epochs)
     state, rates = optimizer.init(jnp.ones(())), []
     for _ in range(4):

@@ -119,7 +119,7 @@ def test_what_residual_networks_cannot_be_is_named():
   images = jnp.ones((1, 24, 24, 3))
   with pytest.raises(ValueError, match=r"at least of pool=4 pixels, got \(3, 3\)"):
     jax.eval_shape(models.create("resnet18_small").init, jax.random.key(0), images)
-  with pytest.raises(ValueError, match="dropout is for basic blocks, got 0.5"):
+  with pytest.raises(ValueError, match=r"dropout is for basic blocks, got 0\.5"):
     jax.eval_shape(models.create("resnet50", dropout=0.5).init, jax.random.key(0), images)
 
 

@@ -68,9 +68,9 @@ def test_dropout_is_of_backbones_that_have_it():
   assert (plain.build().dropout, dropped.build().dropout) == (0, 0.5)
   dropped.check()
   NetworkOptions("vit_b16", None, dropout=0.1).check()
-  with pytest.raises(ValueError, match="dropout must be 0 for vgg16, which has none: got 0.5"):
+  with pytest.raises(ValueError, match=r"dropout must be 0 for vgg16, which has none, got 0\.5"):
     NetworkOptions("vgg16", 0.5, dropout=0.5).check()
-  with pytest.raises(ValueError, match="dropout must be 0 for resnet50: .* got 0.5"):
+  with pytest.raises(ValueError, match=r"dropout must be 0 for resnet50, .* got 0\.5"):
     NetworkOptions("resnet50", 0.5, dropout=0.5).check()
   with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1.0"):
     NetworkOptions("resnet18", 0.5, dropout=1.0).check()
