@@ -116,11 +116,11 @@ class NetworkOptions:
   pretrained: str | None = None
   """Weights that the backbone, or each of its copies, starts from: a .pth or .safetensors file of
   torchvision or timm, or the folder of a training of ours, whatever its tasks. Heads are new."""
-  dropout: float = 0.0
-  """Rate in training, in backbones that have dropout: resnet18, resnet18_small and transformers."""
   initializer: Literal["torch", "xavier"] | None = None
   """How first weights of convolutions and linear heads are drawn: torch, PyTorch's default; xavier,
   uniform. None: N(0, 2 / (k^2 c_out)) in convolutions, transformers' own, LeCun's in heads."""
+  dropout: float = 0.0
+  """Rate in training, in backbones that have dropout: resnet18, resnet18_small and transformers."""
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
