@@ -35,6 +35,7 @@ from benchmarks.accelerator.workloads import SIZES, Workload, options_of, worklo
 BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "pred": 1}
 COLLECTIVE = re.compile(
   r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+  r".*?channel_id=(\d+)"
 )
 
 
@@ -103,9 +104,12 @@ def row_of(problem: Workload, name: str, mesh: Mesh) -> dict[str, Any]:
 
 
 def collective_bytes(program: str) -> float:
-  """Bytes of what all collectives of a program give back on a chip."""
+  """Bytes of what all collectives of a program give back on a chip.
+
+  One that runs beside several computations stands in the text of each, with the same channel.
+  """
   found = 0
-  for shapes in COLLECTIVE.findall(program):
+  for shapes in {channel: shapes for shapes, channel in COLLECTIVE.findall(program)}.values():
     for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
       found += BYTES[dtype] * int(np.prod([int(n) for n in dimensions.split(",") if n] or [1]))
   return float(found)

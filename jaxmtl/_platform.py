@@ -25,6 +25,11 @@ def on_cpu(*values: Any) -> bool:
   return _platform(values) == "cpu"
 
 
+def on_tpu(*values: Any) -> bool:
+  """The same of a TPU's forms, where they are not those of all accelerators."""
+  return _platform(values) == "tpu"
+
+
 @contextlib.contextmanager
 def forms_for(platform: str) -> Iterator[None]:
   """Traces in the forms of another platform than the arguments', such as to export for it.

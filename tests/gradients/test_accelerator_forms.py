@@ -84,4 +84,5 @@ def test_solvers_find_the_weights_of_the_cpu(method, monkeypatch):
 
   found = update()
   monkeypatch.undo()
-  np.testing.assert_allclose(found, update(), rtol=1e-5, atol=1e-6)
+  # Float32's round-off in a solver, which is another one on each processor.
+  np.testing.assert_allclose(found, update(), atol=4e-5)

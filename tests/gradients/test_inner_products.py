@@ -35,6 +35,32 @@ def test_scaled_gramian_keeps_all_ratios(factor):
   np.testing.assert_allclose(found / found[0, 0], want / want[0, 0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [1e-30, 1e-20, 1.0, 1e25])
+def test_accelerators_scale_by_a_power_of_two_before_they_multiply(factor):
+  mask, rows = jnp.ones(3, bool), tree(factor * ROWS, jnp.float32)
+  with jaxmtl.forms_for("tpu"):
+    found, scale = (np.asarray(x, float) for x in jax.jit(scaled_gramian)(rows, mask))
+    text = jax.jit(lambda rows: scaled_gramian(rows, mask)).lower(rows).as_text()
+  want = ROWS @ ROWS.T * factor**2
+  np.testing.assert_allclose(found * scale**2, want, rtol=1e-5, atol=1e-5 * want[0, 0])
+  assert np.frexp(scale)[0] == 0.5  # exact to divide by
+  assert "case" not in text
+  with jaxmtl.forms_for("gpu"):
+    for value, one in ((0.0, 1.0), (np.inf, 1.0)):
+      assert float(scaled_gramian(tree(np.full((3, 10), value)), mask)[1]) == one
+
+
+def test_a_tpu_multiplies_few_rows_pair_by_pair():
+  rows = np.random.default_rng(1).normal(size=(8, 4, 3)).astype(np.float32)
+  flat = rows.reshape(8, -1).astype(float)
+  other = rows[::-1]
+  with jaxmtl.forms_for("tpu"):
+    np.testing.assert_allclose(jaxmtl.gramian(rows), flat @ flat.T, atol=1e-5)
+    found = jaxmtl.gramian(rows, other)
+    assert "dot_general" not in str(jax.make_jaxpr(lambda g: jaxmtl.gramian(g))(rows))
+  np.testing.assert_allclose(found, flat @ flat[::-1].T, atol=1e-5)
+
+
 def test_cosines():
   rows = np.array([[1.0, 0, 0], [1e-15, 1e-15, 0], [0, 0, 0]])
   found = jaxmtl.cosine_matrix(jnp.asarray(rows @ rows.T, jnp.float32))
