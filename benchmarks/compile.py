@@ -1,14 +1,15 @@
 """Compile training steps for TPU chips that are not there, and print what the compiler counts.
 
 Command: `python -m benchmarks.compile --network split --methods cagrad auto_lambda`. Needs the
-package `libtpu` of the version that JAX's extra `tpu` names, on any host. Beside the
-plain step, for each method: GFLOP and GB moved a step and chip, temporary memory and that of the
-state and batch, bytes that collectives send, seconds of compilation. FLOPs, bytes and memory are
-those of the program that the chip would run; loops count once. With several chips each has `batch`
-images, and a copy of the state.
+package `libtpu` of the version that JAX's extra `tpu` names, on any host. Beside the plain step, of
+each method: GFLOP and GB moved a step and chip, temporary memory and that of the state and batch,
+bytes that a chip sends in collectives, seconds of compilation. FLOPs, bytes and memory are those of
+the program that the chip would run; loops count once. With several chips each has `batch` images,
+and a copy of the state.
 """
 
 import dataclasses
+import math
 import os
 import re
 import sys
@@ -34,7 +35,7 @@ from benchmarks.accelerator.workloads import SIZES, Workload, options_of, worklo
 
 BYTES = {"f64": 8, "s64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s8": 1, "pred": 1}
 COLLECTIVE = re.compile(
-  r"= (.*?) (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+  r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
   r".*?channel_id=(\d+)"
 )
 
@@ -104,15 +105,42 @@ def row_of(problem: Workload, name: str, mesh: Mesh) -> dict[str, Any]:
 
 
 def collective_bytes(program: str) -> float:
-  """Bytes of what all collectives of a program give back on a chip.
+  """Bytes that a chip sends in all collectives of a program, on a ring of many chips.
 
-  One that runs beside several computations stands in the text of each, with the same channel.
+  An all-reduce is a reduce-scatter and an all-gather: twice its size. A TPU's reduce-scatter is
+  written as an all-reduce of which a computation takes a slice. A collective that runs beside
+  several computations stands in the text of each, with the same channel.
   """
+  sent: dict[str, float] = {}
+  is_slice = False
+  for line in program.splitlines():
+    if line.endswith("{"):  # a computation begins
+      is_slice = "all-reduce-scatter" in line.split("(")[0]
+    if found := COLLECTIVE.search(line):
+      shapes, kind, channel = found.groups()
+      factor = 2 if kind == "all-reduce" and not is_slice else 1
+      # What comes of a reduce-scatter is a chip's part.
+      parts = _group_size(line) if kind == "reduce-scatter" else 1
+      sent[channel] = factor * parts * _bytes(shapes)
+  return sum(sent.values())
+
+
+def _bytes(shapes: str) -> int:
   found = 0
-  for shapes in {channel: shapes for shapes, channel in COLLECTIVE.findall(program)}.values():
-    for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
-      found += BYTES[dtype] * int(np.prod([int(n) for n in dimensions.split(",") if n] or [1]))
-  return float(found)
+  for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+    found += BYTES[dtype] * math.prod(int(n) for n in dimensions.split(",") if n)
+  return found
+
+
+def _group_size(line: str) -> int:
+  """Chips that a collective is over, of either way to write them."""
+  if found := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", line):
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
+    return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", found[2]))
+  if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
+    return int(found[1])
+  found = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
+  return found[1].count(",") + 1 if found else 1
 
 
 def main(config: Config) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxmtl._platform import on_cpu
 from jaxmtl.gradients.inner_products import task_count
 
 PyTree = Any
@@ -41,6 +42,10 @@ def combine(task_grads: PyTree, weights: jax.Array) -> PyTree:
 
   def contract(leaf: jax.Array) -> jax.Array:
     wide = jnp.promote_types(leaf.dtype, weights.dtype)
+    if not on_cpu(leaf):
+      # Exact in float32, where a product of matrices rounds; and of slices over devices (`spread`)
+      # one gradient is gathered, where a product gathers all.
+      return (per_row(weights, leaf).astype(wide) * leaf).sum(0).astype(leaf.dtype)
     return jnp.tensordot(weights.astype(wide), leaf.astype(wide), axes=1).astype(leaf.dtype)
 
   return jax.tree.map(contract, task_grads)

@@ -23,6 +23,7 @@ from jaxmtl.gradients.forms import (
 from jaxmtl.gradients.layerwise import layerwise
 from jaxmtl.gradients.losses import stack_losses
 from jaxmtl.gradients.parts import Parts, parts_of
+from jaxmtl.gradients.spread import as_parameters, spread
 from jaxmtl.tasks import by_name, check_names, check_num_tasks
 from jaxmtl.training.aggregated import aggregate, labelled_in_other, look_at
 from jaxmtl.training.bilevel import check_batches, look_ahead_derivatives
@@ -252,6 +253,8 @@ def train_step(
       )
       metrics |= more | solver_metrics(aggregator_state)
     grads = parts.merge(*gradients)
+    if isinstance(found, TaskGradients):
+      grads = as_parameters(grads, state.params, losses)
 
     metrics["gradient_norm"] = optax.tree.norm(grads)
 
@@ -297,11 +300,15 @@ def _differentiate(
 
   if form == "weighted":
     return weighted(stacked_losses, shared, specific, devices.average)
+  if form == "layerwise":
+    found = layerwise(stacked_losses, shared, specific, chunk_size)
+    explicit, cotangents = found.factors
+    return found._replace(factors=(spread(explicit, found.losses), cotangents))
   if form == "own batches":
-    return own_batches_of(losses_of, shared, specific, chunk_size, devices.average)
-  if form == "stacked":
-    return stacked(stacked_losses, shared, specific, chunk_size, devices.average)
-  return layerwise(stacked_losses, shared, specific, chunk_size)
+    found = own_batches_of(losses_of, shared, specific, chunk_size, devices.average)
+  else:
+    found = stacked(stacked_losses, shared, specific, chunk_size, devices.average)
+  return found._replace(factors=spread(found.factors, found.losses))
 
 
 def _own_keys(state: PyTree, key: jax.Array) -> PyTree:
