@@ -246,6 +246,8 @@ def test_unsigned_labels_and_how_many_are_none():
   counted = jax.jit(lambda x: losses.count_invalid(x, 3, ignore=255))
   assert counted(labels) == 1
   assert losses.count_invalid(labels, 3, mask=np.array([True, False])) == 1
+  # None of 8 bits is -1: 255 is another label.
+  assert losses.count_invalid(labels, 3, ignore=-1) == 2
 
   @jax.jit
   def both(x):
@@ -269,3 +271,12 @@ def test_option_errors():
     losses.binary_cross_entropy(logits, logits, pos_weight=jnp.nan)
   with pytest.raises(ValueError, match="weights must cover the leading axes"):
     losses.mean_squared_error(logits, logits, weights=jnp.ones(2))
+  with pytest.raises(ValueError, match=r"valid must be bool or 0 and 1, got 0.5"):
+    losses.pixel_l1(logits, logits, jnp.array([1.0, 0.5, 2.0]))
+
+
+def test_soft_labels_are_probabilities():
+  with pytest.raises(ValueError, match=r"soft_labels must be probabilities, .* got 5"):
+    losses.focal(jnp.zeros(3), jnp.array([5.0, -3.0, 0.0]))
+  with pytest.raises(ValueError, match=r"labels must be probabilities, .* got nan"):
+    losses.label_entropy(jnp.array([[jnp.nan, 1.0]]))

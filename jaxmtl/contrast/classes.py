@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl import guards
+from jaxmtl.losses.validity import validity
 
 # As small as a length may be before it is no direction.
 _EPS = 1e-8
@@ -116,10 +117,12 @@ def pixels_of(
     raise ValueError(f"num_classes must be at least 2 to be told apart, got {num_classes}.")
   takes_part = classes >= 0
   if valid is not None:
-    mask = jnp.asarray(valid)
-    if mask.shape != classes.shape:
-      raise ValueError(f"valid must have the shape of labels, {classes.shape}, got {mask.shape}.")
-    takes_part &= mask.astype(bool)
+    if jnp.shape(valid) != classes.shape:
+      raise ValueError(
+        f"valid must have the shape of labels, {classes.shape}, got {jnp.shape(valid)}."
+      )
+    where, soft = validity(valid, classes.shape, "valid")
+    takes_part &= where if soft is None else soft > 0  # type: ignore[operator]
   if not guards.is_traced(classes) and not guards.is_traced(takes_part):
     wrong = np.asarray(classes)[np.asarray(takes_part & (classes >= num_classes))]
     if wrong.size:

@@ -10,6 +10,7 @@ import optax
 
 from jaxmtl.losses.validity import (
   accumulation,
+  as_classes,
   check_share,
   check_vector,
   counted,
@@ -66,12 +67,7 @@ def cross_entropy(
     >>> round(float(cross_entropy(logits, jnp.array([1, 255]), ignore=255)), 4)
     0.6931
   """
-  logits, labels = accumulation(logits), jnp.asarray(labels)
-  if not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise TypeError(
-      f"labels must be integer class indices, got dtype {labels.dtype}; "
-      "take argmax(-1) of one-hot labels."
-    )
+  logits, labels = accumulation(logits), as_classes("labels", labels)
   if logits.shape[:-1] != labels.shape:
     raise ValueError(
       f"labels must have the shape of logits without the class axis, {logits.shape[:-1]}, "
@@ -79,7 +75,6 @@ def cross_entropy(
     )
   check_share("label_smoothing", label_smoothing)
   num_classes = logits.shape[-1]
-  labels = labels.astype(jnp.promote_types(labels.dtype, jnp.int32))
   sound = (labels >= 0) & (labels < num_classes)
   found = (
     "labels",

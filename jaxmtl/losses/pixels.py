@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmtl.losses.validity import Counted, accumulation, check_share, counted, same_shape
+from jaxmtl.losses.validity import (
+  Counted,
+  accumulation,
+  as_classes,
+  check_share,
+  counted,
+  same_shape,
+)
 
 
 def pixel_l1(
@@ -120,6 +127,7 @@ def pseudo_label_cross_entropy(
   Raises:
     ValueError: if the shapes do not fit, `threshold` is not in [0, 1], or, where values are known,
       a label is neither void nor a class.
+    TypeError: if `labels` are not integers.
 
   Example:
     >>> import jax.numpy as jnp
@@ -134,7 +142,7 @@ def pseudo_label_cross_entropy(
   """
   check_share("threshold", threshold)
   logits, confidence = accumulation(logits), accumulation(confidence)
-  labels = jnp.asarray(labels)
+  labels = as_classes("labels", labels)
   if logits.shape[:-1] != labels.shape or confidence.shape != labels.shape:
     raise ValueError(
       "labels and confidence must have the shape of logits without the class axis, "
@@ -143,7 +151,7 @@ def pseudo_label_cross_entropy(
   classes = logits.shape[-1]
   sound = (labels >= 0) & (labels < classes)
   found = ("labels", labels, sound, f"classes from 0 to {classes - 1}")
-  takes_part = counted(labels.shape, found, None, None, ignore)
+  takes_part = counted(labels.shape, found, None, None, ignore, "")
   logits, labels = takes_part.replace(logits), takes_part.replace(labels)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   pixels = tuple(range(1, labels.ndim))
@@ -161,7 +169,7 @@ def _of_pixels(
   if outputs.ndim < 1:
     raise ValueError("outputs must have channels as their last axis, got a scalar.")
   found = ("targets", targets, jnp.isfinite(targets).all(-1), "finite numbers")
-  takes_part = counted(targets.shape[:-1], found, valid, weights, ignore)
+  takes_part = counted(targets.shape[:-1], found, valid, weights, ignore, "valid")
   return takes_part.replace(outputs), takes_part.replace(targets), takes_part
 
 

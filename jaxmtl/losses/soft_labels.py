@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.losses.validity import accumulation
+from jaxmtl.losses.validity import accumulation, check_probabilities
 
 
 def focal(
@@ -23,7 +23,8 @@ def focal(
     `[...]`, not averaged; float32 (float64 for float64 logits).
 
   Raises:
-    ValueError: if the shapes differ, or for another `gamma`.
+    ValueError: if the shapes differ, for another `gamma`, or, where values are known, for labels
+      that are no probabilities.
 
   Example:
     >>> import jax.numpy as jnp
@@ -43,6 +44,7 @@ def focal(
       f"soft_labels must have the shape of logits, {logits.shape}, got {soft_labels.shape}; "
       "integer labels as jax.nn.one_hot."
     )
+  check_probabilities("soft_labels", soft_labels)
   log_p = jax.nn.log_softmax(logits, axis=-1)
   focus = jnp.maximum(-jnp.expm1(log_p), 0) ** gamma if gamma else 1.0
   return -(soft_labels * focus * log_p).sum(-1)
@@ -61,7 +63,8 @@ def label_entropy(labels: jax.typing.ArrayLike) -> jax.Array:
     A scalar in `[-log(num_classes), 0]`, float32 or wider.
 
   Raises:
-    ValueError: if the labels are not `[batch, num_classes]`.
+    ValueError: if the labels are not `[batch, num_classes]`, or, where values are known, no
+      probabilities.
 
   Example:
     >>> import jax.numpy as jnp
@@ -76,6 +79,7 @@ def label_entropy(labels: jax.typing.ArrayLike) -> jax.Array:
   labels = accumulation(labels)
   if labels.ndim != 2:
     raise ValueError(f"labels must have shape [batch, num_classes], got {labels.shape}.")
+  check_probabilities("labels", labels)
   mean = labels.mean(axis=0)
   # The inner condition keeps the gradient of a class that is never used finite.
   return jnp.where(mean > 0, mean * jnp.log(jnp.where(mean > 0, mean, 1)), 0).sum()

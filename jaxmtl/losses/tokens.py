@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.losses.validity import accumulation, check_share
+from jaxmtl.losses.validity import accumulation, as_classes, check_share, counted
 
 
 def token_cross_entropy(
@@ -34,7 +34,8 @@ def token_cross_entropy(
     `[B]`, float32 (float64 for float64 logits).
 
   Raises:
-    ValueError: if the shapes do not fit, or `label_smoothing` is out of range.
+    ValueError: if the shapes do not fit, `label_smoothing` is out of range, or, where values are
+      known, a label that counts is no token. Under `jax.jit` such a label does not count.
     TypeError: if `labels` are not integers.
 
   Example:
@@ -47,20 +48,18 @@ def token_cross_entropy(
   Reference:
     Liu, "Converging Pathways", 2024, section 6.3.
   """
-  logits, labels = accumulation(logits), jnp.asarray(labels)
-  if not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise TypeError(f"labels must be integers, the tokens' numbers, got dtype {labels.dtype}.")
+  logits, labels = accumulation(logits), as_classes("labels", labels)
   if logits.ndim != 3 or logits.shape[:2] != labels.shape:
     raise ValueError(
       f"logits must have shape [B, L, V] and labels [B, L], got {logits.shape} and {labels.shape}."
     )
   check_share("label_smoothing", label_smoothing)  # type: ignore[arg-type]
-  logits, labels = logits[:, :-1], labels[:, 1:]
-  counts = labels != ignore
-  # Before the loss: masking its value alone lets 0 * NaN into the gradient.
-  logits = jnp.where(counts[..., None], logits, 0)
-  log_p = jax.nn.log_softmax(logits)
-  chosen = jnp.where(counts, labels, 0)[..., None]
-  right = jnp.take_along_axis(log_p, chosen, axis=-1)[..., 0]
+  before, labels = jnp.asarray(logits[:, :-1]), labels[:, 1:]
+  tokens = logits.shape[-1]
+  sound = (labels >= 0) & (labels < tokens)
+  found = ("labels", labels, sound, f"tokens from 0 to {tokens - 1}")
+  counts = counted(labels.shape, found, None, None, ignore, "")
+  log_p = jax.nn.log_softmax(counts.replace(before))
+  right = jnp.take_along_axis(log_p, counts.replace(labels)[..., None], axis=-1)[..., 0]
   losses = -(1 - label_smoothing) * right - label_smoothing * log_p.mean(axis=-1)
-  return jnp.where(counts, losses, 0).sum(axis=1)
+  return counts.replace(losses).sum(axis=1)

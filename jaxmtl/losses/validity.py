@@ -53,6 +53,7 @@ def counted(
   mask: Any,
   weights: Any,
   ignore: float | None,
+  called: str = "mask",
 ) -> Counted:
   """What of labels `[*shape]` takes part.
 
@@ -63,13 +64,14 @@ def counted(
     mask: validity over the leading axes, boolean or 0/1.
     weights: not negative, over the leading axes.
     ignore: value of labels that are none; NaN too.
+    called: what the caller's argument is called that is the mask here; nothing if it has none.
 
   Raises:
     ValueError: if a shape does not fit, a known mask is not 0/1, a known weight is negative or not
       finite, or a known label that takes part is not sound.
   """
   name, values, sound, wanted = labels
-  where, soft = _validity(mask, shape)
+  where, soft = validity(mask, shape, called)
   given = None if weights is None else _weights(weights, shape)
   for one in (soft, given):
     where = where if one is None else _both(where, one > 0)
@@ -84,7 +86,7 @@ def counted(
     if bad.any():
       raise ValueError(
         f"{name} must be {wanted}, got {np.asarray(values)[bad][0]} ({bad.sum()} of {bad.size}); "
-        "pass ignore= the value of what has no label, or a mask."
+        f"pass ignore= the value of what has no label{f', or {called}=' if called else ''}."
       )
   both = soft if given is None else given if soft is None else soft * given
   return Counted(where, both)
@@ -113,8 +115,8 @@ def count_invalid(
     >>> int(count_invalid(jnp.array([0, 2, 255, -1]), 3, ignore=255))
     1
   """
-  labels = jnp.asarray(labels)
-  where, soft = _validity(mask, labels.shape)
+  labels = as_classes("labels", labels)
+  where, soft = validity(mask, labels.shape)
   for one in (soft if soft is None else soft > 0, None if ignore is None else labels != ignore):
     where = where if one is None else _both(where, one)
   bad = (labels < 0) | (labels >= num_classes)
@@ -127,6 +129,21 @@ def accumulation(values: Array) -> jax.Array:
   return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
+def as_classes(name: str, values: Array) -> jax.Array:
+  """Integers of 32 bits or more: -1 and 300 are none of 8 bits, with which they are compared.
+
+  Raises:
+    TypeError: naming them, if they are not integers.
+  """
+  values = jnp.asarray(values)
+  if not jnp.issubdtype(values.dtype, jnp.integer):
+    raise TypeError(
+      f"{name} must be integer class indices, got dtype {values.dtype}; "
+      "take argmax(-1) of one-hot labels or logits."
+    )
+  return values.astype(jnp.promote_types(values.dtype, jnp.int32))
+
+
 def same_shape(name: str, outputs: Array, targets: Array) -> tuple[jax.Array, jax.Array]:
   """Outputs and targets as floats, or an error where they would be broadcast."""
   outputs, targets = accumulation(outputs), accumulation(targets)
@@ -136,6 +153,18 @@ def same_shape(name: str, outputs: Array, targets: Array) -> tuple[jax.Array, ja
       f"targets must have the shape of {name}, {outputs.shape}, got {targets.shape}."
     )
   return outputs, targets
+
+
+def check_known(name: str, values: jax.Array, wrong: jax.Array, wanted: str) -> None:
+  """Raises ValueError, naming the first value that is wrong, where values are known."""
+  if not guards.is_traced(wrong) and (found := np.asarray(values)[np.asarray(wrong)]).size:
+    raise ValueError(f"{name} must be {wanted}, got {found.flat[0]}.")
+
+
+def check_probabilities(name: str, values: jax.Array) -> None:
+  """Raises ValueError for known values outside of [0, 1], but for round-off."""
+  off = jnp.abs(values - 0.5) <= 0.501
+  check_known(name, values, ~off, "probabilities, in 0 .. 1")
 
 
 def check_share(name: str, value: float) -> None:
@@ -168,18 +197,21 @@ def _over(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
   return jnp.broadcast_to(found.reshape(found.shape + (1,) * (len(shape) - found.ndim)), shape)
 
 
-def _validity(mask: Any, shape: tuple[int, ...]) -> tuple[jax.Array | None, jax.Array | None]:
+def validity(
+  mask: Any, shape: tuple[int, ...], called: str = "mask"
+) -> tuple[jax.Array | None, jax.Array | None]:
   """The mask as bools; or, of a mask of numbers that are not known, as weights."""
   if mask is None:
     return None, None
-  found = _over("mask", mask, shape)
+  found = _over(called, mask, shape)
   if found.dtype == bool:
     return found, None
   if guards.is_traced(found):
     return None, accumulation(found)  # 0 and 1 mean the same; others are not made 1 silently
   other = np.asarray(found)[~np.isin(found, (0, 1))]
   if other.size:
-    raise ValueError(f"mask must be bool or 0 and 1, got {other[0]}; soft weights are weights=.")
+    mend = "; soft weights are weights=" if called == "mask" else ""
+    raise ValueError(f"{called} must be bool or 0 and 1, got {other[0]}{mend}.")
   return found.astype(bool), None
 
 

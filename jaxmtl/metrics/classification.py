@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmtl.losses.validity import counted
+from jaxmtl.losses.validity import as_classes, counted
 
 
 def accuracy(
@@ -34,6 +34,7 @@ def accuracy(
 
   Raises:
     ValueError: as `jaxmtl.losses.cross_entropy`.
+    TypeError: the same.
 
   Example:
     >>> import jax.numpy as jnp
@@ -42,7 +43,7 @@ def accuracy(
     >>> float(accuracy(logits, jnp.array([1, 0, -1]), ignore=-1))
     0.5
   """
-  logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+  logits, labels = jnp.asarray(logits), as_classes("labels", labels)
   if logits.shape[:-1] != labels.shape:
     raise ValueError(
       f"labels must have the shape of logits without the class axis, {logits.shape[:-1]}, "

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmtl._thinning import thinned
+from jaxmtl.losses.validity import as_classes, check_known
 
 THRESHOLDS = 99
 """Of the benchmark: .01, .02, ..., .99."""
@@ -61,7 +62,9 @@ def edge_counts(
     The `EdgeCounts`, for `ods_f`.
 
   Raises:
-    ValueError: if shapes differ or an option is out of range.
+    ValueError: if shapes differ, an option is out of range, or, where values are known, a
+      probability is not in [0, 1] or a label is above 1. Under `jax.jit` such a label is void.
+    TypeError: if labels are not integers.
 
   Example:
     >>> import jax.numpy as jnp
@@ -82,16 +85,21 @@ def edge_counts(
       f"probabilities and labels must both be [B, H, W], got {probabilities.shape} and "
       f"{labels.shape}."
     )
-  if thresholds < 1 or tolerance < 0:
+  labels = as_classes("labels", labels)
+  if thresholds < 1 or not 0 <= tolerance <= 1:
     raise ValueError(
-      f"thresholds must be at least 1 and tolerance at least 0, got {thresholds} and {tolerance}."
+      f"thresholds must be at least 1 and tolerance from 0 to 1, got {thresholds} and {tolerance}."
     )
+  check_known(
+    "probabilities", probabilities, (probabilities < 0) | (probabilities > 1), "in 0 .. 1"
+  )
+  check_known("labels", labels, labels > 1, "1 on edges, 0 elsewhere, below 0 where void")
   near = functools.partial(_grown, radius=tolerance * math.hypot(*labels.shape[1:]))
   truth = thinned(labels == 1)
   near_truth = near(truth)
 
   def count(threshold: jax.Array) -> EdgeCounts:
-    edges = thinned((probabilities >= threshold) & (labels >= 0))
+    edges = thinned((probabilities >= threshold) & (labels >= 0) & (labels <= 1))
     right, found = (m.sum((1, 2), jnp.int32) for m in (edges & near_truth, truth & near(edges)))
     matched = jnp.minimum(right, found).sum()
     return EdgeCounts(edges.sum(dtype=jnp.int32), truth.sum(dtype=jnp.int32), matched)

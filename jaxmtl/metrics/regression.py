@@ -49,7 +49,7 @@ def absolute_error(
   outputs, targets = same_shape("outputs", outputs, targets)
   finite = jnp.isfinite(targets).all(-1)
   found = ("targets", targets, finite, "finite numbers")
-  takes_part = counted(targets.shape[:-1], found, valid, None, ignore)
+  takes_part = counted(targets.shape[:-1], found, valid, None, ignore, "valid")
   errors = jnp.abs(takes_part.replace(outputs) - takes_part.replace(targets)).sum(-1)
   return _or_nan(takes_part, errors)
 
@@ -110,11 +110,13 @@ def angular_error(
   outputs, targets = same_shape("outputs", outputs, targets)
   finite = jnp.isfinite(targets).all(-1)
   found = ("targets", targets, finite, "finite numbers")
-  takes_part = counted(targets.shape[:-1], found, valid, None, ignore)
+  takes_part = counted(targets.shape[:-1], found, valid, None, ignore, "valid")
   degrees = angles(takes_part.replace(outputs), takes_part.replace(targets))
   counts = takes_part.mean(jnp.ones_like(degrees)) > 0
-  shown = takes_part.replace(degrees, jnp.nan)
-  measured = {"mean": _or_nan(takes_part, degrees), "median": jnp.nanmedian(shown)}
+  mean = _or_nan(takes_part, degrees)
+  # The median of numbers alone would not show that there are others among the valid.
+  median = jnp.where(jnp.isnan(mean), jnp.nan, jnp.nanmedian(takes_part.replace(degrees, jnp.nan)))
+  measured = {"mean": mean, "median": median}
   for limit in SHARES:
     share = takes_part.mean((degrees < limit).astype(degrees.dtype))
     measured[f"within_{limit:g}"] = jnp.where(counts, share, jnp.nan)

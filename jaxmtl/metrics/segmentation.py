@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmtl.losses.validity import counted
+from jaxmtl.losses.validity import as_classes, counted
 
 
 def confusion_matrix(
@@ -52,9 +52,7 @@ def confusion_matrix(
       f"predictions and labels must have one shape, got {predictions.shape} and {labels.shape}; "
       "of logits take argmax(-1)."
     )
-  for name, values in (("predictions", predictions), ("labels", labels)):
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-      raise TypeError(f"{name} must be integer classes, got dtype {values.dtype}.")
+  predictions, labels = as_classes("predictions", predictions), as_classes("labels", labels)
   wanted = f"classes from 0 to {num_classes - 1}"
 
   def valid(name: str, values: jax.Array, mask: Any, ignore: int | None) -> jax.Array:
@@ -65,8 +63,7 @@ def confusion_matrix(
     return where if found.weights is None else where & (found.weights > 0)
 
   where = valid("labels", labels, mask, ignore) & valid("predictions", predictions, None, None)
-  rows, columns = labels.astype(jnp.int32), predictions.astype(jnp.int32)
-  place = jnp.where(where, rows * num_classes + columns, 0)
+  place = jnp.where(where, labels * num_classes + predictions, 0)
   counts = (
     jnp.zeros(num_classes**2, jnp.int32).at[place.ravel()].add(where.ravel().astype(jnp.int32))
   )

@@ -311,6 +311,7 @@ def test_keys_of_past_batches():
     ({"labels": np.full((2, 5, 6), 9)}, ValueError, "classes from 0 to 3 where valid, got 9"),
     ({"labels": np.zeros((2, 5, 7), int)}, ValueError, r"labels must have the shape of repr"),
     ({"labels": np.zeros((2, 5, 6))}, TypeError, "labels must be integer classes, got dtype"),
+    ({"valid": np.full((2, 5, 6), 0.5)}, ValueError, "valid must be bool or 0 and 1, got 0.5"),
     ({"valid": np.ones((2, 5))}, ValueError, r"valid must have the shape of labels, \(2, 5, 6\)"),
     ({"probabilities": np.ones((2, 5, 4))}, ValueError, r"probabilities must be \(2, 5, 6\) with"),
     ({"probabilities": np.ones((2, 5, 6, 1))}, ValueError, "num_classes must be at least 2"),

@@ -99,6 +99,13 @@ def test_what_is_no_class_raises_or_under_jit_is_not_counted():
   assert as_numbers(jnp.array([1, 0, 0])).tolist() == [[1, 0], [0, 0]]
 
 
+def test_a_prediction_that_is_no_number_shows():
+  normals = np.eye(3, dtype=np.float32)
+  found = metrics.angular_error(normals * np.float32([[1], [np.nan], [np.nan]]), normals)
+  assert np.isnan([found["mean"], found["median"]]).all()
+  assert found["within_30"] == pytest.approx(1 / 3)
+
+
 def test_nothing_valid_is_no_number():
   @jax.jit
   def measured(maps, nothing):
@@ -159,5 +166,7 @@ def test_sums_on_the_host_may_be_larger_than_32_bits():
   sums = np.array([[3_000_000_000, 1_500_000_000], [0, 3_000_000_000]])
   np.testing.assert_allclose(metrics.mean_iou(sums), 2 / 3, rtol=1e-6)
   np.testing.assert_allclose(metrics.pixel_accuracy(sums), 0.8, rtol=1e-6)
-  with pytest.raises(TypeError, match="predictions must be integer classes, got dtype float32"):
+  with pytest.raises(
+    TypeError, match="predictions must be integer class indices, got dtype float32"
+  ):
     metrics.confusion_matrix(jnp.array([0.0, 1.7]), jnp.array([0, 1]), 2)

@@ -1,5 +1,7 @@
 """Edges within a tolerance: thinning, counts, and the F-measure of the best threshold."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,10 +85,26 @@ def test_the_best_threshold_of_the_whole_set_counts():
   [
     (((1, 4, 4, 1), (1, 4, 4)), {}, r"both be \[B, H, W\], got \(1, 4, 4, 1\)"),
     (((1, 4, 4),) * 2, {"thresholds": 0}, "thresholds must be at least 1 .* got 0"),
-    (((1, 4, 4),) * 2, {"tolerance": -1.0}, "tolerance at least 0, got 99 and -1.0"),
+    (((1, 4, 4),) * 2, {"tolerance": -1.0}, "tolerance from 0 to 1, got 99 and -1.0"),
+    (((1, 4, 4),) * 2, {"tolerance": np.nan}, "tolerance from 0 to 1, got 99 and nan"),
   ],
 )
 def test_what_does_not_fit(shapes, options, message):
-  maps = [np.zeros(shape) for shape in shapes]
+  maps = np.zeros(shapes[0]), np.zeros(shapes[1], int)
   with pytest.raises(ValueError, match=message):
     edge_counts(*maps, **options)
+
+
+def test_values_that_cannot_be():
+  label = np.zeros((1, 4, 4), int)
+  label[:, :, 2] = 1
+  with pytest.raises(ValueError, match=r"labels must be 1 on edges, .* got 255"):
+    edge_counts(label * 1.0, label * 255)
+  with pytest.raises(ValueError, match=r"probabilities must be in 0 \.\. 1, got -6"):
+    edge_counts(label * 12.0 - 6, label)
+  with pytest.raises(TypeError, match="labels must be integer"):
+    edge_counts(label * 1.0, label * 0.5)
+  # Of a compiled step a label that is none is void, as below 0.
+  compiled = jax.jit(functools.partial(edge_counts, thresholds=1))
+  sure = np.ones((1, 4, 4), np.float32)
+  np.testing.assert_array_equal(compiled(sure, label * 7), compiled(sure, -label))

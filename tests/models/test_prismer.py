@@ -116,6 +116,19 @@ def test_loss_of_no_words():
     losses.token_cross_entropy(logits, labels, label_smoothing=2)
 
 
+def test_a_word_that_is_none_raises_or_does_not_count():
+  logits = np.random.default_rng(0).normal(size=(1, 4, 5)).astype(np.float32)
+  compiled = jax.jit(jax.value_and_grad(lambda x, y: losses.token_cross_entropy(x, y).sum()))
+  want = jax.tree.map(np.asarray, compiled(logits, np.array([[0, 1, 2, -100]])))
+  for bad in (-1, 5, 2**20):
+    labels = np.array([[0, 1, 2, bad]])
+    with pytest.raises(
+      ValueError, match=rf"labels must be tokens from 0 to 4, got {bad} \(1 of 3\)"
+    ):
+      losses.token_cross_entropy(logits, labels)
+    jax.tree.map(np.testing.assert_array_equal, compiled(logits, labels), want)
+
+
 @pytest.mark.parametrize(
   ("config", "total", "trained", "without", "trained_without"),
   [
