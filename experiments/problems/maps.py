@@ -293,7 +293,9 @@ def _angles(output: jax.Array, batch: Any, task: str) -> dict[str, jax.Array]:
   target = batch[task].astype(jnp.float32)
   known = (target != 0).any(-1) & _counted(batch, 3)
   degrees = metrics.angles(output, target)
-  bins = jnp.clip((degrees * _BINS).astype(jnp.int32), 0, 180 * _BINS - 1)
+  # What is no number is as far off as can be: as an integer it would be 0, the best.
+  known_degrees = jnp.where(jnp.isnan(degrees), 180, degrees)
+  bins = jnp.clip((known_degrees * _BINS).astype(jnp.int32), 0, 180 * _BINS - 1)
   histogram = jnp.zeros(180 * _BINS, jnp.int32).at[bins.ravel()].add(known.ravel().astype(int))
   return {**_averages(degrees, known, batch), "histogram": histogram}
 

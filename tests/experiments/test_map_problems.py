@@ -147,3 +147,7 @@ def test_what_is_no_number_is_never_right(problem, examples):
   confusion = jax.jit(problem.metrics["miou"].count)(nothing, batch)["segmentation"]
   assert confusion.sum() == (examples["segmentation"] >= 0).sum()
   assert not np.diag(confusion).any()
+  angles = jax.jit(problem.metrics["angle"].count)(nothing, batch)["normal"]
+  known = (examples["normal"] != 0).any(-1).sum()
+  assert angles["histogram"][-1] == known > 0
+  assert problem.metrics["within_30"].value(jax.tree.map(np.asarray, angles)) == 0
