@@ -28,6 +28,7 @@ from jaxmtl.tasks import by_name, check_names, check_num_tasks
 from jaxmtl.training.aggregated import aggregate, labelled_in_other, look_at
 from jaxmtl.training.bilevel import check_batches, look_ahead_derivatives
 from jaxmtl.training.devices import Devices
+from jaxmtl.training.loss_scale import check_loss_scale, scale_of
 from jaxmtl.training.micro_batches import micro_batches
 from jaxmtl.training.state import SECOND_BATCH, STEP_STREAM, Aux, TrainState, TrainStep
 from jaxmtl.weighting import Weighting, equal
@@ -146,10 +147,7 @@ def train_step(
     raise ValueError(
       "accumulate does not go with own_batches=True, whose tasks have parts already."
     )
-  if loss_scale != "dynamic" and not (isinstance(loss_scale, int | float) and loss_scale > 0):
-    raise ValueError(
-      f'loss_scale must be positive or "dynamic", got {loss_scale!r}; 1 leaves losses alone.'
-    )
+  check_loss_scale(loss_scale)
   losses_fn = micro_batches(losses_fn, accumulate)
   devices = Devices(axis_name)
   if aggregator is None and not weighting.needs_gramian:
@@ -183,14 +181,7 @@ def train_step(
     batches: Any = check_batches(batch, at_most=3 if twice else 2) if pairs else (batch,)
     keys = (key, *(jax.random.fold_in(key, SECOND_BATCH + i) for i in range(len(batches) - 1)))
     parts = parts_of(devices.vary(state.params), shared)
-    scale: Any = loss_scale
-    if scale == "dynamic":
-      scale = optax.tree.get(state.optimizer, "loss_scale")
-      if scale is None:
-        raise ValueError(
-          'loss_scale="dynamic" needs a scale in the optimizer\'s state: '
-          "jaxmtl.dynamic_loss_scale(optimizer)."
-        )
+    scale = scale_of(loss_scale, state.optimizer)
 
     def differentiate(which: int = 0) -> Any:
       def losses_of(shared: list, specific: list, **tasks: Any) -> tuple[Any, Aux]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -74,8 +75,8 @@ def dynamic_loss_scale(
     raise ValueError(f"initial must be a scale from 1 to 2^24, got {initial}.")
   if isinstance(every, bool) or not isinstance(every, int) or every < 1:
     raise ValueError(f"every must be a positive integer, got {every!r}: steps.")
-  if not factor > 1:
-    raise ValueError(f"factor must be above 1, got {factor}.")
+  if not 1 < factor < math.inf:
+    raise ValueError(f"factor must be above 1 and finite, got {factor}.")
   skipping = skip_nonfinite(inner)
 
   def init(params: PyTree) -> LossScaleState:

@@ -526,6 +526,13 @@ def test_a_dynamic_scale_is_asked_for_in_words():
     step.update(step.init(jnp.ones(2), jax.random.key(0)), None)
   with pytest.raises(ValueError, match='positive or "dynamic", got 0'):
     train_step(lambda p, m, b, k: (p, Aux()), optax.sgd(0.1), 2, loss_scale=0)
-  for options in ({"initial": 0.5}, {"every": 0}, {"factor": 1.0}):
+  for scale in (jnp.inf, True):
+    with pytest.raises(ValueError, match=f"got {scale}"):
+      train_step(lambda p, m, b, k: (p, Aux()), optax.sgd(0.1), 2, loss_scale=scale)
+  # A scale that adapts itself, and by which nobody multiplies.
+  adapted = train_step(lambda p, m, b, k: (p, Aux()), jaxmtl.dynamic_loss_scale(optax.sgd(0.1)), 2)
+  with pytest.raises(ValueError, match='the optimizer adapts one: pass loss_scale="dynamic"'):
+    adapted.update(adapted.init(jnp.ones(2), jax.random.key(0)), None)
+  for options in ({"initial": 0.5}, {"every": 0}, {"factor": 1.0}, {"factor": jnp.inf}):
     with pytest.raises(ValueError, match=next(iter(options))):
       jaxmtl.dynamic_loss_scale(optax.sgd(0.1), **options)
