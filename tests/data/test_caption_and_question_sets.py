@@ -134,6 +134,14 @@ def test_captions_of_ones_own(tmp_path):
   write(table, "image,caption\ngone.jpg,A\n")
   with pytest.raises(FileNotFoundError, match=r"own\.csv names 1 image.*gone\.jpg"):
     language.read_captions(table)
+  outside = tmp_path / "elsewhere" / "own.csv"
+  outside.parent.mkdir()
+  for name in ("../a.jpg", str(tmp_path / "a.jpg")):
+    write(outside, f"image,caption\n{name},A\n")
+    with pytest.raises(
+      ValueError, match=r"own\.csv: the name must lead .* got '(\.\./|/).*a\.jpg'"
+    ):
+      language.read_captions(outside)
   with pytest.raises(FileNotFoundError, match="a table of captions"):
     language.read_captions(tmp_path / "no.csv")
   with pytest.raises(ValueError, match=r"must end in \.csv"):
@@ -151,6 +159,10 @@ def test_questions(tmp_path):
   assert found.names == ("vqav2/train2014/a.jpg",) * 2 + ("vg/VG/b.jpg",)
   assert (found.answers, found.ids) == (("yes", "no", "wall"), None)
   np.testing.assert_array_equal(found.weights, np.float32([0.75, 0.25, 0.2]))
+  write(main, [asked | {"answer": "yes", "weight": 1, "image": "../vg/VG/b.jpg"}])
+  with pytest.raises(ValueError, match=r"vqav2_train_val\.json.* got 'vqav2/\.\./vg"):
+    language.read_vqa_train(tmp_path)
+  write(main, [asked | {"answer": "yes", "weight": 0.75}, asked | {"answer": "no", "weight": 0.25}])
   last = found.subset([2])
   assert (last.questions, last.answers, len(last)) == (("What?",), ("wall",), 1)
   assert found.fingerprint() != language.read_vqa_train(tmp_path, genome=False).fingerprint()

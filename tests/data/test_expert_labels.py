@@ -175,6 +175,12 @@ def test_bad_calls_are_named(folder):
     read(folder, wanted=("seg_cocoa",))
   with pytest.raises(ValueError, match=r"'vg/a\.jpg' and 'vg/a\.png' would share the labels vg/a"):
     read(folder, names=("vg/a.jpg", "vg/a.png"))
+  # Labels are written by these names: none may lie elsewhere.
+  for name in ("vg/../../a.jpg", str(folder / "a.jpg")):
+    with pytest.raises(ValueError, match=r"the name must lead from the folder .* got '.*a\.jpg'"):
+      read(folder, names=(name,))
+    with pytest.raises(ValueError, match="the name must lead from the folder"):
+      experts.fill([name], [folder / "a.jpg"], folder / "labels", {"edge": experts.edges})
   with pytest.raises(FileNotFoundError, match=r"labels: there is no folder .*gone"):
     experts.ExpertFiles(["a"], ["a"], folder / "gone", ["depth"])
   batch = {"rgb": jnp.zeros((1, 8, 8, 3), jnp.uint8), "seg": jnp.zeros((1, 8, 8, 1), jnp.uint8)}

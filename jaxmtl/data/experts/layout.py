@@ -6,6 +6,8 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable
 
+from jaxmtl.data.folders import check_below
+
 BACKGROUND = 255
 """What a pixel of numbers holds where there is no class, object or word."""
 IMAGE = "rgb"
@@ -93,11 +95,14 @@ def label_path(labels: pathlib.Path, expert: str, name: str) -> pathlib.Path:
 def check_apart(names: Iterable[str]) -> None:
   """Looks for images whose labels would have the same file, as those of `1.jpg` and `1.png`.
 
+  Labels are written where names say, which therefore must not lead out of their folder.
+
   Raises:
-    ValueError: naming two of them.
+    ValueError: naming two of them, or one that leads elsewhere.
   """
   seen: dict[pathlib.PurePath, str] = {}
   for name in names:
+    check_below(name, f"image {name!r}")
     stem = pathlib.PurePath(name).with_suffix("")
     if (other := seen.setdefault(stem, name)) != name:
       raise ValueError(

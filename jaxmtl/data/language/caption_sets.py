@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmtl.data.image_files import by_threads
 from jaxmtl.data.language.cleaning import clean_caption
-from jaxmtl.data.language.entries import Entry, check_images, entries_of, read_json
+from jaxmtl.data.language.entries import Entry, entries_of, paths_of, read_json
 
 _LIST = "a list of {image, caption}"
 
@@ -246,7 +246,7 @@ def collected(
 
   Raises:
     FileNotFoundError: with their number, if images are missing.
-    ValueError: naming the image, if it has two ids.
+    ValueError: naming the image, if it has two ids, or is not below the folder.
   """
   captions: dict[str, list[str]] = {}
   ids: dict[str, int | str] = {}
@@ -255,6 +255,5 @@ def collected(
       raise ValueError(f"{source}: {image!r} has the ids {ids[image]!r} and {number!r}.")
     captions.setdefault(image, []).extend([] if caption is None else [caption])
   names = tuple(f"{name}/{image}" if name else image for image in captions)
-  paths = tuple(root / full for full in names)
-  check_images(paths, source)
+  paths = paths_of(root, names, source)
   return CaptionSet(names, paths, tuple(map(tuple, captions.values())), tuple(ids.values()))

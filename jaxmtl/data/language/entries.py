@@ -8,6 +8,8 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxmtl.data.folders import check_below
+
 _SHOWN = 3
 
 
@@ -94,19 +96,26 @@ def entries_of(file: pathlib.Path, what: str) -> list[Entry]:
   return [Entry(file, i, fields) for i, fields in enumerate(read_json(file, list, what))]
 
 
-def check_images(paths: Iterable[pathlib.Path], source: str) -> None:
-  """Looks whether images are there.
+def paths_of(root: pathlib.Path, names: Iterable[str], source: str) -> tuple[pathlib.Path, ...]:
+  """The files of images, all of which are there.
 
   Args:
-    paths: of the files.
+    root: to which names are relative.
+    names: of the images, which others wrote: they lead nowhere else.
     source: what names them.
 
   Raises:
     FileNotFoundError: with their number and the first ones, if some are missing.
+    ValueError: naming one that is not below the folder.
   """
+  paths = []
+  for name in names:
+    check_below(name, source)
+    paths.append(root / name)
   missing = [str(path) for path in dict.fromkeys(paths) if not os.path.isfile(path)]
   if missing:
     raise FileNotFoundError(
       f"{source} names {len(missing)} image(s) that are not there: "
       f"{', '.join(missing[:_SHOWN])}{', ...' if len(missing) > _SHOWN else ''}."
     )
+  return tuple(paths)

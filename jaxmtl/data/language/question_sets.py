@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxmtl.data.language.cleaning import clean_question
-from jaxmtl.data.language.entries import Entry, check_images, entries_of, read_json
+from jaxmtl.data.language.entries import Entry, entries_of, paths_of, read_json
 
 _FOLDERS = {"vqa": "vqav2", "vg": "vg"}
 _GENOME_WEIGHT = 0.2
@@ -190,8 +190,7 @@ def _asked(root: pathlib.Path, entries: Sequence[Entry], source: str) -> Questio
   names = tuple(
     f"{_FOLDERS['vg' if _is_genome(entry) else 'vqa']}/{entry.text('image')}" for entry in entries
   )
-  paths = tuple(root / name for name in names)
-  check_images(paths, source)
+  paths = paths_of(root, names, source)
   return QuestionSet(
     names, paths, tuple(entry.text("question") for entry in entries), None, None, None
   )
