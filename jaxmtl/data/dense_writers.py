@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmtl._extras import Optional
+from jaxmtl._files import replacing
 from jaxmtl.data.cityscapes_ids import TRAIN_IDS
 from jaxmtl.data.pascal_maps import PARTS, PERSON
 
@@ -137,8 +138,8 @@ def write_dense_folder(
   root = pathlib.Path(folder).expanduser()
   if not len(classes) <= void <= 255:
     raise ValueError(f"void must be from {len(classes)}, no class, to 255, got {void}.")
-  root.mkdir(parents=True, exist_ok=True)
-  (root / "classes.json").write_text(json.dumps(list(classes)), encoding="utf-8")
+  with replacing(root / "classes.json") as draft:
+    draft.write_text(json.dumps(list(classes)), encoding="utf-8")
   for i, one in enumerate(_each(examples, ("image", "segmentation"))):
     labels = _within(one["segmentation"], -1, len(classes) - 1, "segmentation", i)
     _save(root / f"{part}annot" / f"{i}.png", np.where(labels < 0, void, labels).astype(np.uint8))
@@ -192,9 +193,8 @@ def write_pascal_context(folder: str | os.PathLike, part: str, examples: Any) ->
     _save(at, {"LabelMap": context.astype(np.uint16)})
     _save(root / "JPEGImages" / f"{stem}.jpg", _bytes(one["image"]))
     stems.append(stem)
-  lists = root / "ImageSets" / "Context"
-  lists.mkdir(parents=True, exist_ok=True)
-  (lists / f"{part}.txt").write_text("\n".join(stems) + "\n", encoding="utf-8")
+  with replacing(root / "ImageSets" / "Context" / f"{part}.txt") as draft:
+    draft.write_text("\n".join(stems) + "\n", encoding="utf-8")
 
 
 def _annotation(stem: str, parts: np.ndarray) -> np.ndarray:
