@@ -16,6 +16,7 @@ from experiments.runner.config import (
   identity_of,
   override,
 )
+from experiments.runner.methods import Method, options_of
 from jaxmtl.aggregation import METHODS as AGGREGATORS
 from jaxmtl.models.decoder import SIDES
 
@@ -99,13 +100,16 @@ class LabelOptions:
   decoder_width: int = 64
   """Channels of the auxiliary head's first maps, 64 in the paper."""
   aggregator: str = "metabalance"
-  """How task gradients are combined: none (weighted sum) or any aggregator by name."""
+  """How task gradients are combined: none (weighted sum) or any aggregator, with options as in
+  metabalance:strategy=A."""
 
   def check(self) -> list[Variant]:
     """The variants; raises ValueError, naming the option, where one does not fit."""
-    if self.aggregator not in ("none", *AGGREGATORS):
+    if options_of(self.aggregator)[0] not in ("none", *AGGREGATORS):
       known = ", ".join(("none", *sorted(AGGREGATORS)))
       raise ValueError(f"aggregator {self.aggregator!r} is not known; known ones: {known}.")
+    if self.aggregator != "none":
+      Method.parse(self.aggregator).build(2, 1)  # raises where options do not fit
     check_positive(self, "dim", "decoder_width")
     if self.decoder_side not in SIDES:
       raise ValueError(f"decoder_side must be one of {SIDES}, got {self.decoder_side}.")
@@ -238,6 +242,6 @@ def _parse_weights(text: str) -> tuple[float, float]:
     main, auxiliary = (float(part) for part in text.split(","))
   except ValueError:
     raise ValueError(f"task_weights takes pairs like 0.5,0.5, got {text!r}.") from None
-  if main <= 0 or auxiliary <= 0 or abs(main + auxiliary - 1) > 1e-6:
+  if not (main > 0 and auxiliary > 0) or abs(main + auxiliary - 1) > 1e-6:
     raise ValueError(f"task_weights must be positive and sum to 1, got {text!r}.")
   return main, auxiliary

@@ -19,8 +19,8 @@ from experiments.problems.pretrained import first_weights
 from experiments.runner.config import identity_of
 from experiments.runner.feeds import DeviceFeed, Feed
 from experiments.runner.job import Job, Problem, Recipe, nothing
+from experiments.runner.methods import Method
 from jaxmtl import training
-from jaxmtl.aggregation import METHODS as AGGREGATORS
 
 
 def plan(
@@ -111,12 +111,15 @@ def _update(
   """Weights of the losses, and the aggregator of their gradients."""
   name = config.labels.aggregator
   two = variant.kind != "none"
+  aggregator = None
+  if two and name != "none":
+    _, aggregator = Method.parse(name).build(2, steps_per_epoch)
   return training.train_step(
     problem.losses_fn,
     recipe.optimizer(recipe.epochs * steps_per_epoch),
     len(problem.tasks),
     weighting=jaxmtl.constant(2, variant.weights) if two else None,
-    aggregator=AGGREGATORS[name](2) if two and name != "none" else None,
+    aggregator=aggregator,
     shared=problem.shared,
   )
 

@@ -115,14 +115,14 @@ class Method:
     return dataclasses.replace(self, aggregator_options={**options, **self.aggregator_options})
 
   def build(
-    self, num_tasks: int, steps_per_epoch: int
+    self, num_tasks: int, steps_per_epoch: int | None
   ) -> tuple[Weighting | None, Aggregator | None]:
-    """Both transforms; epochs are told to those that count them."""
+    """Both transforms; epochs are told to those that count them, where there are any."""
     made: dict[str, Any] = {"weighting": None, "aggregator": None}
     for kind, make, options in self._parts():
       given = {name: _in_steps(value, steps_per_epoch) for name, value in options.items()}
       times = given.pop(TIMES, 1)
-      if "steps_per_epoch" in inspect.signature(make).parameters:
+      if steps_per_epoch is not None and "steps_per_epoch" in inspect.signature(make).parameters:
         given.setdefault("steps_per_epoch", steps_per_epoch)
       made[kind] = make(num_tasks, **given)
       if kind == "aggregator" and times != 1:
@@ -175,9 +175,11 @@ def _value(text: str) -> Any:
     return text
 
 
-def _in_steps(value: Any, steps_per_epoch: int) -> Any:
+def _in_steps(value: Any, steps_per_epoch: int | None) -> Any:
   found = re.fullmatch(r"(\d+) epochs?", value) if isinstance(value, str) else None
-  return int(found[1]) * steps_per_epoch if found else value
+  if found and steps_per_epoch is None:
+    raise ValueError(f"there are no epochs here, give steps instead of {value!r}")
+  return int(found[1]) * steps_per_epoch if found and steps_per_epoch else value
 
 
 def _times(aggregator: Aggregator, factor: float) -> Aggregator:

@@ -8,8 +8,10 @@ from typing import Literal
 
 from experiments.runner.config import check_positive
 from experiments.runner.methods import LOSS_BASED as WEIGHTINGS
+from experiments.runner.methods import Method
 from experiments.toy.problem import grid
 from jaxmtl.aggregation import METHODS as AGGREGATORS
+from jaxmtl.meta import METHODS as BILEVEL
 
 # What these methods do with a loss that is not positive.
 NEED_POSITIVE = {
@@ -30,7 +32,8 @@ class Config:
   preset: Literal["quick"] = "quick"
   """There is one."""
   methods: tuple[str, ...] = (*WEIGHTINGS, *AGGREGATORS)
-  """Weightings (their tasks are summed) and aggregators."""
+  """Weightings (their tasks are summed), aggregators, or weighting+aggregator, with options as in
+  cagrad:c=.4."""
   scale_first: float = 1.0
   """Factor of the first loss: 1 in the CAGrad paper, 0.1 in the Nash-MTL paper."""
   offset: float = 0.0
@@ -51,12 +54,9 @@ class Config:
       ValueError: naming the option, where one does not fit.
     """
     check_positive(self, "steps", "records")
-    known = {**WEIGHTINGS, **AGGREGATORS}
     if not self.methods or len(set(self.methods)) < len(self.methods):
       raise ValueError(f"methods must name at least one, and none twice, got {self.methods}.")
-    for name in self.methods:
-      if name not in known:
-        raise ValueError(f"method {name!r} is not known; known ones: {', '.join(sorted(known))}.")
+    methods = {name: Method.parse(name) for name in self.methods}
     if not self.scale_first > 0:
       raise ValueError(f"scale_first must be positive, got {self.scale_first}.")
     if not 0 < self.learning_rate < math.inf:
@@ -65,13 +65,14 @@ class Config:
       raise ValueError(f"steps must be a multiple of records, got {self.steps} and {self.records}.")
     reasons = {}
     lowest = grid(self.scale_first, (201, 201))[1].min() + self.offset
-    for name in self.methods:
-      if lowest <= 0 and name in NEED_POSITIVE:
-        reasons[name] = (
-          f"{NEED_POSITIVE[name]}, and these fall to {lowest:.1f}; --offset 25 lets it take part"
-        )
+    for name, method in methods.items():
+      parts = (method.weighting, method.aggregator)
+      if lowest <= 0 and (why := [NEED_POSITIVE[part] for part in parts if part in NEED_POSITIVE]):
+        reasons[name] = f"{why[0]}, and these fall to {lowest:.1f}; --offset 25 lets it take part"
+      if method.weighting in BILEVEL:
+        reasons[name] = "it looks ahead on a second batch, and there are no batches here"
       try:
-        known[name](2)
+        method.build(2, None)
       except ValueError as error:
         reasons[name] = f"it does not take two tasks ({error})"
     if not set(self.methods) - set(reasons):

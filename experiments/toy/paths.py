@@ -14,11 +14,11 @@ import numpy as np
 import optax
 
 import jaxmtl
-from experiments.runner.methods import LOSS_BASED as WEIGHTINGS
+from experiments.runner.methods import Method
+from experiments.runner.store import folder_name
 from experiments.toy.config import Config
 from experiments.toy.problem import STARTS, losses_fn
 from jaxmtl import training
-from jaxmtl.aggregation import METHODS as AGGREGATORS
 
 
 class Path(NamedTuple):
@@ -41,11 +41,12 @@ def train(config: Config, name: str) -> Path:
   Raises:
     ValueError: if the method does not take two tasks.
   """
-  if name in WEIGHTINGS:
-    method = optax.chain(WEIGHTINGS[name](2), jaxmtl.sum_tasks(2))
-  else:
-    method = AGGREGATORS[name](2)
-  optimizer = optax.chain(optax.with_extra_args_support(method), optax.adam(config.learning_rate))
+  weighting, aggregator = Method.parse(name).build(2, None)
+  parts: list[Any] = [] if weighting is None else [weighting]
+  parts.append(jaxmtl.sum_tasks(2) if aggregator is None else aggregator)
+  optimizer = optax.chain(
+    *map(optax.with_extra_args_support, parts), optax.adam(config.learning_rate)
+  )
   grad_fn = jaxmtl.task_value_and_grad(lambda t: losses_fn(t, config.scale_first) + config.offset)
 
   def step(carry: Any, _: Any) -> Any:
@@ -71,7 +72,7 @@ def train(config: Config, name: str) -> Path:
 
 def file_of(folder: pathlib.Path, name: str) -> pathlib.Path:
   """Where a method's path is."""
-  return folder / "paths" / f"{name}.npz"
+  return folder / "paths" / f"{folder_name(name)}.npz"
 
 
 def read(folder: pathlib.Path, name: str) -> Path | None:

@@ -145,6 +145,22 @@ def test_a_path_is_adams_on_the_sum_of_the_losses():
   np.testing.assert_allclose(path[0, -1], theta, rtol=1e-4)
 
 
+def test_methods_have_options_and_are_combined(tmp_path):
+  config = dataclasses.replace(
+    SMALL, methods=("cagrad:c=0", "mean_tasks", "rlw+cagrad:c=.4,times=T")
+  )
+  assert config.check() == {}
+  points = {row["name"]: row["values"]["end"] for row in run(config, tmp_path)["results"]}
+  assert points["cagrad:c=0"] == points["mean_tasks"]
+  assert len(list((tmp_path / "paths").glob("*.npz"))) == len(points) == 3
+  left_out = dataclasses.replace(config, methods=("equal", "auto_lambda:primary=0")).check()
+  assert "looks ahead" in left_out["auto_lambda:primary=0"]
+  with pytest.raises(ValueError, match="cagrad has no option 'cc'"):
+    dataclasses.replace(config, methods=("cagrad:cc=1",)).check()
+  none_left = dataclasses.replace(config, methods=("equal", "stch:mu=1,warm_up_steps=4 epochs"))
+  assert "there are no epochs here" in none_left.check()["stch:mu=1,warm_up_steps=4 epochs"]
+
+
 def test_with_an_offset_every_loss_is_positive_and_every_method_takes_part():
   left_out = Config(offset=25.0).check()
   assert not set(left_out) & set(NEED_POSITIVE)
