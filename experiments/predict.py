@@ -176,6 +176,8 @@ def main(args: list[str] | None = None) -> None:
     run(config)
   except FAULTS as error:
     raise SystemExit(f"error: {one_line(error)}") from error
+  except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -50,6 +50,9 @@ class PenaltyOptions:
         f"without a weight, the sweep needs weights, got {self.weights}, and dummy_counts with "
         f"num_dummies={self.num_dummies}, got {counts}."
       )
+    for name, values in (("weight", (self.weight or 0,)), ("weights", self.weights)):
+      if not all(value >= 0 for value in values):
+        raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
     if min(counts, default=1) < 1:
       raise ValueError(f"dummy_counts must be at least 1 each, got {counts}.")
     if not self.radius > 0:

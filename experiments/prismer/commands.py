@@ -13,6 +13,8 @@ from experiments.prismer.export import Convert, convert
 from experiments.prismer.label import Experts, experts
 from experiments.prismer.speak import Ask, Caption, Classify, ask, caption, classify
 from experiments.runner.command_line import FAULTS, one_line
+from experiments.runner.config import check_finite
+from experiments.runner.mesh import say
 
 TRAIN = "train"
 COMMANDS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
@@ -47,6 +49,10 @@ def main(args: list[str] | None = None) -> None:
     options, args=given[1:], prog=f"{run.PROG} {first}", config=(tyro.conf.OmitArgPrefixes,)
   )
   try:
+    check_finite(config)
     function(config)
   except FAULTS as error:
     raise SystemExit(f"error: {one_line(error)}") from error
+  except KeyboardInterrupt:
+    say("Interrupted.")
+    raise SystemExit(130) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from experiments.runner.config import flat
+from experiments.runner.config import check_finite, flat
 from experiments.runner.mesh import say, start_processes
 from jaxmtl import training
 
@@ -67,6 +67,7 @@ def command_line(
   several = options.get("coordinator") is not None
   with contextlib.nullcontext() if several else training.stop_on_signal():
     try:
+      check_finite(config)
       start_processes(
         options.get("coordinator"), options.get("num_processes"), options.get("process")
       )

@@ -213,6 +213,17 @@ def check_patience(patience: int | None, evaluate_every: str) -> None:
     )
 
 
+def check_finite(options: Any) -> None:
+  """Raises ValueError for numbers that are infinite or NaN, naming the option.
+
+  NaN passes most comparisons, and infinite rates give networks that are no numbers.
+  """
+  for name, value in flat(options).items():
+    for number in value if isinstance(value, (tuple, list)) else (value,):
+      if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value}.")
+
+
 def check_positive(options: Any, *names: str) -> None:
   """Raises ValueError for a number below 1, naming the option."""
   for name in names:

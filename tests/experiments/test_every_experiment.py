@@ -260,6 +260,11 @@ EXPERIMENTS = {
       ({"compared_on": ("dwa",)}, r"compared_on has \['dwa'\]"),
       ({"num_dummies": 3}, "dummy_counts with num_dummies=3"),
       ({"weight": None, "weights": ()}, r"the sweep needs weights, got \(\)"),
+      (
+        {"weight": None, "weights": (0.1, -1.0)},
+        r"weights must not be negative, got \(0.1, -1.0\)",
+      ),
+      ({"weight": -1.0}, "weight must not be negative, got -1.0"),
       ({"dummy_counts": (0, 2)}, "dummy_counts must be at least 1 each"),
       ({"estimator": "guess"}, "estimator must be one of exact, autodiff"),
       ({"radius": 0.0}, "radius must be positive"),

@@ -137,6 +137,12 @@ def test_where_nothing_can_be_written_a_run_is_still_reported(tmp_path, monkeypa
   )
 
 
+def test_numbers_that_are_none_are_named_for_every_option():
+  for number in ("nan", "inf", "-inf"):
+    with pytest.raises(SystemExit, match=f"error: width must be finite, got {number}"):
+      command_line(lambda config: None, {"a": Config()}, "a", [f"--width={number}"])
+
+
 def test_the_command_line_takes_options_of_all_parts(capsys):
   seen = []
   command_line(seen.append, PRESETS, "prog", ["--preset", "long", "--seeds", "7", "--width", "4"])
