@@ -62,4 +62,4 @@ def token_cross_entropy(
   log_p = jax.nn.log_softmax(counts.replace(before))
   right = jnp.take_along_axis(log_p, counts.replace(labels)[..., None], axis=-1)[..., 0]
   losses = -(1 - label_smoothing) * right - label_smoothing * log_p.mean(axis=-1)
-  return counts.replace(losses).sum(axis=1)
+  return counts.replace(jnp.asarray(losses)).sum(axis=1)
