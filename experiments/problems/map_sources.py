@@ -63,6 +63,8 @@ class FolderOptions:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
+    if self.image_size is not None and min(self.image_size) < 1:
+      raise ValueError(f"image_size must be at least 1 pixel each way, got {self.image_size}.")
     if not self.depth_scale > 0:
       raise ValueError(f"depth_scale must be above 0, got {self.depth_scale}.")
 

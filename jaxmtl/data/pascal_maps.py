@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +151,9 @@ def _variable(path: pathlib.Path, name: str) -> np.ndarray:
       f"{where} is of MATLAB's version 7.3 (HDF5), which is not read; write it anew by "
       "save(..., '-v7')."
     ) from None
-  except (ValueError, TypeError, OSError, EOFError, zlib.error, io.matlab.MatReadError) as error:
+  except ImportError:
+    raise
+  except Exception as error:  # of what is damaged SciPy raises anything, IndexError too
     raise ValueError(f"{where} is no MATLAB file, or a broken one: {error}.") from None
   if name not in found:
     raise ValueError(f"{where} has no variable {name}.")

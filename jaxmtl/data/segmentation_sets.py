@@ -164,7 +164,7 @@ def listed(file: pathlib.Path, photos: Mapping[str, pathlib.Path]) -> dict[str, 
 
   Raises:
     FileNotFoundError: naming it, if the file or a photograph is not there.
-    ValueError: if it names none.
+    ValueError: if it names none, or is no text.
   """
   try:
     lines = file.read_text(encoding="utf-8").split("\n")
@@ -172,6 +172,8 @@ def listed(file: pathlib.Path, photos: Mapping[str, pathlib.Path]) -> dict[str, 
     raise FileNotFoundError(
       f"there is no {str(file)!r}, the stems of the part {file.stem}."
     ) from None
+  except UnicodeDecodeError as error:
+    raise ValueError(f"{str(file)!r} is no text in UTF-8: {error}.") from None
   stems = [pathlib.Path(line.split()[0]).stem for line in lines if line.strip()]
   if not stems:
     raise ValueError(f"{str(file)!r} names no image; write a stem a line.")

@@ -143,6 +143,8 @@ def test_files_that_cannot_be(folder):
     (whole[:-30], "no MATLAB file, or a broken one"),
     (b"", "no MATLAB file, or a broken one"),
     (b"no such thing" * 20, "no MATLAB file, or a broken one"),
+    (b"nonsense" * 9, "no MATLAB file, or a broken one"),
+    (whole[:60], "no MATLAB file, or a broken one"),
   ):
     parts.write_bytes(text)
     with pytest.raises(ValueError, match=rf"human_parts.train_000001.mat' .*{message}"):

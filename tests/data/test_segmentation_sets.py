@@ -57,6 +57,9 @@ def test_pascal_voc_that_cannot_be(pascal):
   (pascal / "val.txt").write_text("\n")
   with pytest.raises(ValueError, match=r"val\.txt.* names no image"):
     data.read_pascal_voc(pascal)
+  (pascal / "val.txt").write_bytes(b"\xff")
+  with pytest.raises(ValueError, match=r"val\.txt' is no text in UTF-8"):
+    data.read_pascal_voc(pascal)
   (pascal / "val.txt").unlink()
   with pytest.raises(FileNotFoundError, match=r"val\.txt"):
     data.read_pascal_voc(pascal)

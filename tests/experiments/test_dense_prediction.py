@@ -348,6 +348,7 @@ def test_folders_of_one_s_own_say_what_is_void(tmp_path):
     ({"height": 1}, "height must be at least 16, got 1"),
     ({"weight_init": -1.0}, "weight_init must be above 0, got -1"),
     ({"depth_scale": 0.0}, "depth_scale must be above 0, got 0"),
+    ({"image_size": (0, 4)}, r"image_size must be at least 1 pixel each way, got \(0, 4\)"),
   ],
 )
 def test_options_out_of_range(options, message):
