@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 import tyro
 
-from experiments.prismer.published import PRISMER, config_of, metadata_of
+from experiments.prismer.published import PRISMER, config_from, config_of, metadata_of
 from experiments.prismer.weights import fitted
 from experiments.runner import store
 from experiments.runner.job import WEIGHTS
@@ -76,7 +76,7 @@ def _trained(folder: pathlib.Path, seed: int) -> tuple[dict[str, Any], prismer.C
   described = store.read_json(folder / store.NETWORK)
   if not described or described.get("model") != PRISMER or not (folder / WEIGHTS).is_file():
     raise FileNotFoundError(f"{folder} is no finished training of Prismer.")
-  config = prismer.Config(**described["config"])
+  config = config_from(described.get("config"), str(folder / store.NETWORK))
   saved = training.load_weights(folder / WEIGHTS)
   runs = len(jax.tree.leaves(saved)[0])
   if not 0 <= seed < runs:

@@ -27,6 +27,23 @@ def metadata_of(path: pathlib.Path) -> Mapping[str, str]:
     return file.metadata() or {}
 
 
+def config_from(fields: Any, what: str, **more: Any) -> prismer.Config:
+  """The configuration that a file of ours describes.
+
+  Args:
+    fields: by name.
+    what: the file, for messages.
+    more: further fields.
+
+  Raises:
+    ValueError: naming the file, if there is a field too many or too few.
+  """
+  try:
+    return prismer.Config(**fields, **more)
+  except TypeError as error:
+    raise ValueError(f"{what} describes no Prismer: {error}.") from None
+
+
 def config_of(
   state: Mapping[str, Any], what: str, metadata: Mapping[str, str] | None = None
 ) -> prismer.Config:
@@ -44,7 +61,11 @@ def config_of(
     ValueError: naming it, if a tensor is missing that every Prismer has.
   """
   if metadata and PRISMER in metadata:
-    return prismer.Config(**json.loads(metadata[PRISMER]))
+    try:
+      fields = json.loads(metadata[PRISMER])
+    except json.JSONDecodeError as error:
+      raise ValueError(f"{what} describes no Prismer: {error}.") from None
+    return config_from(fields, what)
 
   def shape(name: str) -> tuple[int, ...]:
     if name not in state:

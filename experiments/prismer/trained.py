@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import zipfile
+import zlib
 from typing import Any
 
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 
 from experiments.prismer.config import TextOptions
 from experiments.prismer.material import Material, read_tables
-from experiments.prismer.published import PRISMER, config_of, metadata_of
+from experiments.prismer.published import PRISMER, config_from, config_of, metadata_of
 from experiments.prismer.speaking import Speaker
 from experiments.prismer.weights import fitted
 from experiments.runner import store
@@ -77,13 +79,17 @@ def load(
 
 def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> Network:
   described = store.read_json(path / store.NETWORK)
-  if described is None or not (path / WEIGHTS).is_file():
+  if not isinstance(described, dict) or not (path / WEIGHTS).is_file():
     inside = sorted(found.parent.name for found in path.glob(f"*/{WEIGHTS}"))
     mend = f"; name one of its trainings, {', '.join(inside)}" if inside else ""
     raise FileNotFoundError(f"checkpoint: {path} is no finished training of Prismer{mend}.")
   if described.get("model") != PRISMER:
     raise ValueError(f"checkpoint: {path} is a training of another network than Prismer.")
-  model = prismer.Prismer(prismer.Config(**described["config"], dtype=dtype))
+  network = str(path / store.NETWORK)
+  lacking = {"prefix", "question_length", "candidates", "experts"} - set(described)
+  if lacking:
+    raise ValueError(f"checkpoint: {network} lacks {', '.join(sorted(lacking))}.")
+  model = prismer.Prismer(config_from(described.get("config"), network, dtype=dtype))
   saved = training.load_weights(path / WEIGHTS)
   runs = len(jax.tree.leaves(saved)[0])
   if not 0 <= seed < runs:
@@ -91,8 +97,11 @@ def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> 
   variables = jax.tree.map(lambda leaf: leaf[seed], saved)
   fitted(str(path / WEIGHTS), variables, model.config)
   tokenizer = language.Tokenizer.read(path / VOCABULARY)
-  with np.load(path / FEATURES) as file:
-    tables = {name: file[name] for name in file.files}
+  try:
+    with np.load(path / FEATURES, allow_pickle=False) as file:
+      tables = {name: file[name] for name in file.files}
+  except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    raise ValueError(f"checkpoint: {path / FEATURES} cannot be read ({error}).") from None
   text = dataclasses.replace(text, prefix=described["prefix"])
   speaker = Speaker(model, tokenizer, tables, text, described["question_length"])
   candidates = {task: tuple(texts) for task, texts in described["candidates"].items()}

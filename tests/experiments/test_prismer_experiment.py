@@ -1,6 +1,7 @@
 """Prismer's own: variants, data sets, what is frozen, what is said, tables, commands."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -319,6 +320,24 @@ def test_convert_there_and_back(network, tmp_path, capsys):
   other = override(text, vocabulary=str(tmp_path))
   with pytest.raises(FileNotFoundError, match=r"vocab\.json"):
     trained.load(str(target), other)
+
+
+def test_damaged_files_of_a_training_are_named(network, tmp_path):
+  home = tmp_path / "copy"
+  shutil.copytree(network, home)
+  text = PRESETS["quick"].text
+  (home / "features.npz").write_bytes(b"PK")
+  with pytest.raises(ValueError, match=r"copy/features\.npz cannot be read"):
+    trained.load(str(home), text)
+  described = json.loads((home / "network.json").read_text())
+  for content, message in (
+    ({**described, "config": {"depths": 3}}, r"network\.json describes no Prismer: .*depths"),
+    ({"model": "prismer", "config": {}}, r"network\.json lacks candidates, experts, prefix"),
+    ([], "is no finished training of Prismer"),
+  ):
+    (home / "network.json").write_text(json.dumps(content))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+      trained.load(str(home), text)
 
 
 def test_sizes_are_seen_in_a_published_checkpoint():
