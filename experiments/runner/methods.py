@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from experiments.runner.job import Problem, Recipe
 from jaxmtl import training
@@ -121,12 +123,18 @@ class Method:
     made: dict[str, Any] = {"weighting": None, "aggregator": None}
     for kind, make, options in self._parts():
       given = {name: _in_steps(value, steps_per_epoch) for name, value in options.items()}
-      times = given.pop(TIMES, 1)
+      times = _times_of(given.pop(TIMES, 1), num_tasks)
       if steps_per_epoch is not None and "steps_per_epoch" in inspect.signature(make).parameters:
         given.setdefault("steps_per_epoch", steps_per_epoch)
-      made[kind] = make(num_tasks, **given)
+      try:
+        made[kind] = make(num_tasks, **given)
+        # Some options are looked at when the state is made.
+        jax.eval_shape(made[kind].init, jnp.zeros(1))
+      except (TypeError, AttributeError) as error:
+        told = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise ValueError(f"{make.__name__} does not take {told}: {error}") from None
       if kind == "aggregator" and times != 1:
-        made[kind] = _times(made[kind], num_tasks if times == "T" else times)
+        made[kind] = _times(made[kind], times)
     return made["weighting"], made["aggregator"]
 
   @property
@@ -163,7 +171,14 @@ def options_of(text: str) -> tuple[str, dict[str, Any]]:
     option, equals, value = one.partition("=")
     if not equals or not option.strip():
       raise ValueError(f"method {text!r}: options are name=value, got {one!r}.")
-    options[option.strip()] = _value(value.strip())
+    found = _value(value.strip())
+    try:
+      finite = math.isfinite(float(found))
+    except (TypeError, ValueError):
+      finite = True  # no number
+    if not finite:
+      raise ValueError(f"method {text!r}: {option.strip()} must be finite, got {value.strip()}.")
+    options[option.strip()] = found
   return name.strip(), options
 
 
@@ -173,6 +188,14 @@ def _value(text: str) -> Any:
     return ast.literal_eval(text)
   except (ValueError, SyntaxError):
     return text
+
+
+def _times_of(value: Any, num_tasks: int) -> float:
+  if value == "T":
+    return num_tasks
+  if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    raise ValueError(f"times must be a number above 0 or T, the number of tasks, got {value!r}.")
+  return value
 
 
 def _in_steps(value: Any, steps_per_epoch: int | None) -> Any:
