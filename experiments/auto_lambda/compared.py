@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Protocol
 
 from experiments.auto_lambda.weights import WeightOptions
-from experiments.runner.config import RunOptions
+from experiments.runner.config import RunOptions, check_different
 
 
 class Data(Protocol):
@@ -68,11 +68,13 @@ def with_tasks(config: Any, known: tuple[str, ...]) -> Any:
   """A configuration with the tasks' names, those of the data where none was named.
 
   Raises:
-    ValueError: if one is not among the data's, none is judged, or a primary one is not learned.
+    ValueError: if one is not among the data's, or named twice, none is judged, or a primary one is
+      not learned.
   """
   tasks = config.tasks or known
   if unknown := [task for task in tasks if task not in known]:
     raise ValueError(f"tasks {unknown} are not among the data's: {', '.join(known)}.")
+  check_different(config, "tasks", "primaries")
   config = dataclasses.replace(config, tasks=tasks)
   if not config.judged:
     raise ValueError(f"multi-task learning needs a task that is not noise, got {tasks}.")

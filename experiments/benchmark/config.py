@@ -12,6 +12,7 @@ from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
   TrainingOptions,
+  check_different,
   check_patience,
   override,
 )
@@ -57,6 +58,7 @@ class Config:
       known = ", ".join(models.ARCHITECTURES)
       raise ValueError(f"architecture {self.architecture!r} is not known; known: {known}.")
     check_patience(self.patience, self.run.evaluate_every)
+    check_different(self, "tasks")
     for name in self.methods:
       Method.parse(name)
     if not self.own:

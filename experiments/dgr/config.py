@@ -12,6 +12,7 @@ from experiments.runner.config import (
   NetworkOptions,
   RunOptions,
   TrainingOptions,
+  check_different,
   check_positive,
   override,
 )
@@ -114,6 +115,7 @@ class Config:
     for part in (self.penalty, self.data, self.network, self.training, self.run):
       part.check()
     check_positive(self, "probe_images")
+    check_different(self, "tasks", "methods", "compared")
     if self.methods[:1] != ("equal",):
       raise ValueError(f"methods must start with equal, the paper's VANILLA, got {self.methods}.")
     if unknown := [name for name in self.compared_on if name not in self.methods]:

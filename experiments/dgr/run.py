@@ -36,6 +36,8 @@ def run(config: Config, workdir: str | pathlib.Path | None = None) -> dict[str, 
   methods = config.check()
   if config.data.own:
     note_ignored(config, PRESETS[config.preset], "data_dir", "train_images")
+  if config.penalty.weight is not None and config.penalty.sweep_each:
+    say("Note: with --weight nothing is swept, and --sweep-each has no use.")
   images, skipped = config.data.load(config.run.seed, config.own_data, config.tasks)
   config = config.of(images)
   root = pathlib.Path(workdir or config.run.workdir)

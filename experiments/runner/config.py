@@ -20,6 +20,8 @@ from experiments.runner.mesh import Layout, is_main, say
 from experiments.runner.run import Runner
 from jaxmtl import models, training
 
+# Beyond it numbers of weights are none that a compiler counts: XLA ends the process.
+_WIDEST = 10_000
 CONFIG, EXPERIMENT = "config.json", "experiment"
 # Options that change no result.
 FREE = (
@@ -124,8 +126,8 @@ class NetworkOptions:
 
   def check(self) -> None:
     """Raises ValueError, naming the option, where one does not fit."""
-    if self.width is not None and not self.width > 0:
-      raise ValueError(f"width must be positive, got {self.width}.")
+    if self.width is not None and not 0 < self.width <= _WIDEST:
+      raise ValueError(f"width must be positive, at most {_WIDEST}, got {self.width}.")
     backbone = models.create(self.backbone)  # raises for an unknown name
     if self.backbone == "convnet4" and self.width is not None and self.width % 1:
       raise ValueError(
@@ -222,6 +224,14 @@ def check_finite(options: Any) -> None:
     for number in value if isinstance(value, (tuple, list)) else (value,):
       if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {value}.")
+
+
+def check_different(options: Any, *names: str) -> None:
+  """Raises ValueError for lists that name something twice, naming the option."""
+  for name in names:
+    values = getattr(options, name)
+    if len(set(values)) < len(values):
+      raise ValueError(f"{name} must be different ones, got {', '.join(map(str, values))}.")
 
 
 def check_positive(options: Any, *names: str) -> None:

@@ -198,7 +198,7 @@ EXPERIMENTS = {
     files=("trajectories.png", "paths/equal.npz"),
     rows=("equal", "mean_tasks"),
     bad=(
-      ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known; known ones: .*pcgrad"),
+      ({"methods": ("equal", "pcgrat")}, "'pcgrat' is not known.*pcgrad"),
       ({"methods": ("gls",)}, "none of .*'gls'.* can take part"),
       ({"steps": 21}, "steps must be a multiple of records"),
       ({"scale_first": 0.0}, "scale_first must be positive"),
@@ -265,6 +265,8 @@ EXPERIMENTS = {
         r"weights must not be negative, got \(0.1, -1.0\)",
       ),
       ({"weight": -1.0}, "weight must not be negative, got -1.0"),
+      ({"tasks": ("left", "left")}, "tasks must be different ones, got left, left"),
+      ({"compared": ("sam", "sam")}, "compared must be different ones, got sam, sam"),
       ({"dummy_counts": (0, 2)}, "dummy_counts must be at least 1 each"),
       ({"estimator": "guess"}, "estimator must be one of exact, autodiff"),
       ({"radius": 0.0}, "radius must be positive"),

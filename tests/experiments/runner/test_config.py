@@ -80,6 +80,8 @@ def test_what_no_option_can_be_is_told_by_its_name():
   with pytest.raises(ValueError, match=r"width must be whole for convnet4, .* got 0\.25"):
     NetworkOptions("convnet4", 0.25).check()
   NetworkOptions("resnet18", 0.25).check()
+  with pytest.raises(ValueError, match="width must be positive, at most 10000, got 1000000000"):
+    NetworkOptions(width=1e9).check()
   with pytest.raises(ValueError, match="seed must not be negative, got -1"):
     RunOptions(seed=-1).check()
 
