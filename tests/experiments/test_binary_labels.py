@@ -14,6 +14,7 @@ from experiments.binary_labels.jobs import plan
 from experiments.binary_labels.problem import AUX, CODES, MAIN, draw_codes, labelled, load
 from experiments.binary_labels.run import run
 from experiments.runner.config import override
+from experiments.runner.methods import Method
 from experiments.runner.store import identity_of
 from jaxmtl import data, labels, models, plots, training
 
@@ -129,6 +130,13 @@ def test_the_report_says_what_was_learned_and_what_came_out(finished):
   assert "108 labelled images" in table
   assert "Main task: the class" in table
   assert "Mean ± standard deviation over 2 seed(s)" in table
+
+
+def test_the_aggregator_has_options(monkeypatch):
+  made, build = [], Method.build
+  monkeypatch.setattr(Method, "build", lambda self, *n: made.append(self) or build(self, *n))
+  jobs(override(SMALL, aggregator="metabalance:strategy=A"))
+  assert made[-1].aggregator_options == {"strategy": "A"}
 
 
 def test_the_cosine_of_every_epoch_is_that_of_the_tasks_gradients(finished):

@@ -109,6 +109,9 @@ EXPERIMENTS = {
     bad=(
       ({"dataset": "digit"}, "digits"),
       ({"aggregator": "pcgrat"}, "known ones: .*pcgrad"),
+      ({"aggregator": "dwa"}, "aggregator 'dwa' is not known"),
+      ({"aggregator": "cagrad:cc=1"}, "cagrad has no option 'cc'"),
+      ({"task_weights": ("nan,0.5",)}, "task_weights must be positive and sum to 1"),
       ({"backbone": "resnet33"}, "known: .*resnet32"),
       ({"fraction": 0.001}, "0.001"),
       ({"task_weights": ("0.5",)}, "0.5,0.5"),

@@ -374,3 +374,15 @@ def test_sizes_are_seen_in_a_published_checkpoint():
 def test_bad_arguments_of_commands(arguments, message):
   with pytest.raises(SystemExit, match=message):
     commands.main(arguments)
+
+
+def test_a_stop_and_numbers_that_are_none_end_in_one_line(monkeypatch, capsys):
+  options, _ = commands.COMMANDS["experts"]
+
+  def stopped(config):
+    raise KeyboardInterrupt
+
+  monkeypatch.setitem(commands.COMMANDS, "experts", (options, stopped))
+  with pytest.raises(SystemExit, match="130"):
+    commands.main(["experts", ".", "--out", "o"])
+  assert "Interrupted." in capsys.readouterr().out
