@@ -76,13 +76,10 @@ def load(config: Config) -> Material:
   arrays: dict[str, Any] = {}
   in_memory = True
   if not made_up:
-    files = {name: _files(config, one) for name, one in sets.items()}
+    files = {name: _files(config, one, tables) for name, one in sets.items()}
     pixels = sum(len(one) * (3 + 2 * len(config.data.experts)) for one in files.values())
     in_memory = pixels * _side(config) ** 2 <= _IN_MEMORY
     examples = {name: one.load() if in_memory else one for name, one in files.items()}
-  if in_memory:
-    for images in examples.values():
-      labels.check_classes(images, {k: v for k, v in tables.items() if k in images})
   for name, one in sets.items():
     if not one.has_texts:
       continue
@@ -93,7 +90,7 @@ def load(config: Config) -> Material:
         arrays[name] |= form(task, texts, len(one))
     else:
       ((task, texts),) = targets[name].items()
-      arrays[name] = Pairs(task, texts, _files(config, one.repeated(texts.rows)))
+      arrays[name] = Pairs(task, texts, _files(config, one.repeated(texts.rows), tables))
   found = examples.get("test", examples["train"])
   return Material(
     train=arrays.pop("train"),
@@ -121,10 +118,12 @@ def _side(config: Config) -> int:
   return size if config.data.dataset == SCENES else round(size * _ROOM)
 
 
-def _files(config: Config, one: Set) -> labels.ExpertFiles:
+def _files(config: Config, one: Set, tables: Mapping[str, np.ndarray]) -> labels.ExpertFiles:
   options = config.data
   wanted = options.experts if options.labels is not None else ()
-  return labels.ExpertFiles(one.names, one.paths, options.labels, wanted, side=_side(config))
+  return labels.ExpertFiles(
+    one.names, one.paths, options.labels, wanted, side=_side(config), tables=tables
+  )
 
 
 def _scenes(config: Config) -> dict[str, Set]:

@@ -186,7 +186,7 @@ def _each(
   found: list[dict[str, Any]] = []
   faults: list[own_images.Fault] = []
   for rows, batch, bad in own_images.read(
-    images, choice.labels, network.experts, side, choice.batch_size
+    images, choice.labels, network.experts, side, choice.batch_size, network.speaker.tables
   ):
     faults += bad
     texts = say_of(jax.tree.map(jnp.asarray, batch))[: len(rows)] if rows else []

@@ -197,6 +197,16 @@ def test_bad_calls_are_named(folder):
     experts.check_classes({"seg": np.array([[3, 10, 255]], np.uint8)}, {"seg": table})
 
 
+def test_classes_that_a_table_lacks_are_named_with_their_file(folder):
+  few = {"seg_coco": np.zeros((11, 64)), "obj_detection": np.zeros((723, 64))}
+  paths = [folder / name for name in NAMES]
+  files = experts.ExpertFiles(NAMES, paths, folder / "labels", ALL, side=30, tables=few)
+  with pytest.raises(ValueError, match=r"labels/seg_coco/vg/a\.png: .*has 10 classes"):
+    files[0]
+  enough = {**few, "seg_coco": np.zeros((134, 64))}
+  experts.ExpertFiles(NAMES, paths, folder / "labels", ALL, side=30, tables=enough)[0]
+
+
 def test_the_model_is_given_quantities_and_features(folder):
   batch = read(folder).load()
   tables = {"ocr_detection": np.full((1, 64), 9.0)}
