@@ -78,7 +78,7 @@ def nash_mtl(
   """
   if not guards.is_traced(update_every) and (not update_every >= 1 or update_every % 1):
     raise ValueError(
-      f"update_every must be a whole number of at least 1, got {update_every}; 1 solves every time."
+      f"update_every must be at least 1, a whole number, got {update_every}; 1 solves every time."
     )
   if not guards.is_traced(max_norm) and not max_norm >= 0:
     raise ValueError(f"max_norm must be at least 0, got {max_norm}; 0 does not cut.")

@@ -17,7 +17,7 @@ from experiments.runner.methods import Method
     ("cagrad:times=-1", "times must be a number above 0 or T, .* got -1"),
     ("pcgrad:key=foo", "pcgrad does not take key='foo'"),
     ("uncertainty:optimizer=adam", "uncertainty does not take optimizer='adam'"),
-    ("nash_mtl:update_every=1.5", "update_every must be a whole number of at least 1, got 1.5"),
+    ("nash_mtl:update_every=1.5", "update_every must be at least 1, a whole number, got 1.5"),
     ("constant:weights=foo", "constant does not take weights='foo'"),
   ],
 )
