@@ -93,7 +93,7 @@ def workload(config: Config, network: str, num_tasks: int, dtype: str, batch: in
   keys = jax.random.split(jax.random.key(0), 3)
   count = batch or size.batch
   images = jax.random.normal(keys[0], (count, size.side, size.side, 3))
-  labels = jax.random.randint(keys[1], (num_tasks, count), 0, CLASSES)
+  labels = jax.random.randint(keys[1], (count, num_tasks), 0, CLASSES)
   variables = jax.jit(model.init)(keys[2], images[:1])
 
   def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
@@ -102,7 +102,7 @@ def workload(config: Config, network: str, num_tasks: int, dtype: str, batch: in
     outputs, updated = model.apply(
       {"params": params, **model_state}, images, train=True, mutable=list(model_state)
     )
-    found = [losses.cross_entropy(outputs[t], labels[i]) for i, t in enumerate(tasks)]
+    found = [losses.cross_entropy(outputs[t], labels[:, i]) for i, t in enumerate(tasks)]
     return jnp.stack(found), training.Aux({**model_state, **updated})
 
   return Workload(losses_fn, variables, (images, labels), num_tasks)

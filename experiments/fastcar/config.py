@@ -13,6 +13,7 @@ from experiments.runner.config import (
   check_positive,
   override,
 )
+from experiments.runner.methods import combining
 
 Approach = Literal["fastcar", "fastcar_scaled", "standardised", "plain"]
 NAMES: dict[str, str] = {
@@ -54,6 +55,9 @@ class Config:
   """quick: digits, minutes; paper: steel with the paper's recipe; steel: what fits a small CPU."""
   approaches: tuple[Approach, ...] = ("fastcar", "fastcar_scaled", "standardised", "plain")
   """Models to compare. fastcar has centred labels as in the paper, fastcar_scaled divides them."""
+  combine: str = "equal"
+  """What stands between the two losses of plain and standardised: a weighting, an aggregator, or
+  both, with options, as in uncertainty or cagrad:c=.4. FastCAR has one loss."""
   labels: LabelOptions = LabelOptions()
   images: PropertyData = PropertyData()
   network: NetworkOptions = NetworkOptions(width=None)
@@ -66,6 +70,7 @@ class Config:
     for part in (self.labels, self.images, self.network, self.training, self.run):
       part.check()
     self.step.check(self.run)
+    combining(self.combine)  # raises
     unknown = [name for name in self.approaches if name not in NAMES]
     twice = len(set(self.approaches)) < len(self.approaches)
     if not self.approaches or unknown or twice:

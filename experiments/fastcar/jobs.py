@@ -24,7 +24,7 @@ from experiments.problems.properties import (
 from experiments.runner.feeds import Call, DeviceFeed
 from experiments.runner.job import Job, Problem
 from experiments.runner.mesh import Layout, say
-from experiments.runner.methods import Method, update_of
+from experiments.runner.methods import changes_of, combining, update_of
 from experiments.runner.run import Runner
 from jaxmtl import data, labels, models
 
@@ -75,13 +75,14 @@ def maker(config: Config, parts: data.PropertySplits, layout: Layout) -> Make:
       state, _ = observe(state, measured)
       return state, found
 
+    combine = combining(config.combine, len(problem.tasks))
     return Job(
       name=name,
       problem=problem,
-      update=update_of(Method(), problem, recipe, feed.steps),
+      update=update_of(combine, problem, recipe, feed.steps),
       feed=feed,
       recipe=recipe,
-      identity={**given, **identity},
+      identity={**given, **identity, **changes_of(combine)},
       parts={
         "validation": measured_of(parts.validation, targets),
         "test": measured_of(parts.test, targets),

@@ -12,6 +12,7 @@ from experiments.runner.config import (
   check_positive,
   override,
 )
+from experiments.runner.methods import combining
 
 Method = Literal["single", "random", "kmeans", "human", "maxl", "maxl_no_entropy"]
 
@@ -132,6 +133,9 @@ class Config:
   """What to compare; all that the data allow, without maxl_no_entropy, where none is named."""
   combinations: tuple[str, ...] = ()
   """Instead of methods, given labels of several levels: primary, or primary:auxiliary+auxiliary."""
+  combine: str = "equal"
+  """What stands between primary and auxiliary losses, of labels that are given: a weighting, an
+  aggregator, or both, with options, as in uncertainty or cagrad:c=.4. MAXL's own step sums them."""
   tsne_images: int = 800
   """Test images in tsne.png, at most."""
   data: DataOptions = DataOptions()
@@ -154,6 +158,7 @@ class Config:
     parts = (self.network, self.training, self.multi_task, self.labels, self.codes, self.run)
     for part in parts:
       part.check()
+    combining(self.combine)  # raises
     if len(set(self.methods)) < len(self.methods):
       raise ValueError(f"methods must be different ones, got {list(self.methods)}.")
 

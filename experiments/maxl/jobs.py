@@ -21,7 +21,7 @@ from experiments.problems.pretrained import first_weights
 from experiments.runner.config import flat, identity_of
 from experiments.runner.feeds import DeviceFeed
 from experiments.runner.job import Job, Outcome, Recipe, nothing
-from experiments.runner.methods import Method, update_of
+from experiments.runner.methods import Method, changes_of, combining, update_of
 
 Labels = Mapping[str, np.ndarray]
 
@@ -52,6 +52,8 @@ class Bench:
     self._probe = Probe(self.networks, self._train, self._batch_size)
     self._fixed, self._generated = (self.networks.problem(g) for g in (False, True))
     self._step = update_of(Method(), self._fixed, self._recipe, steps)
+    self._combine = combining(config.combine, len(self._fixed.tasks))
+    self._combined = update_of(self._combine, self._fixed, self._recipe, steps)
 
   def fixed(
     self,
@@ -76,9 +78,9 @@ class Bench:
     return Job(
       name=name,
       problem=self._fixed,
-      update=self._step,
+      update=self._combined,
       feed=DeviceFeed(self._train, self._batch_size, own=own),
-      identity={**self._identity, **identity},
+      identity={**self._identity, **identity, **changes_of(self._combine)},
       seeds=seeds,
       settings=settings,
       after_epoch=self._probe.of_given(labels) if labelled else nothing,

@@ -14,6 +14,7 @@ from experiments.runner.config import (
   check_positive,
   override,
 )
+from experiments.runner.methods import combining
 
 _ABLATIONS: dict[str, tuple[str, ...]] = {
   "sampling": (
@@ -138,6 +139,9 @@ class Config:
   ablations: tuple[Literal["sampling", "queries", "keys", "unlabelled", "mixing", "bank"], ...] = ()
   """Further methods: ClassMix with ReCo by other draws (table 4.5), other numbers, other mixings
   (figure 4.7), or with keys from a bank."""
+  combine: str = "equal"
+  """What stands between the supervised loss, the unsupervised one and ReCo's: a weighting, an
+  aggregator, or both, with options, as in uncertainty or cagrad:c=.4."""
   predict: str | None = None
   """An image, or a folder of images: instead of training, draw what the last of the methods,
   trained with the same options, says of them."""
@@ -166,6 +170,7 @@ class Config:
       raise ValueError(
         f"batch_size must be at least 2 to mix images, got {self.training.batch_size}."
       )
+    combining(self.combine)  # raises
     return tuple(Semi.parse(name, self.reco) for name in self.all_methods)
 
   @property

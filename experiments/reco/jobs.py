@@ -22,6 +22,7 @@ from experiments.runner.config import identity_of
 from experiments.runner.feeds import DeviceFeed, Feed, Zip
 from experiments.runner.host_feed import HostFeed
 from experiments.runner.job import Job, Recipe, fresh_state
+from experiments.runner.methods import changes_of, combining, update_of
 from jaxmtl import training
 
 Key = tuple[str, str]
@@ -54,12 +55,8 @@ def plan(config: Config, images: MapImages, root: pathlib.Path) -> dict[Key, lis
       if method.mixing is not None and not setting.has_unlabelled:
         continue  # all labels are known: there is nothing for a teacher to say
       what = learned(config, kind, images.shape, method)
-      step = training.train_step(
-        what.problem.losses_fn,
-        recipe.optimizer(config.training.epochs * config.optimizer.steps_per_epoch),
-        len(what.problem.tasks),
-        shared=what.problem.shared,
-      )
+      combine = combining(config.combine, len(what.problem.tasks))
+      step = update_of(combine, what.problem, recipe, config.optimizer.steps_per_epoch)
       update: Any = step
       start: Callable[[Any, Any, Any], Any] = fresh_state
       variables: Callable[[Any], Any] = _of_network
@@ -73,7 +70,7 @@ def plan(config: Config, images: MapImages, root: pathlib.Path) -> dict[Key, lis
           update=update,
           feed=_feed(config, train, few, setting, method, group),
           recipe=recipe,
-          identity=_identity(config, images, setting, method),
+          identity=_identity(config, images, setting, method) | changes_of(combine),
           parts={name: part for name, part in images.parts.items() if name != "train"},
           seeds=group,
           weights=weights,

@@ -148,6 +148,28 @@ class Method:
     return {"method": found}
 
 
+def combining(name: str, num_tasks: int = 2) -> Method:
+  """The method that stands between the losses of an experiment that compares something else.
+
+  Args:
+    name: as in `Method.parse`; equal weights are those of a train step without any method.
+    num_tasks: the losses; a single one needs none.
+
+  Raises:
+    ValueError: for an unknown name or option, or a method of several batches.
+  """
+  method = Method() if name == "equal" else Method.parse(name)
+  weighting, aggregator = method.build(max(num_tasks, 2), 1)
+  if (weighting and weighting.bilevel) or (aggregator and aggregator.two_batches):
+    raise ValueError(f"combine must be a method of one batch, got {name!r}, which takes several.")
+  return method if num_tasks > 1 else Method()
+
+
+def changes_of(combine: Method) -> dict[str, Any]:
+  """What a job depends on more, where its losses are not just summed."""
+  return {} if combine == Method() else {"combine": combine.identity["method"]}
+
+
 def _needed(make: Callable[..., Any]) -> list[inspect.Parameter]:
   parameters = list(inspect.signature(make).parameters.values())[1:]
   # Experiments know the primary task.

@@ -201,6 +201,9 @@ def test_predictions_are_of_the_weights_that_were_measured(workdir, tmp_path):
   splits = data.digits_ink()
   config = override(SMALL, approaches=("plain",))
   job = pair_jobs(config, splits, maker(config, splits, Layout()))["plain"]
+  combined = override(config, combine="mgda")
+  other = pair_jobs(combined, splits, maker(combined, splits, Layout()))["plain"]
+  assert set(other.identity) - set(job.identity) == {"combine"}
   outcome = Runner(workdir[0]).run(job)
   said = figures.predictions(job, outcome)
   errors = np.abs(said.values - splits.test.values)

@@ -125,6 +125,7 @@ def test_an_option_changes_only_what_depends_on_it(one_layer):
   assert changed(latent=5) == {"auto_encoder", "kmeans"}
   assert changed(auto_encoder_epochs=5) == {"kmeans"}
   assert changed(psi=("5",)) == set(before) - {"single", "auto_encoder"}
+  assert changed(combine="pcgrad") == {"random", "kmeans", "human"}
   assert changed(learning_rate=1.0) == set(before) - {"auto_encoder"}
 
 

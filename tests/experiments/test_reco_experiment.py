@@ -77,6 +77,22 @@ def test_labelled_images_differ_by_seed_and_have_no_part_in_the_rest(images, tmp
   assert set(some[0]) <= set(rest[0])
 
 
+def test_losses_are_combined_by_any_method(images, tmp_path):
+  config = override(TINY, combine="uncertainty+pcgrad")
+  found = plan(config, images, tmp_path)
+  (before,) = plan(TINY, images, tmp_path)["4 images", "classmix+reco"]
+  (job,) = found["4 images", "classmix+reco"]
+  assert job.identity["combine"]["weighting"]["name"] == "uncertainty"
+  assert set(job.identity) - set(before.identity) == {"combine"}
+  key = jax.random.key(0)
+  variables = jax.eval_shape(lambda: job.problem.init(key, None))
+  state = jax.eval_shape(lambda v: job.start(job.update, key, v), variables).student
+  assert len(jax.tree.leaves(state.weighting)[0]) == len(job.problem.tasks) == 3
+  assert jax.tree.leaves(state.aggregator)  # PCGrad's key
+  (alone,) = plan(override(config, methods=("supervised",)), images, tmp_path).values()
+  assert "combine" not in alone[0].identity
+
+
 def test_shares_of_labels_are_drawn_once_and_kept(images, tmp_path, monkeypatch):
   few = Few(images.parts["train"], 13, 1, tmp_path)
   first = few.partial(0.05, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.runner.methods import Method
+from experiments.runner.methods import Method, changes_of, combining
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,14 @@ def test_epochs_are_counted_where_there_are_some():
   Method.parse("stch:mu=1,warm_up_steps=4 epochs").build(2, 10)
   with pytest.raises(ValueError, match="there are no epochs here"):
     Method.parse("stch:mu=1,warm_up_steps=4 epochs").build(2, None)
+
+
+def test_losses_of_one_batch_are_combined_by_what_takes_one():
+  assert combining("equal") == combining("cagrad", 1) == Method()
+  assert changes_of(combining("equal")) == {}
+  assert changes_of(combining("cagrad:c=.2"))["combine"]["aggregator"]["c"] == 0.2
+  for name in ("auto_lambda", "modo"):
+    with pytest.raises(ValueError, match=f"combine must be .* got '{name}', which takes several"):
+      combining(name)
+  with pytest.raises(ValueError, match="method 'pcgrd' is not known"):
+    combining("pcgrd")
