@@ -26,7 +26,12 @@ TASKS = {
 """What is learned of each data set; of a table of one's own, captions."""
 _TABLES = (".csv", ".tsv", ".json")
 _ABLATIONS: dict[str, tuple[str, ...]] = {
-  "experts": (PLAIN, *(f"{FULL}:experts={e}" for e in ("edge", "depth", "seg")), FULL),
+  # Each alone, then one more each time.
+  "experts": (
+    PLAIN,
+    *(f"{FULL}:experts={e}" for e in ("edge", "depth", "seg", "edge+depth", "edge+depth+seg")),
+    FULL,
+  ),
   "quality": (PLAIN, *(f"{FULL}:corrupt={share}" for share in (1.0, 0.75, 0.5, 0.25)), FULL),
   "noise": (PLAIN, *(f"{PLAIN}:noise={n}" for n in (1, 2)), FULL, f"{FULL}:noise=2"),
   "design": (
