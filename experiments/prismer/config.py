@@ -61,7 +61,7 @@ class DataOptions:
   """Whose labels are read."""
   features: str | None = None
   """Folder with features of classes, <expert>.npy [classes, 64] or [classes + 1, 64] with the
-  background's, for seg_coco, seg_ade, seg and obj_detection."""
+  background's, for seg_coco, seg_ade and obj_detection; for seg always with the background's."""
   train_images: int = 1500
   """Learned from, at most; 0: all."""
   test_images: int = 200

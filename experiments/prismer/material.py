@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.prismer.config import SCENES, Config
 from experiments.prismer.sets import PARTS, Set, Test, read_sets
-from experiments.prismer.texts import Pairs, Texts, by_image, one_each
+from experiments.prismer.texts import Pairs, Texts, by_image, each, one_each
 from jaxmtl import data
 from jaxmtl.data import experts as labels
 from jaxmtl.data import language
@@ -76,13 +76,10 @@ def load(config: Config) -> Material:
   arrays: dict[str, Any] = {}
   in_memory = True
   if not made_up:
-    files = {name: _files(config, one) for name, one in sets.items()}
-    pixels = sum(len(one) * (3 + 2 * len(config.data.experts)) for one in files.values())
+    files = {n: _files(config, one, tables) for n, one in sets.items()}
+    pixels = sum(len(f) * (3 + 2 * len(config.data.experts)) for f in files.values())
     in_memory = pixels * _side(config) ** 2 <= _IN_MEMORY
     examples = {name: one.load() if in_memory else one for name, one in files.items()}
-  if in_memory:
-    for images in examples.values():
-      labels.check_classes(images, {k: v for k, v in tables.items() if k in images})
   for name, one in sets.items():
     if not one.has_texts:
       continue
@@ -93,7 +90,11 @@ def load(config: Config) -> Material:
         arrays[name] |= form(task, texts, len(one))
     else:
       ((task, texts),) = targets[name].items()
-      arrays[name] = Pairs(task, texts, _files(config, one.repeated(texts.rows)))
+      if name == "train":
+        again = _files(config, one.repeated(texts.rows), tables)
+        arrays[name] = Pairs(again, each(task, texts))
+      else:
+        arrays[name] = Pairs(examples[name], one_each(task, texts, len(one)))
   found = examples.get("test", examples["train"])
   return Material(
     train=arrays.pop("train"),
@@ -121,10 +122,23 @@ def _side(config: Config) -> int:
   return size if config.data.dataset == SCENES else round(size * _ROOM)
 
 
-def _files(config: Config, one: Set) -> labels.ExpertFiles:
+def _files(config: Config, one: Set, tables: Mapping[str, np.ndarray]) -> labels.ExpertFiles:
   options = config.data
   wanted = options.experts if options.labels is not None else ()
-  return labels.ExpertFiles(one.names, one.paths, options.labels, wanted, side=_side(config))
+  root = pathlib.Path(options.labels or ".").expanduser()
+  parts = {name.partition("/")[0] for name in one.names}
+  lacking = [
+    (e, root / e / part) for e in wanted for part in parts if not (root / e / part).is_dir()
+  ]
+  if lacking and root.is_dir():
+    # Left out, it would be an expert that the network never sees.
+    raise FileNotFoundError(
+      f"labels: there is no folder {lacking[0][1]}; python -m experiments.prismer experts writes "
+      f"it, or leave {lacking[0][0]} out of --experts."
+    )
+  return labels.ExpertFiles(
+    one.names, one.paths, options.labels, wanted, side=_side(config), tables=tables
+  )
 
 
 def _scenes(config: Config) -> dict[str, Set]:

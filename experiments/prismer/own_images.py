@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,7 @@ def read(
   experts: Sequence[str],
   side: int,
   batch_size: int,
+  tables: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[tuple[list[int], dict[str, np.ndarray], list[Fault]]]:
   """Batches of one size, the last filled up with its first image.
 
@@ -63,6 +64,7 @@ def read(
     experts: whose labels the network was trained with.
     side: height and width of what is read.
     batch_size: images at a time.
+    tables: features of classes by expert; an image whose labels have others could not be read.
 
   Yields:
     Numbers of the images of the batch, the batch, and images that could not be read since the last;
@@ -72,7 +74,7 @@ def read(
   names, paths = [name for name, _ in images], [path for _, path in images]
   with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
-    files = labels.ExpertFiles(names, paths, folder, wanted, side=side)
+    files = labels.ExpertFiles(names, paths, folder, wanted, side=side, tables=tables)
   for warning in told:
     say(f"Note: {warning.message}")
   if experts and not wanted:

@@ -182,11 +182,12 @@ def _each(
 ) -> list[dict[str, Any]]:
   """Texts of all images, printed batch by batch."""
   images = own_images.find(given)
-  side = network.speaker.model.config.image_size
+  speaker = network.speaker
+  side = speaker.model.config.image_size
   found: list[dict[str, Any]] = []
   faults: list[own_images.Fault] = []
   for rows, batch, bad in own_images.read(
-    images, choice.labels, network.experts, side, choice.batch_size
+    images, choice.labels, network.experts, side, choice.batch_size, speaker.tables
   ):
     faults += bad
     texts = say_of(jax.tree.map(jnp.asarray, batch))[: len(rows)] if rows else []

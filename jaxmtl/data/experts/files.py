@@ -8,12 +8,13 @@ import operator
 import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxmtl._extras import Optional
+from jaxmtl.data.experts.features import check_classes
 from jaxmtl.data.experts.layout import (
   BACKGROUND,
   IMAGE,
@@ -51,6 +52,8 @@ class ExpertFiles:
     experts: names of the labels that are wanted. One that lacks the folder of a set is left out,
       with a warning.
     side: height and width of the examples, in pixels.
+    tables: features of classes by expert, as of `model_inputs`; a label with a class that they do
+      not have is then an error.
 
   Attributes:
     experts: names of those that are there.
@@ -88,8 +91,9 @@ class ExpertFiles:
     experts: Sequence[str] = (),
     *,
     side: int = 256,
+    tables: Mapping[str, np.ndarray] | None = None,
   ):
-    self._names, self._side = tuple(names), side
+    self._names, self._side, self._tables = tuple(names), side, dict(tables or {})
     self._paths = tuple(pathlib.Path(path) for path in paths)
     if side < 1:
       raise ValueError(f"side must be at least 1 pixel, got {side}.")
@@ -129,7 +133,8 @@ class ExpertFiles:
 
     Raises:
       FileNotFoundError: naming a file that is missing.
-      ValueError: naming a file that is damaged or of another size than the image.
+      ValueError: naming a file that is damaged, of another size than the image, or with a class
+        that `tables` do not have.
     """
     i = operator.index(index)
     image = read_image(self._paths[i], Form(3, None))
@@ -153,6 +158,11 @@ class ExpertFiles:
       if size != full:
         label = resized(label, size, "label")
       found[expert] = self._square(label, kind.fill)
+      if expert in self._tables:
+        try:
+          check_classes(found, {expert: self._tables[expert]})
+        except ValueError as error:
+          raise ValueError(f"{path}: {error}") from None
     return found
 
   def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
