@@ -171,6 +171,10 @@ class NetworkOptions:
       path = getattr(self, name)
       if path is not None and not pathlib.Path(path).expanduser().exists():
         raise FileNotFoundError(f"{name}: there is no {path}.")
+      if path is not None and name != "checkpoint" and pathlib.Path(path).expanduser().is_dir():
+        raise ValueError(
+          f"{name} must be a file, pytorch_model.bin or model.safetensors; {path} is a folder."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +182,8 @@ class TextOptions:
   """How texts are split, and how captions and answers are made."""
 
   vocabulary: str | None = None
-  """Folder with vocab.json and merges.txt, such as RoBERTa's; None: made of the training texts."""
+  """Folder with vocab.json and merges.txt, such as RoBERTa's; None: that of a training that
+  --checkpoint names, or made of the training texts."""
   vocab_size: int = 400
   """Of a vocabulary that is made, at most."""
   prefix: str = "A picture of"
@@ -208,6 +213,10 @@ class TextOptions:
     if not 0 <= self.label_smoothing < 1:
       raise ValueError(
         f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}."
+      )
+    if not 0 <= self.min_length <= self.max_length:
+      raise ValueError(
+        f"min_length must be from 0 to max_length={self.max_length}, got {self.min_length}."
       )
     if not math.isfinite(self.length_penalty):
       raise ValueError(f"length_penalty must be finite, got {self.length_penalty}.")
@@ -278,7 +287,19 @@ class Config:
       raise ValueError(
         f"labels must name the folder of experts' labels for {FULL}, got None; {PLAIN} needs none."
       )
+    self._check_vocabulary()
     return {name: Variant.parse(name, self.data.experts) for name in self.all_variants}
+
+  def _check_vocabulary(self) -> None:
+    """Pieces have the numbers with which the weights of a file were trained."""
+    for name in ("checkpoint", "roberta"):
+      path = getattr(self.network, name)
+      own = path is not None and pathlib.Path(path).expanduser().is_dir()
+      if path is not None and not own and self.text.vocabulary is None:
+        raise ValueError(
+          f"vocabulary must name the folder with vocab.json and merges.txt with which {name} "
+          f"{path} was trained, got None."
+        )
 
   @property
   def all_variants(self) -> tuple[str, ...]:

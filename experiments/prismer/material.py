@@ -11,6 +11,8 @@ import numpy as np
 from experiments.prismer.config import SCENES, Config
 from experiments.prismer.sets import PARTS, Set, Test, read_sets
 from experiments.prismer.texts import Pairs, Texts, by_image, each, one_each
+from experiments.prismer.weights import VOCABULARY, described
+from experiments.runner.mesh import warnings_said
 from jaxmtl import data
 from jaxmtl.data import experts as labels
 from jaxmtl.data import language
@@ -68,7 +70,8 @@ def load(config: Config) -> Material:
   train = sets["train"]
   tokenizer = _tokenizer(config, sets)
   _check_room(config, tokenizer)
-  targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
+  with warnings_said():
+    targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
   tables = (
     data.scene_features() if made_up else read_tables(config.data.experts, config.data.features)
   )
@@ -179,6 +182,10 @@ def _tokenizer(config: Config, sets: Mapping[str, Set]) -> language.Tokenizer:
   """The user's, or one made of the training texts."""
   if config.text.vocabulary is not None:
     return language.Tokenizer.read(config.text.vocabulary)
+  if config.network.checkpoint is not None:
+    place = pathlib.Path(config.network.checkpoint).expanduser()
+    described(place)  # or it is named as no training
+    return language.Tokenizer.read(place / VOCABULARY)
   train = sets["train"]
   prefix = config.text.prefix
   texts = [language.clean_caption(f"{prefix} {text}") for text in train.captions[1]]

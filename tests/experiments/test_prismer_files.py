@@ -1,21 +1,28 @@
-"""Prismer's data in files: read in turn or all at once, labels that do not fit."""
+"""Prismer's data in files: read in turn or all at once, labels that do not fit, first weights."""
 
 import json
 
 import jax
 import numpy as np
 import pytest
+from flax import traverse_util
 from PIL import Image
+from safetensors.numpy import save_file
 
 from experiments.prismer import jobs
 from experiments.prismer import material as material_module
 from experiments.prismer.config import PRESETS
 from experiments.prismer.material import load
+from experiments.prismer.weights import VOCABULARY, first_weights
 from experiments.runner.config import override
 from experiments.runner.feeds import Call
 from experiments.runner.host_feed import HostFeed
+from experiments.runner.job import WEIGHTS
 from experiments.runner.mesh import Layout
+from jaxmtl import training
 from jaxmtl.data import experts
+from jaxmtl.models import prismer
+from jaxmtl.models.prismer.convert import shapes
 
 
 @pytest.fixture
@@ -118,3 +125,69 @@ def test_labels_that_do_not_fit_are_named(flickr, monkeypatch):
     FileNotFoundError, match=r"no folder .*labels/depth/Images; .* leave depth out of --experts"
   ):
     load(options(flickr, experts=("seg", "depth")))
+
+
+def numbered(config):
+  """Variables that differ from each other."""
+  flat = {
+    path: np.full(leaf.shape, i, np.float32)
+    for i, (path, leaf) in enumerate(shapes(config).items())
+  }
+  return traverse_util.unflatten_dict(flat)
+
+
+def test_trainings_start_from_files_and_from_trainings(flickr, monkeypatch):
+  plain = options(flickr, variants=("prismerz",))
+  read = load(plain)
+  ((_, planned),) = jobs.plan(plain, read).items()
+  sizes = planned.what.model.config
+  variables = numbered(sizes)
+  file, home, words = (str(flickr / name) for name in ("z.safetensors", "run", "words"))
+  save_file(prismer.to_published(variables), file)
+  read.tokenizer.save(words)
+  # A finished training of ours has its vocabulary beside its weights.
+  training.save_weights(flickr / "run" / WEIGHTS, jax.tree.map(lambda x: x[None], variables))
+  (flickr / "run/network.json").write_text(json.dumps(planned.job.problem.describe))
+  read.tokenizer.save(flickr / "run" / VOCABULARY)
+  twice = jax.tree.map(lambda x: np.zeros((2, *x.shape), np.float32), variables)
+  for change in ({"checkpoint": file, "vocabulary": words}, {"checkpoint": home}):
+    config = override(plain, **change)
+    config.check()
+    given = load(config)
+    assert given.tokenizer.fingerprint() == read.tokenizer.fingerprint()
+    ((_, one),) = jobs.plan(config, given).items()
+    jax.tree.map(
+      lambda got, wanted: np.testing.assert_array_equal(got, np.stack([wanted] * 2)),
+      one.job.weights(twice),
+      variables,
+    )
+  drawn = []
+
+  def from_backbones(clip, roberta, config, key):
+    drawn.append((clip.name, roberta.name))
+    return variables
+
+  with monkeypatch.context() as patch:
+    patch.setattr(prismer, "from_backbones", from_backbones)
+    network = override(plain, clip=file, roberta=file).network
+    first_weights(network, sizes)(twice)
+  assert drawn == 3 * [("z.safetensors", "z.safetensors")]  # looked at, and for each run
+  # What does not fit is named before anything is compiled.
+  wider = override(plain, checkpoint=home, width=16)
+  with pytest.raises(
+    ValueError, match=r"run is of another network: vision_width is 8 there and 16"
+  ):
+    jobs.plan(wider, load(wider))
+  other = override(plain, checkpoint=file, vocabulary=words, variants=("prismer",))
+  with pytest.raises(ValueError, match=r"experts is none there and edge, seg, obj_detection here"):
+    jobs.plan(other, load(other))
+  both = override(plain, clip=file, roberta=file, vocabulary=words)
+  with pytest.raises(ValueError, match=r"clip .*z.safetensors does not fit .*, and 6 more"):
+    jobs.plan(both, read)
+  with pytest.raises(ValueError, match=r"vocabulary must name .* with which roberta"):
+    override(both, vocabulary=None).check()
+  with pytest.raises(ValueError, match=r"roberta must be a file, .*; .*run is a folder"):
+    override(both, roberta=home).check()
+  above = override(plain, checkpoint=str(flickr))
+  with pytest.raises(FileNotFoundError, match=r"no finished training .*name .* trainings, run\."):
+    load(above)

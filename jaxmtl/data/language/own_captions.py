@@ -117,7 +117,9 @@ def read_captions(
     if split is not None and home is None:
       raise ValueError(f"{where}: split must be train, validation or test, got {split!r}.")
     if part is not None and home is None:
-      raise ValueError(f"{where}: there is no 'split', so that there is no part {part!r}.")
+      raise ValueError(
+        f"{where}: there is no column 'split', which says train, validation or test."
+      )
     if part in (None, home):
       found.append((image, image, filled(caption, where)))
   if not found:
