@@ -1,6 +1,7 @@
 """Compile training steps for TPU chips that are not there, and print what the compiler counts.
 
-Command: `python -m benchmarks.compile --network split --methods cagrad auto_lambda`. Needs the
+Command: `python -m benchmarks.compile --network split --methods cagrad auto_lambda`; of Prismer's
+pre-training `--network prismer --methods --precisions bfloat16`, perhaps `--remat`. Needs the
 package `libtpu` of the version that JAX's extra `tpu` names, on any host. Beside the plain step, of
 each method: GFLOP and GB moved a step and chip, temporary memory and that of the state and batch,
 bytes that a chip sends in collectives, seconds of compilation. FLOPs, bytes and memory are those of
@@ -14,7 +15,8 @@ import os
 import re
 import sys
 import time
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
@@ -28,7 +30,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from benchmarks import dense
+from benchmarks import dense, prismer
 from benchmarks.accelerator.config import Config as Sizes
 from benchmarks.accelerator.table import table
 from benchmarks.accelerator.workloads import SIZES, Workload, options_of, workload
@@ -45,19 +47,20 @@ class Config:
   """What to compile.
 
   Args:
-    network: split (DeepLab with three heads), mlp, resnet18, resnet50 or vit_b16.
+    network: split (DeepLab with three heads), mlp, resnet18, resnet50, vit_b16, or prismer (base,
+      224 pixels, six experts, both backbones frozen; one task, no methods).
     methods: weightings and aggregators, beside the plain step.
     tasks: number of tasks; split has three.
-    batch: images a chip; 0 for the network's usual number (4 of 288x384 for split).
+    batch: images a chip; 0 for the network's usual number: 4 of 288x384 for split, 32 for prismer.
     height: of split's images.
     width: the same.
     precisions: compute dtypes.
     topology: chips, such as v5e:2x4 or v5e:16x16.
     chips: how many of them; 0 for all.
-    remat: whether split's trunk is computed again in the backward pass.
+    remat: whether split's trunk, or prismer's blocks, are computed again in the backward pass.
   """
 
-  network: Literal["split", "mlp", "resnet18", "resnet50", "vit_b16"] = "split"
+  network: Literal["split", "mlp", "resnet18", "resnet50", "vit_b16", "prismer"] = "split"
   methods: tuple[str, ...] = ("auto_lambda", "cagrad")
   tasks: int = 3
   batch: int = 0
@@ -69,8 +72,36 @@ class Config:
   remat: bool = False
 
 
-def problem_of(config: Config, precision: str, chips: int) -> Workload:
+class Pretraining(NamedTuple):
+  """Prismer's step, of which only the form is made: no value is computed."""
+
+  config: prismer.Config
+  batch: int
+  num_tasks: int = 1
+
+  def step(self, **options: Any) -> tuple[Callable[..., Any], Any, Any]:
+    """The update, and the forms of its first state and of a batch."""
+    if options:
+      raise SystemExit("--network prismer has one task; give --methods without names.")
+    made: list[Any] = []
+
+    def first() -> Any:
+      update, state, batch = prismer.step(self.config)
+      made.extend((update, batch))
+      return state
+
+    state = jax.eval_shape(first)
+    update, one = made
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.batch, *x.shape[1:]), x.dtype), one)
+    return update, state, batch
+
+
+def problem_of(config: Config, precision: Any, chips: int) -> Workload | Pretraining:
   """The network and a batch for all chips."""
+  if config.network == "prismer":
+    batch = chips * (config.batch or 32)
+    sizes = prismer.Config(batch=1, experts=True, precision=precision, remat=config.remat)
+    return Pretraining(sizes, batch)
   if config.network == "split":
     size = {"height": config.height, "width": config.width, "batch": chips * (config.batch or 4)}
     return dense.split(dense.Config(precision=precision, remat=config.remat, **size))
@@ -79,7 +110,7 @@ def problem_of(config: Config, precision: str, chips: int) -> Workload:
   return workload(Sizes(), config.network, config.tasks, precision, batch)
 
 
-def row_of(problem: Workload, name: str, mesh: Mesh) -> dict[str, Any]:
+def row_of(problem: Workload | Pretraining, name: str, mesh: Mesh) -> dict[str, Any]:
   """What the compiler counts of a method's step."""
   update, state, batch = problem.step(**options_of(name, problem.num_tasks))
 

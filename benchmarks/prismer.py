@@ -6,7 +6,8 @@ part where `torch` and `transformers` are installed: CLIP's tower and RoBERTa wi
 and adaptors, of the same widths and frozen alike (its adaptors follow the blocks, and it keeps the
 class token). Then texts by the best word each time, with keys and values kept and without, and by
 beams. `--experts` puts the six experts' labels into the step. Prints Markdown tables: milliseconds,
-ratios, GFLOP by the compiler's count, memory. Goals: a step at most 1.0 of PyTorch's.
+ratios, GFLOP by the compiler's count, memory; and which share of the FLOP/s of one large product of
+matrices, timed in turn with them, a step reaches. Goals: a step at most 1.0 of PyTorch's.
 """
 
 import dataclasses
@@ -24,6 +25,9 @@ from benchmarks.accelerator.measure import Program, timed
 from benchmarks.accelerator.table import table
 from jaxmtl import losses, training
 from jaxmtl.models import prismer
+
+_SIDE = 2048
+_PRODUCT = f"a product of {_SIDE}x{_SIDE}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,11 +239,20 @@ def main(config: Config) -> None:
       update, state, batch = step(config)
       return Program(update, state, (batch,))
 
+    def product() -> Program:
+      matrix = jnp.ones((_SIDE, _SIDE), config.precision)
+      return Program(lambda a, b: a @ b, matrix, (matrix,), chained=False)
+
     call = None if config.experts else transformers_step(config)
     others = {} if call is None else {"transformers": call}
     plain = next(iter(others), "jaxmtl")
-    rows = timed({"jaxmtl": ours}, config.rounds, config.threads, plain=plain, others=others)
+    makers = {"jaxmtl": ours, _PRODUCT: product}
+    rows = timed(makers, config.rounds, config.threads, plain=plain, others=others)
     print(f"\nA training step, {config.freeze}\n\n{table(rows)}")
+    speeds = {row["program"]: row["flops"] / row["seconds"] for row in rows if "flops" in row}
+    if {"jaxmtl", _PRODUCT} <= set(speeds):
+      share = speeds["jaxmtl"] / speeds[_PRODUCT]
+      print(f"jaxmtl: {share:.0%} of the FLOP/s of a product of matrices")
   if "decoding" in config.parts:
     rows = timed(decoding(config), config.rounds, config.threads, plain="read again, best word")
     print(f"\nTexts of {config.max_length} words, of which 4 are given\n\n{table(rows)}")

@@ -26,7 +26,12 @@ TASKS = {
 """What is learned of each data set; of a table of one's own, captions."""
 _TABLES = (".csv", ".tsv", ".json")
 _ABLATIONS: dict[str, tuple[str, ...]] = {
-  "experts": (PLAIN, *(f"{FULL}:experts={e}" for e in ("edge", "depth", "seg")), FULL),
+  # Each alone, then one more each time.
+  "experts": (
+    PLAIN,
+    *(f"{FULL}:experts={e}" for e in ("edge", "depth", "seg", "edge+depth", "edge+depth+seg")),
+    FULL,
+  ),
   "quality": (PLAIN, *(f"{FULL}:corrupt={share}" for share in (1.0, 0.75, 0.5, 0.25)), FULL),
   "noise": (PLAIN, *(f"{PLAIN}:noise={n}" for n in (1, 2)), FULL, f"{FULL}:noise=2"),
   "design": (
@@ -56,7 +61,7 @@ class DataOptions:
   """Whose labels are read."""
   features: str | None = None
   """Folder with features of classes, <expert>.npy [classes, 64] or [classes + 1, 64] with the
-  background's, for seg_coco, seg_ade, seg and obj_detection."""
+  background's, for seg_coco, seg_ade and obj_detection; for seg always with the background's."""
   train_images: int = 1500
   """Learned from, at most; 0: all."""
   test_images: int = 200
@@ -166,6 +171,10 @@ class NetworkOptions:
       path = getattr(self, name)
       if path is not None and not pathlib.Path(path).expanduser().exists():
         raise FileNotFoundError(f"{name}: there is no {path}.")
+      if path is not None and name != "checkpoint" and pathlib.Path(path).expanduser().is_dir():
+        raise ValueError(
+          f"{name} must be a file, pytorch_model.bin or model.safetensors; {path} is a folder."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +182,8 @@ class TextOptions:
   """How texts are split, and how captions and answers are made."""
 
   vocabulary: str | None = None
-  """Folder with vocab.json and merges.txt, such as RoBERTa's; None: made of the training texts."""
+  """Folder with vocab.json and merges.txt, such as RoBERTa's; None: that of a training that
+  --checkpoint names, or made of the training texts."""
   vocab_size: int = 400
   """Of a vocabulary that is made, at most."""
   prefix: str = "A picture of"
@@ -203,6 +213,10 @@ class TextOptions:
     if not 0 <= self.label_smoothing < 1:
       raise ValueError(
         f"label_smoothing must be at least 0 and below 1, got {self.label_smoothing}."
+      )
+    if not 0 <= self.min_length <= self.max_length:
+      raise ValueError(
+        f"min_length must be from 0 to max_length={self.max_length}, got {self.min_length}."
       )
     if not math.isfinite(self.length_penalty):
       raise ValueError(f"length_penalty must be finite, got {self.length_penalty}.")
@@ -273,7 +287,19 @@ class Config:
       raise ValueError(
         f"labels must name the folder of experts' labels for {FULL}, got None; {PLAIN} needs none."
       )
+    self._check_vocabulary()
     return {name: Variant.parse(name, self.data.experts) for name in self.all_variants}
+
+  def _check_vocabulary(self) -> None:
+    """Pieces have the numbers with which the weights of a file were trained."""
+    for name in ("checkpoint", "roberta"):
+      path = getattr(self.network, name)
+      own = path is not None and pathlib.Path(path).expanduser().is_dir()
+      if path is not None and not own and self.text.vocabulary is None:
+        raise ValueError(
+          f"vocabulary must name the folder with vocab.json and merges.txt with which {name} "
+          f"{path} was trained, got None."
+        )
 
   @property
   def all_variants(self) -> tuple[str, ...]:

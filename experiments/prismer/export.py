@@ -9,14 +9,11 @@ import pathlib
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 import safetensors.numpy
 import tyro
 
-from experiments.prismer.published import PRISMER, config_from, config_of, metadata_of
-from experiments.prismer.weights import fitted
-from experiments.runner import store
-from experiments.runner.job import WEIGHTS
+from experiments.prismer.published import LABELS, PRISMER, config_of, metadata_of
+from experiments.prismer.weights import of_training
 from experiments.runner.mesh import say
 from jaxmtl import training
 from jaxmtl.models import pretrained, prismer
@@ -54,11 +51,13 @@ def convert(options: Convert) -> prismer.Config:
   if not out.absolute().parent.is_dir():
     raise FileNotFoundError(f"out: there is no folder for {out}.")
   if source.is_dir():
-    variables, config = _trained(source, options.seed)
-    state = prismer.to_published(variables)
+    variables, described = of_training(source, options.seed)
+    state, config = prismer.to_published(variables), prismer.Config(**described["config"])
+    known = {LABELS: json.dumps(described["experts"])}
   else:
-    state = pretrained.read_checkpoint(source)
-    config = config_of(state, str(source), metadata_of(source))
+    state, metadata = pretrained.read_checkpoint(source), metadata_of(source)
+    config = config_of(state, str(source), metadata)
+    known = {LABELS: metadata[LABELS]} if LABELS in metadata else {}
   if options.image_size is not None:
     config = dataclasses.replace(config, image_size=options.image_size)
   variables = prismer.convert(state, config)  # every tensor is accounted for
@@ -66,23 +65,10 @@ def convert(options: Convert) -> prismer.Config:
   fields = {name: value for name, value in vars(config).items() if name != "dtype"}
   told = json.dumps({**fields, "experts": dict(config.experts)})
   with training.replacing(out) as draft:
-    safetensors.numpy.save_file(written, draft, metadata={PRISMER: told})
+    safetensors.numpy.save_file(written, draft, metadata={PRISMER: told, **known})
   _tell(source, state, variables, config)
   say(f"{len(written)} tensors are in {out}.")
   return config
-
-
-def _trained(folder: pathlib.Path, seed: int) -> tuple[dict[str, Any], prismer.Config]:
-  described = store.read_json(folder / store.NETWORK)
-  if not described or described.get("model") != PRISMER or not (folder / WEIGHTS).is_file():
-    raise FileNotFoundError(f"{folder} is no finished training of Prismer.")
-  config = config_from(described.get("config"), str(folder / store.NETWORK))
-  saved = training.load_weights(folder / WEIGHTS)
-  runs = len(jax.tree.leaves(saved)[0])
-  if not 0 <= seed < runs:
-    raise ValueError(f"seed must be from 0 to {runs - 1}, the runs of {folder}, got {seed}.")
-  variables = jax.tree.map(lambda leaf: np.asarray(leaf[seed]), saved)
-  return fitted(str(folder / WEIGHTS), variables, config), config
 
 
 def _tell(

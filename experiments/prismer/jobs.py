@@ -54,6 +54,11 @@ def plan(config: Config, material: Material) -> dict[Key, Planned]:
   """
   found: dict[Key, Planned] = {}
   for variant in config.check().values():
+    if (variant.corrupt or variant.noise) and not material.in_memory:
+      raise ValueError(
+        f"variant {variant.name!r}: corrupt and noise are for images that fit into memory; take "
+        "fewer (train_images, test_images) or smaller ones (image_size)."
+      )
     train, parts, images = _seen(material, variant)
     feed = _feed(config, material, train)
     what = learned(config, material, variant)

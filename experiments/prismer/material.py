@@ -10,7 +10,9 @@ import numpy as np
 
 from experiments.prismer.config import SCENES, Config
 from experiments.prismer.sets import PARTS, Set, Test, read_sets
-from experiments.prismer.texts import Pairs, Texts, by_image, one_each
+from experiments.prismer.texts import Pairs, Texts, by_image, each, one_each
+from experiments.prismer.weights import VOCABULARY, described
+from experiments.runner.mesh import warnings_said
 from jaxmtl import data
 from jaxmtl.data import experts as labels
 from jaxmtl.data import language
@@ -68,7 +70,8 @@ def load(config: Config) -> Material:
   train = sets["train"]
   tokenizer = _tokenizer(config, sets)
   _check_room(config, tokenizer)
-  targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
+  with warnings_said():
+    targets, length = _targets(config, tokenizer, {n: s for n, s in sets.items() if s.has_texts})
   tables = (
     data.scene_features() if made_up else read_tables(config.data.experts, config.data.features)
   )
@@ -76,8 +79,8 @@ def load(config: Config) -> Material:
   arrays: dict[str, Any] = {}
   in_memory = True
   if not made_up:
-    files = {name: _files(config, one, tables) for name, one in sets.items()}
-    pixels = sum(len(one) * (3 + 2 * len(config.data.experts)) for one in files.values())
+    files = {n: _files(config, one, tables) for n, one in sets.items()}
+    pixels = sum(len(f) * (3 + 2 * len(config.data.experts)) for f in files.values())
     in_memory = pixels * _side(config) ** 2 <= _IN_MEMORY
     examples = {name: one.load() if in_memory else one for name, one in files.items()}
   for name, one in sets.items():
@@ -90,7 +93,11 @@ def load(config: Config) -> Material:
         arrays[name] |= form(task, texts, len(one))
     else:
       ((task, texts),) = targets[name].items()
-      arrays[name] = Pairs(task, texts, _files(config, one.repeated(texts.rows), tables))
+      if name == "train":
+        again = _files(config, one.repeated(texts.rows), tables)
+        arrays[name] = Pairs(again, each(task, texts))
+      else:
+        arrays[name] = Pairs(examples[name], one_each(task, texts, len(one)))
   found = examples.get("test", examples["train"])
   return Material(
     train=arrays.pop("train"),
@@ -121,6 +128,17 @@ def _side(config: Config) -> int:
 def _files(config: Config, one: Set, tables: Mapping[str, np.ndarray]) -> labels.ExpertFiles:
   options = config.data
   wanted = options.experts if options.labels is not None else ()
+  root = pathlib.Path(options.labels or ".").expanduser()
+  parts = {name.partition("/")[0] for name in one.names}
+  lacking = [
+    (e, root / e / part) for e in wanted for part in parts if not (root / e / part).is_dir()
+  ]
+  if lacking and root.is_dir():
+    # Left out, it would be an expert that the network never sees.
+    raise FileNotFoundError(
+      f"labels: there is no folder {lacking[0][1]}; python -m experiments.prismer experts writes "
+      f"it, or leave {lacking[0][0]} out of --experts."
+    )
   return labels.ExpertFiles(
     one.names, one.paths, options.labels, wanted, side=_side(config), tables=tables
   )
@@ -164,6 +182,10 @@ def _tokenizer(config: Config, sets: Mapping[str, Set]) -> language.Tokenizer:
   """The user's, or one made of the training texts."""
   if config.text.vocabulary is not None:
     return language.Tokenizer.read(config.text.vocabulary)
+  if config.network.checkpoint is not None:
+    place = pathlib.Path(config.network.checkpoint).expanduser()
+    described(place)  # or it is named as no training
+    return language.Tokenizer.read(place / VOCABULARY)
   train = sets["train"]
   prefix = config.text.prefix
   texts = [language.clean_caption(f"{prefix} {text}") for text in train.captions[1]]

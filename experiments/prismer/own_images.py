@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.runner.mesh import say
+from experiments.runner.mesh import say, warnings_said
 from jaxmtl import data
 from jaxmtl.data import experts as labels
 
@@ -64,7 +63,7 @@ def read(
     experts: whose labels the network was trained with.
     side: height and width of what is read.
     batch_size: images at a time.
-    tables: features of the network's classes.
+    tables: features of classes by expert; an image whose labels have others could not be read.
 
   Yields:
     Numbers of the images of the batch, the batch, and images that could not be read since the last;
@@ -72,11 +71,8 @@ def read(
   """
   wanted = tuple(experts) if folder is not None else ()
   names, paths = [name for name, _ in images], [path for _, path in images]
-  with warnings.catch_warnings(record=True) as told:
-    warnings.simplefilter("always")
+  with warnings_said():
     files = labels.ExpertFiles(names, paths, folder, wanted, side=side, tables=tables)
-  for warning in told:
-    say(f"Note: {warning.message}")
   if experts and not wanted:
     say(
       f"Note: the network was trained with labels of {', '.join(experts)}; without any (--labels) "

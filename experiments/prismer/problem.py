@@ -228,6 +228,7 @@ def _describe(
     "model": PRISMER,
     "config": {**fields, "experts": dict(model.config.experts)},
     "experts": list(variant.experts),
+    "tasks": list(config.data.tasks),
     "prefix": config.text.prefix,
     "question_length": material.question_length,
     "candidates": {task: list(texts) for task, texts in material.candidates.items()},

@@ -15,6 +15,8 @@ from jaxmtl.models import prismer
 
 PRISMER = "prismer"
 """The name of the configuration in files of ours, and of the kind of network."""
+LABELS = "labels"
+"""In files of ours: the experts whose labels the network was trained with."""
 _RESAMPLER_HEADS = 8
 _HEAD = 64  # channels of a head in CLIP and RoBERTa
 

@@ -75,8 +75,9 @@ class Caption:
   """Most pieces of a caption, with its prefix."""
   min_length: int = 8
   """Fewest."""
-  prefix: str = "A picture of"
-  """Of a published file: "" where it was only pre-trained. Trainings have theirs."""
+  prefix: str | None = None
+  """Of a published file: "" where it was only pre-trained; None: "A picture of". Trainings have
+  theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +117,18 @@ def caption(options: Caption) -> list[dict[str, Any]]:
   Returns:
     Image and text of each.
   """
-  check_positive(options, "beams", "max_length")
   text = TextOptions(
-    beams=options.beams,
-    max_length=options.max_length,
-    min_length=options.min_length,
-    prefix=options.prefix,
+    beams=options.beams, max_length=options.max_length, min_length=options.min_length
   )
+  if options.prefix is not None:
+    text = dataclasses.replace(text, prefix=options.prefix)
+    if pathlib.Path(options.network.checkpoint).expanduser().is_dir():
+      raise ValueError(
+        f"prefix is for a published file; {options.network.checkpoint} has its own. Leave it out."
+      )
+  text.check()
   network = options.network.load(text)
+  _note_untrained(network, "caption")
   return _each(
     options.images,
     options.network,
@@ -140,6 +145,7 @@ def ask(options: Ask) -> list[dict[str, Any]]:
   if not language.clean_question(options.question):
     raise ValueError(f"question must have words, got {options.question!r}.")
   network = options.network.load(TextOptions(rank=options.rank))
+  _note_untrained(network, "vqa")
   listed = network.candidates.get("vqa", ())
   if options.answers is not None:
     listed = language.read_answer_list(options.answers)
@@ -172,6 +178,14 @@ def classify(options: Classify) -> list[dict[str, Any]]:
   )
 
 
+def _note_untrained(network: trained.Network, task: str) -> None:
+  if network.tasks and task not in network.tasks:
+    say(
+      f"Note: the network was trained on {', '.join(network.tasks)}, not on {task}; what it says "
+      "here means little."
+    )
+
+
 def _each(
   given: tuple[str, ...],
   choice: NetworkChoice,
@@ -182,11 +196,12 @@ def _each(
 ) -> list[dict[str, Any]]:
   """Texts of all images, printed batch by batch."""
   images = own_images.find(given)
-  side = network.speaker.model.config.image_size
+  speaker = network.speaker
+  side = speaker.model.config.image_size
   found: list[dict[str, Any]] = []
   faults: list[own_images.Fault] = []
   for rows, batch, bad in own_images.read(
-    images, choice.labels, network.experts, side, choice.batch_size, network.speaker.tables
+    images, choice.labels, network.experts, side, choice.batch_size, speaker.tables
   ):
     faults += bad
     texts = say_of(jax.tree.map(jnp.asarray, batch))[: len(rows)] if rows else []

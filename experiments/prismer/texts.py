@@ -77,13 +77,18 @@ def _arrays(task: str, texts: Texts, index: np.ndarray) -> dict[str, np.ndarray]
   }
 
 
-class Pairs:
-  """Images read from files, each with one text: a source of examples, one a text."""
+def each(task: str, texts: Texts) -> dict[str, np.ndarray]:
+  """All texts one after the other, `[P, 1, L]`, each as that of an image of its own."""
+  count = len(texts.rows)
+  return one_each(task, texts._replace(rows=np.arange(count)), count)
 
-  def __init__(self, task: str, texts: Texts, images: ExpertFiles):
-    """Takes texts, and the image of each, as many."""
-    self._images = images
-    self._texts = one_each(task, texts._replace(rows=np.arange(len(images))), len(images))
+
+class Pairs:
+  """Images read from files, each with one text: a source of examples."""
+
+  def __init__(self, images: ExpertFiles, texts: Mapping[str, np.ndarray]):
+    """Takes images, and arrays of their texts, as many."""
+    self._images, self._texts = images, dict(texts)
 
   def __len__(self) -> int:
     return len(self._images)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import zipfile
 import zlib
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.prismer.config import TextOptions
 from experiments.prismer.material import Material, read_tables
-from experiments.prismer.published import PRISMER, config_from, config_of, metadata_of
+from experiments.prismer.published import LABELS, config_from, config_of, metadata_of
 from experiments.prismer.speaking import Speaker
-from experiments.prismer.weights import fitted
+from experiments.prismer.weights import VOCABULARY, of_training
 from experiments.runner import store
-from experiments.runner.job import WEIGHTS, Outcome
+from experiments.runner.job import Outcome
 from jaxmtl import training
 from jaxmtl.data import language
 from jaxmtl.models import pretrained, prismer
 
-VOCABULARY, FEATURES = "vocabulary", "features.npz"
+FEATURES = "features.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Network:
   """Whose labels it was trained with."""
   candidates: dict[str, tuple[str, ...]]
   """By task, what was ranked."""
+  tasks: tuple[str, ...] = ()
+  """What it was trained on, where that is known."""
 
 
 def keep(outcome: Outcome, material: Material) -> None:
@@ -73,39 +75,27 @@ def load(
   if not path.exists():
     raise FileNotFoundError(f"checkpoint: there is no {path}.")
   if path.is_dir():
+    for name, given in (("vocabulary", text.vocabulary), ("features", features)):
+      if given is not None:
+        raise ValueError(f"{name} is for a published file; {path} has its own. Leave it out.")
     return _of_folder(path, text, seed, dtype)
   return _of_file(path, text, features, experts, dtype)
 
 
 def _of_folder(path: pathlib.Path, text: TextOptions, seed: int, dtype: Any) -> Network:
-  described = store.read_json(path / store.NETWORK)
-  if not isinstance(described, dict) or not (path / WEIGHTS).is_file():
-    inside = sorted(found.parent.name for found in path.glob(f"*/{WEIGHTS}"))
-    mend = f"; name one of its trainings, {', '.join(inside)}" if inside else ""
-    raise FileNotFoundError(f"checkpoint: {path} is no finished training of Prismer{mend}.")
-  if described.get("model") != PRISMER:
-    raise ValueError(f"checkpoint: {path} is a training of another network than Prismer.")
-  network = str(path / store.NETWORK)
-  lacking = {"prefix", "question_length", "candidates", "experts"} - set(described)
-  if lacking:
-    raise ValueError(f"checkpoint: {network} lacks {', '.join(sorted(lacking))}.")
-  model = prismer.Prismer(config_from(described.get("config"), network, dtype=dtype))
-  saved = training.load_weights(path / WEIGHTS)
-  runs = len(jax.tree.leaves(saved)[0])
-  if not 0 <= seed < runs:
-    raise ValueError(f"seed must be from 0 to {runs - 1}, the runs of {path}, got {seed}.")
-  variables = jax.tree.map(lambda leaf: leaf[seed], saved)
-  fitted(str(path / WEIGHTS), variables, model.config)
+  variables, told = of_training(path, seed)
+  model = prismer.Prismer(config_from(told["config"], str(path / store.NETWORK), dtype=dtype))
   tokenizer = language.Tokenizer.read(path / VOCABULARY)
   try:
     with np.load(path / FEATURES, allow_pickle=False) as file:
       tables = {name: file[name] for name in file.files}
   except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
     raise ValueError(f"checkpoint: {path / FEATURES} cannot be read ({error}).") from None
-  text = dataclasses.replace(text, prefix=described["prefix"])
-  speaker = Speaker(model, tokenizer, tables, text, described["question_length"])
-  candidates = {task: tuple(texts) for task, texts in described["candidates"].items()}
-  return Network(speaker, variables, tuple(described["experts"]), candidates)
+  text = dataclasses.replace(text, prefix=told["prefix"])
+  speaker = Speaker(model, tokenizer, tables, text, told["question_length"])
+  candidates = {task: tuple(texts) for task, texts in told["candidates"].items()}
+  tasks = tuple(told.get("tasks", ()))
+  return Network(speaker, variables, tuple(told["experts"]), candidates, tasks)
 
 
 def _of_file(
@@ -121,12 +111,15 @@ def _of_file(
     )
   tokenizer = language.Tokenizer.read(text.vocabulary)
   state = pretrained.read_checkpoint(path)
-  config = dataclasses.replace(config_of(state, str(path), metadata_of(path)), dtype=dtype)
+  metadata = metadata_of(path)
+  config = dataclasses.replace(config_of(state, str(path), metadata), dtype=dtype)
   if tokenizer.size != config.vocab_size:
     raise ValueError(
       f"vocabulary: {text.vocabulary} has {tokenizer.size} pieces, and {path} {config.vocab_size}."
     )
   experts = tuple("seg_coco" if name == "seg" else name for name in config.experts)
+  if LABELS in metadata:
+    experts = tuple(json.loads(metadata[LABELS]))
   tables = read_tables(experts if given is None else given, features)
   speaker = Speaker(prismer.Prismer(config), tokenizer, tables, text, 0)
   return Network(speaker, prismer.convert(state, config), experts, {})

@@ -287,7 +287,7 @@ def identity_of(*options: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def fingerprint_of_file(path: str) -> str:
   """What tells a file from another one of the same name."""
-  file = pathlib.Path(path)
+  file = pathlib.Path(path).expanduser()
   if file.is_dir():
     file = file / WEIGHTS
   with file.open("rb") as opened:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +61,16 @@ def say(text: str) -> None:
   """Prints a line, once for all processes."""
   if is_main():
     print(text, flush=True)
+
+
+@contextlib.contextmanager
+def warnings_said() -> Iterator[None]:
+  """Says warnings as notes, without the line of code that they come from."""
+  with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    yield
+  for warning in told:
+    say(f"Note: {warning.message}")
 
 
 def agreed(decide: Callable[[], Any]) -> Any:

@@ -113,14 +113,18 @@ def test_captions_of_ones_own(tmp_path):
   table = write(
     tmp_path / "own.csv", "split;image;caption\nval;a.jpg;A dog, asleep\ntest;b.jpg;B\n"
   )
-  assert language.read_captions(table).names == ("a.jpg", "b.jpg")
+  found = language.read_captions(table)
+  assert found.names == tuple(f"{tmp_path.name}/{name}.jpg" for name in "ab")
+  assert found.ids == ("a.jpg", "b.jpg")
+  elsewhere = language.read_captions(table, images=tmp_path / ".." / tmp_path.name)
+  assert elsewhere.names == found.names
   assert language.read_captions(table, "validation").captions == (("A dog, asleep",),)
   with pytest.raises(ValueError, match="no caption in the part train"):
     language.read_captions(table, "train")
   listed = [{"image": "a.jpg", "caption": "A"}, {"image": "a.jpg", "caption": "B"}]
   file = write(tmp_path / "own.json", listed)
   assert language.read_captions(file).captions == (("A", "B"),)
-  with pytest.raises(ValueError, match=r"entry 0: there is no 'split'.*'test'"):
+  with pytest.raises(ValueError, match="entry 0: there is no 'split', which says"):
     language.read_captions(file, "test")
   for content, message in (
     ("image,text\na.jpg,A\n", "must have one column 'caption', got image, text"),
@@ -131,6 +135,9 @@ def test_captions_of_ones_own(tmp_path):
     write(table, content)
     with pytest.raises(ValueError, match=message):
       language.read_captions(table)
+  write(table, "image,caption\na.jpg,A\n./a.jpg,B\n")
+  with pytest.raises(ValueError, match=r"2 images would share the labels of '.*/a\.jpg'"):
+    language.read_captions(table)
   write(table, "image,caption\ngone.jpg,A\n")
   with pytest.raises(FileNotFoundError, match=r"own\.csv names 1 image.*gone\.jpg"):
     language.read_captions(table)

@@ -10,7 +10,7 @@ import pytest
 from flax import traverse_util
 from PIL import Image
 
-from experiments.prismer import asked, commands, figures, jobs, report, speak, trained
+from experiments.prismer import asked, commands, figures, jobs, report, sets, speak, trained
 from experiments.prismer import config as config_module
 from experiments.prismer.config import PRESETS
 from experiments.prismer.material import load
@@ -206,6 +206,13 @@ def test_what_was_said_is_rated_written_and_drawn(material, tmp_path, monkeypatc
   assert set(results[0]) == {"question_id", "answer"}
 
 
+def test_one_image_has_no_cider():
+  test = sets.Test(np.arange(1), references=(("A dog runs .",),))
+  scores = asked.score({"caption": test}, {"caption": [["A dog runs."]]})["scores"]
+  assert scores["exact match"] == {"caption": [100.0]}
+  assert "CIDEr-D" not in scores
+
+
 def test_data_sets_in_files(tmp_path):
   for name in ("Images/a.jpg", "Images/b.jpg", "Images/c.jpg", "vqav2/a.jpg", "vqav2/b.jpg"):
     (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -234,9 +241,9 @@ def test_data_sets_in_files(tmp_path):
   ):
     (tmp_path / f"{name}.json").write_text(json.dumps(content))
   questions = override(options, dataset="vqav2", validation_images=1)
-  sets = read_sets(questions)
-  assert [len(sets[part]) for part in ("train", "validation", "test")] == [1, 1, 1]
-  assert sets["train"].weights.tolist() == [0.5]
+  parts = read_sets(questions)
+  assert [len(parts[part]) for part in ("train", "validation", "test")] == [1, 1, 1]
+  assert parts["train"].weights.tolist() == [0.5]
   found = load(questions)
   assert found.tests["vqa"].references == ()
   assert found.tests["vqa"].ids == (7,)
@@ -306,6 +313,10 @@ def test_commands_speak_of_own_images(photos, network, tmp_path, capsys, monkeyp
   assert asked_of[0][0] == (2, 24, 24, 1)
   assert "2" in asked_of[0][2]
   assert "labels of seg are left out" in capsys.readouterr().out
+  described = json.loads((network / "network.json").read_text())
+  assert described["tasks"] == ["caption", "vqa"]
+  speak._note_untrained(trained.Network(None, None, (), {}, ("caption",)), "vqa")
+  assert "trained on caption, not on vqa" in capsys.readouterr().out
 
 
 def test_convert_there_and_back(network, tmp_path, capsys):
@@ -316,7 +327,7 @@ def test_convert_there_and_back(network, tmp_path, capsys):
   text = override(text, vocabulary=str(network / "vocabulary"))
   found = trained.load(str(target), text, experts=())
   assert found.speaker.model.config.image_size == 36
-  assert found.experts == ("edge", "seg_coco")
+  assert found.experts == ("edge", "seg")
   other = override(text, vocabulary=str(tmp_path))
   with pytest.raises(FileNotFoundError, match=r"vocab\.json"):
     trained.load(str(target), other)
@@ -364,6 +375,16 @@ def test_sizes_are_seen_in_a_published_checkpoint():
   [
     (["captoin"], "there is no command 'captoin'; there are train, caption"),
     (["caption", "/nowhere.jpg", "--checkpoint", "/nowhere"], "checkpoint: there is no /nowhere"),
+    (
+      ["caption", "a.jpg", "--checkpoint", "/nowhere", "--min-length", "21"],
+      "min_length must be from 0 to max_length=20, got 21",
+    ),
+    (["caption", "a.jpg", "--checkpoint", ".", "--prefix", "A"], "prefix is for a published file"),
+    (
+      ["caption", "a.jpg", "--checkpoint", ".", "--vocabulary", "."],
+      "vocabulary is for a published file",
+    ),
+    (["convert", ".", "--out", "x.safetensors"], r"\. is no finished training of Prismer"),
     (["ask", "?", "a.jpg", "--checkpoint", "/nowhere"], "question must have words"),
     (["experts", "/nowhere", "--out", "out"], "images: there is no /nowhere"),
     (["experts", ".", "--out", "o", "--experts", "depth"], "'depth' is not built in"),

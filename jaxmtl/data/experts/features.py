@@ -129,8 +129,8 @@ def check_classes(batch: Mapping[str, np.ndarray], tables: Mapping[str, np.ndarr
       wrong = classes[classes >= len(table) - 1]
     if wrong.size:
       raise ValueError(
-        f"labels of {name!r} have class {wrong[0]}, but its table has {len(table) - 1} classes;"
-        " are they labels of another data set?"
+        f"labels of {name!r} have class {wrong[0]}, but its table has {len(table) - 1} classes, and"
+        " a last row for what has none; are they labels of another data set?"
       )
 
 

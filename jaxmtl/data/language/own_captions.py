@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import os
 import pathlib
 from typing import Literal
@@ -90,12 +92,13 @@ def read_captions(
     images: the folder to which images are relative; the table's where None.
 
   Returns:
-    The `CaptionSet`; an image's name and id are what the table has.
+    The `CaptionSet`; an image's id is what the table has, and its name, by which labels of experts
+    are found, begins with its folder: `photos/a/1.jpg` for `a/1.jpg` of `photos`.
 
   Raises:
     FileNotFoundError: naming it, if the table is not there; with their number, if images are.
     ValueError: naming file and row, if one does not fit, or a caption is empty once it is clean;
-      if the part has no image.
+      if the part has no image, or two have one name.
 
   Example:
     >>> import pathlib, tempfile
@@ -117,13 +120,26 @@ def read_captions(
     if split is not None and home is None:
       raise ValueError(f"{where}: split must be train, validation or test, got {split!r}.")
     if part is not None and home is None:
-      raise ValueError(f"{where}: there is no 'split', so that there is no part {part!r}.")
+      raise ValueError(f"{where}: there is no 'split', which says train, validation or test.")
     if part in (None, home):
       found.append((image, image, filled(caption, where)))
   if not found:
     raise ValueError(f"{str(path)!r} has no caption{f' in the part {part}' if part else ''}.")
   root = path.parent if images is None else pathlib.Path(images).expanduser()
-  return collected(root, "", found, path.name)
+  read = collected(root, "", found, path.name)
+  names = tuple(_name(root, image) for image in read.names)
+  for name, count in collections.Counter(names).items():
+    if count > 1:
+      raise ValueError(f"{path.name}: {count} images would share the labels of {name!r}.")
+  return dataclasses.replace(read, names=names)
+
+
+def _name(root: pathlib.Path, image: str) -> str:
+  """As `experiments.prismer experts` names an image of a folder, or one that lies elsewhere."""
+  path, home = (root / image).resolve(), root.resolve()
+  if path.is_relative_to(home):
+    return f"{home.name}/{path.relative_to(home).as_posix()}"
+  return f"{path.parent.name}/{path.name}"
 
 
 def _rows_of_json(path: pathlib.Path) -> list[tuple[str, str, str, str | None]]:

@@ -56,7 +56,8 @@ def from_backbones(
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if tensors are missing, have no place or another shape; all are named.
+    ValueError: if tensors are missing, have no place or another shape; the first ones are
+      named.
 
   Example:
     >>> import jax
@@ -78,10 +79,14 @@ def from_backbones(
     name, part = place_of(path)
     if source := _source(name):
       theirs[path[1] == "text_decoder"][path] = Place(source, part)
-  flat = place("clip", template, theirs[0], tower, _CLIP_NEEDLESS)
+  named = [
+    what if isinstance(given, Mapping) else f"{what} {given}"
+    for what, given in (("clip", clip), ("roberta", roberta))
+  ]
+  flat = place(named[0], template, theirs[0], tower, _CLIP_NEEDLESS)
   copies = {copy.removeprefix("text_decoder.") for copy in TIED}
   needless = copies | {name for name in language if re.fullmatch(_ROBERTA_NEEDLESS, name)}
-  flat = place("roberta", flat, theirs[1], language, needless)
+  flat = place(named[1], flat, theirs[1], language, needless)
   placed = {path for found in theirs for path in found}
 
   @jax.jit
