@@ -82,14 +82,13 @@ def factor_precision(factors: jax.Array) -> jax.lax.Precision:
 
 def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
   """Inner products `[T, T]` of the rows of two `[T, *shape]`, accumulated in `dtype`."""
-  cpu = on_cpu(rows, columns)
-  most = _FEW_ON_TPU if on_tpu(rows, columns) else _FEW_TASKS
-  if not cpu and rows.shape[0] <= most and dtype == jnp.float32:
+  cpu, tpu = on_cpu(rows, columns), on_tpu(rows, columns)
+  if not cpu and rows.shape[0] <= (_FEW_ON_TPU if tpu else _FEW_TASKS) and dtype == jnp.float32:
     # A matrix product fills tiles of 32 rows; sums side by side read the memory once. Measured on
     # an H200 at 17 million columns: .086 ms against .163 for 3 rows, but .62 against .29 for 8.
     # A TPU's product takes rows in another order than the backward pass writes them: they would be
     # copied first.
-    return _pair_by_pair(rows, columns, dtype)
+    return _pair_by_pair(rows, columns, dtype, together=tpu)
   rows, columns = (x.reshape(x.shape[0], -1) for x in (rows, columns))
 
   def product(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -119,17 +118,25 @@ def inner_products(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax
   return total + product(rows[:, blocks * width :], columns[:, blocks * width :])
 
 
-def _pair_by_pair(rows: jax.Array, columns: jax.Array, dtype: jnp.dtype) -> jax.Array:
-  """Each inner product by itself, of rows with themselves each two once; all in one reading."""
+def _pair_by_pair(
+  rows: jax.Array, columns: jax.Array, dtype: jnp.dtype, together: bool
+) -> jax.Array:
+  """Each inner product by itself, of rows with themselves each two once; as one sum if `together`.
+
+  As many sums, XLA's TPU backend reads memory several times.
+  """
   places = range(rows.shape[0])
   pairs = [(i, j) for i in places for j in places if rows is not columns or i <= j]
   products = [rows[i].astype(dtype) * columns[j].astype(dtype) for i, j in pairs]
-  sums = jax.lax.reduce(
-    products,
-    [jnp.zeros((), dtype)] * len(pairs),
-    lambda total, part: [a + b for a, b in zip(total, part, strict=True)],
-    tuple(range(rows.ndim - 1)),
-  )
+  if together:
+    sums = jax.lax.reduce(
+      products,
+      [jnp.zeros((), dtype)] * len(pairs),
+      lambda total, part: [a + b for a, b in zip(total, part, strict=True)],
+      tuple(range(rows.ndim - 1)),
+    )
+  else:
+    sums = [jnp.sum(product) for product in products]
   found = dict(zip(pairs, sums, strict=True))
   found |= {(j, i): value for (i, j), value in found.items() if (j, i) not in found}
   return jnp.stack([jnp.stack([found[i, j] for j in places]) for i in places])
