@@ -182,7 +182,7 @@ def test_trainings_start_from_files_and_from_trainings(flickr, monkeypatch):
   with pytest.raises(ValueError, match=r"experts is none there and edge, seg, obj_detection here"):
     jobs.plan(other, load(other))
   both = override(plain, clip=file, roberta=file, vocabulary=words)
-  with pytest.raises(ValueError, match=r"clip .*z.safetensors does not fit .*, and 6 more"):
+  with pytest.raises(ValueError, match=r"clip .*z.safetensors does not fit"):
     jobs.plan(both, read)
   with pytest.raises(ValueError, match=r"vocabulary must name .* with which roberta"):
     override(both, vocabulary=None).check()

@@ -21,7 +21,6 @@ from jaxmtl.models.prismer.model import Prismer
 from jaxmtl.models.prismer.names import Key, Place, place_of, to_ours, to_theirs
 
 State = Mapping[str, np.ndarray]
-_NAMED = 12  # tensors of a kind in a message
 
 _POSITIONS = "expert_encoder.positional_embedding"
 # What the published program stores twice, and where it is too.
@@ -51,7 +50,7 @@ def convert(state: State | str | Path, config: Config) -> dict[str, Any]:
   Raises:
     FileNotFoundError: if there is no such file.
     ValueError: if tensors are missing, have no place or another shape, or the output's projection
-      is not the table of words; the first ones are named.
+      is not the table of words; all are named.
 
   Example:
     >>> import jax, jax.numpy as jnp
@@ -131,15 +130,9 @@ def place(
     "tensors of another shape": shaped.values(),
     "tensors without a place": sorted(set(state) - known),
   }
-  if lines := [f"{kind}: {_first(list(names))}" for kind, names in problems.items() if names]:
+  if lines := [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]:
     raise ValueError(f"{what} does not fit the configuration; " + "; ".join(lines))
   return placed
-
-
-def _first(names: list[str]) -> str:
-  """The first of many names, and how many more there are."""
-  more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-  return ", ".join(names[:_NAMED]) + more
 
 
 def to_published(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
