@@ -22,11 +22,14 @@ from experiments.runner.host_feed import HostFeed
 from experiments.runner.job import Job, Recipe
 from experiments.runner.methods import Method, update_of
 from jaxmtl.data import experts as labels
+from jaxmtl.data.experts.layout import BACKGROUND, side_key
 
 Key = tuple[str, str]
 """Of a row: method and variant."""
 # Of noise in labels: the same for all networks.
 _NOISE = 31
+# Objects or words that noise is made of.
+_STRANGERS = 16
 
 
 class Planned(NamedTuple):
@@ -138,7 +141,11 @@ def _labelled(examples: Any, part: str, variant: Variant) -> Any:
   if variant.corrupt:
     for number, name in enumerate(variant.experts):
       own = jax.random.fold_in(key, number)
-      values = _values(name, examples)
+      if labels.KINDS[name].side:
+        found |= _with_strangers(jax.random.fold_in(own, 1), name, found)
+        values = _STRANGERS
+      else:
+        values = _values(name, examples)
       made = labels.corrupt(own, jnp.asarray(found[name]), float(variant.corrupt), values)
       found[name] = np.asarray(made)
   for number, name in enumerate(variant.noises):
@@ -147,13 +154,26 @@ def _labelled(examples: Any, part: str, variant: Variant) -> Any:
   return found
 
 
+def _with_strangers(key: jax.Array, name: str, examples: Mapping[str, Any]) -> dict[str, Any]:
+  """A label and its side table with further objects or words, the first ones, which no pixel has.
+
+  Noise is of these: of an image's own ones it would still say which there are, and how many.
+  """
+  side = side_key(name)
+  label, table = examples[name], examples[side]
+  # What is said of the strangers is said of some object or word of the other images.
+  flat = table.reshape(-1, *table.shape[2:])
+  known = flat[flat >= 0] if flat.ndim == 1 else flat[np.isfinite(flat).all(-1)]
+  rows = jax.random.randint(key, (len(table), _STRANGERS), 0, max(1, len(known)))
+  strangers = known[np.asarray(rows)] if len(known) else np.zeros_like(table[:, :1])
+  moved = np.minimum(label.astype(int) + _STRANGERS, BACKGROUND).astype(label.dtype)
+  return {name: moved, side: np.concatenate([strangers, table], axis=1)}
+
+
 def _values(name: str, examples: Mapping[str, Any]) -> int:
-  """How many different numbers an expert's noise has."""
-  kind = labels.KINDS[name]
-  if not kind.numbers:
+  """How many different numbers an expert's noise has, where these say what they are."""
+  if not labels.KINDS[name].numbers:
     return 256
-  if kind.side:
-    return examples[f"{name}_{kind.side}"].shape[1]
   known = examples[name][examples[name] != 255]
   return int(known.max(initial=0)) + 1
 

@@ -148,6 +148,29 @@ def test_labels_are_spoiled_as_asked(material):
   np.testing.assert_array_equal(spoiled["rgb"], clean["rgb"])
 
 
+def test_noise_in_labels_of_objects_does_not_say_which_there_are():
+  config = override(TINY, experts=("obj_detection",))
+  config = override(config, variants=("prismer", "prismer:corrupt=1", "prismer:corrupt=.5"))
+  clean, spoiled, half = (p.images for p in jobs.plan(config, load(config)).values())
+  extra = spoiled["obj_detection_classes"].shape[1] - clean["obj_detection_classes"].shape[1]
+  assert (spoiled["obj_detection"] < extra).all()
+  own = [set(row[row >= 0]) for row in clean["obj_detection_classes"]]
+  seen = [set(row[:extra]) for row in spoiled["obj_detection_classes"]]
+  assert all(b - a for a, b in zip(own, seen, strict=True))
+  # What is left says what it said.
+  label, was = half["obj_detection"], clean["obj_detection"]
+  left = label >= extra
+  assert 0.4 < left.mean() < 0.6
+  for i in range(len(label)):
+    numbers = label[i][left[i]].astype(int)
+    objects = numbers != 255
+    np.testing.assert_array_equal(numbers[~objects], was[i][left[i]][~objects])
+    np.testing.assert_array_equal(
+      half["obj_detection_classes"][i][numbers[objects]],
+      clean["obj_detection_classes"][i][was[i][left[i]][objects]],
+    )
+
+
 def test_what_was_said_is_rated_written_and_drawn(material, tmp_path, monkeypatch):
   """Tables and figures of made-up outcomes: networks that know all, or nothing."""
   monkeypatch.setattr(
