@@ -187,7 +187,7 @@ EXPERIMENTS = {
       ({"clip": "/nowhere"}, "clip and roberta go together"),
       ({"width": 12}, "width must be a multiple of 8"),
       ({"vocab_size": 100}, "vocab_size must be at least 261"),
-      ({"max_length": 3}, "max_length must be at least"),
+      ({"max_length": 3}, "min_length must be from 0 to max_length=3"),
       ({"augment": True}, "augment is not for scenes"),
       ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
     ),

@@ -159,6 +159,7 @@ SCHEMES: dict[str, dict[str, Scheme]] = {
   "vgg16": _SEQUENTIAL,
   "vgg19": _SEQUENTIAL,
   "resnet18": _RESNET,
+  "resnet18_small": _RESNET,
   "resnet32": _RESNET,
   "resnet50": _RESNET,
   "resnet101": _RESNET,

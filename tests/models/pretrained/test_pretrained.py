@@ -19,6 +19,7 @@ BACKBONES = {
   "vgg16": ({"width": 1 / 16}, {"torchvision": "features.41.weight", "timm": "features.0.weight"}),
   "vgg19": ({"width": 1 / 16}, {"torchvision": "features.50.weight"}),
   "resnet18": ({"width": 1 / 16}, {"torchvision": "layer4.1.bn2.bias"}),
+  "resnet18_small": ({"width": 1 / 16}, {"torchvision": "layer4.1.bn2.bias"}),
   "resnet32": ({"width": 1 / 8}, {"torchvision": "layer3.4.conv2.weight"}),
   "resnet50": ({"width": 1 / 16}, {"timm": "layer2.0.downsample.1.running_mean"}),
   "resnet101": ({"width": 1 / 16}, {"torchvision": "layer3.22.conv3.weight"}),
