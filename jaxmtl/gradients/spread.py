@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-from jax.experimental.shard_alike import shard_alike
 
 from jaxmtl._platform import on_cpu, partitioned
+
+shard_alike: Any
+try:
+  from jax.experimental.shard_alike import shard_alike
+except ImportError:  # JAX 0.12 has it no longer: a gradient cannot be told to lie as parameters do
+  shard_alike = None
 
 PyTree = Any
 
@@ -20,7 +25,8 @@ def spread(task_grads: PyTree, beside: jax.Array) -> PyTree:
   sums its own, and what is done with them next is divided, too; one gradient is gathered in the
   end. By the compiler for 8 chips, GradDrop on an MLP with 8 tasks: 1.3 GB sent instead of 2.
 
-  On a mesh of several axes, of which one may hold parameters, it is the compiler's choice.
+  On a mesh of several axes, of which one may hold parameters, and with versions of JAX that lack
+  `shard_alike`, it is the compiler's choice.
 
   Args:
     task_grads: of the whole batch.
@@ -52,7 +58,7 @@ def _sliced(leaf: jax.Array, mesh: Any, axis: str) -> jax.Array:
 
 def _mesh_of(beside: jax.Array) -> tuple[Any, str | None]:
   """The mesh, and the axis that the batch is sharded over, where there is no other one."""
-  if on_cpu(beside) or not partitioned(beside):
+  if shard_alike is None or on_cpu(beside) or not partitioned(beside):
     return None, None
   mesh: Any = jax.typeof(beside).sharding.mesh
   axes = [name for name, size in mesh.shape.items() if size > 1]

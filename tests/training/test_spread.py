@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxmtl
+from jaxmtl.gradients.spread import shard_alike
 from jaxmtl.training import Aux, train_step
 
 T = 3
@@ -70,6 +71,8 @@ def test_a_step_is_that_of_one_device_and_leaves_parameters_where_they_are(array
   assert more == 0
   moments = got.optimizer[0].trace
   assert all(moments[n].sharding.is_equivalent_to(places[n], moments[n].ndim) for n in places)
+  if shard_alike is None:  # of a JAX without it
+    return
   # One gradient is gathered of slices, and nowhere all tasks'.
   gathered = re.findall(r"= f32\[([\d,]*)\]\S* all-gather\(", text)
   assert {"16,8"} | (set() if sharded else {"24,16"}) <= set(gathered)
