@@ -22,10 +22,10 @@ F-measure at the best of 99 (odsF), where an edge counts that is within .0075 of
 diagonal of another: see jaxmtl.metrics.edge_counts for how this differs from the benchmark.
 
 Writes under `--workdir`: config.json, results.json, results.md (the tables), weights.png,
-relations.png, exact.png, pictures.png (test images with predictions, labels and errors) and, for
-each training, a folder with metrics.jsonl, checkpoints, weights.safetensors and outcome.json. The
-same command goes on after a stop; what is there already is not trained again. The last epoch is
-reported; nothing is chosen on the test images.
+relations.png, exact.png, cost.png, pictures.png (test images with predictions, labels and errors)
+and, for each training, a folder with metrics.jsonl, checkpoints, weights.safetensors and
+outcome.json. The same command goes on after a stop; what is there already is not trained again. The
+last epoch is reported; nothing is chosen on the test images.
 
 Reference: Liu, James, Davison and Johns, "Auto-Lambda: Disentangling Dynamic Task Relationships",
 2022; Liu, "Converging Pathways: Structured Visual Representations with Multi-Task Learning"

@@ -139,7 +139,7 @@ class ResNet(Backbone):
   "Aggregated Residual Transformations for Deep Neural Networks", 2017; Chen et al., "Rethinking
   Atrous Convolution for Semantic Image Segmentation", 2017, section 3; for small images and with
   dropout, Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning",
-  2022, appendix (CelebA).
+  2022, as their program has it for CelebA.
   """
 
   sizes: Sequence[int] = (3, 4, 6, 3)

@@ -44,6 +44,8 @@ def test_accelerators_scale_by_a_power_of_two_before_they_multiply(factor):
   want = ROWS @ ROWS.T * factor**2
   np.testing.assert_allclose(found * scale**2, want, rtol=1e-5, atol=1e-5 * want[0, 0])
   assert np.frexp(scale)[0] == 0.5  # exact to divide by
+  # Callers that look at ratios alone leave the scale; others get none in the usual range.
+  assert (scale == 1) == (factor == 1)
   assert "case" not in text
   with jaxmtl.forms_for("gpu"):
     for value, one in ((0.0, 1.0), (np.inf, 1.0)):

@@ -56,8 +56,7 @@ def from_backbones(
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ValueError: if tensors are missing, have no place or another shape; the first ones are
-      named.
+    ValueError: if tensors are missing, have no place or another shape; all are named.
 
   Example:
     >>> import jax
