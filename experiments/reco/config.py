@@ -176,8 +176,14 @@ class Config:
   @property
   def all_methods(self) -> tuple[str, ...]:
     """With those of the ablations, each once."""
-    further = [name for ablation in self.ablations for name in _ABLATIONS[ablation]]
-    return tuple(dict.fromkeys((*self.methods, *further)))
+    found = list(dict.fromkeys(self.methods))
+    settings = [Semi.parse(name, self.reco).identity for name in found]
+    for name in (name for ablation in self.ablations for name in _ABLATIONS[ablation]):
+      # One that says what is the default would be trained twice.
+      if (setting := Semi.parse(name, self.reco).identity) not in settings:
+        found.append(name)
+        settings.append(setting)
+    return tuple(found)
 
   def describe(self) -> str:
     """For the title of a table."""

@@ -6,6 +6,7 @@ of shape, and shape of class. As with a real sensor, some pixels have no label a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any, NamedTuple
 
@@ -64,10 +65,23 @@ def rooms(num_images: int = 500, size: tuple[int, int] = (96, 128), seed: int = 
     numbers = range(first, first + _AT_ONCE)  # the last call is as large: one program for all
     scenes = [scene_of(np.random.default_rng([seed, i])) for i in numbers]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *scenes)
-    found = {k: np.asarray(v) for k, v in _cast_all(stacked, *size).items()}
+    with _on_the_host():
+      found = {k: np.asarray(v) for k, v in _cast_all(stacked, *size).items()}
     parts.append([_sensed(found, stacked, j, seed, i) for j, i in enumerate(numbers)])
   images = [one for part in parts for one in part][:num_images]
   return RoomImages(*(np.stack(leaves) for leaves in zip(*images, strict=True)))
+
+
+def _on_the_host() -> contextlib.AbstractContextManager[Any]:
+  """The CPU, where JAX has one.
+
+  Accelerators round otherwise, and a training that began beside one would find other images, and
+  begin anew, where it goes on without.
+  """
+  try:
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
+  except RuntimeError:  # JAX_PLATFORMS leaves it out
+    return contextlib.nullcontext()
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

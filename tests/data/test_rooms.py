@@ -1,5 +1,7 @@
 """Rooms: analytic geometry, labels, what is missing, and the same for the same seed."""
 
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -85,6 +87,21 @@ def test_a_surface_behind_an_object_is_in_its_shadow():
   darker = np.asarray(blocked.sum(-1) < 0.7 * free.sum(-1))
   assert 10 < darker.sum() < 300
   assert darker[20:].any()  # on the floor below
+
+
+def test_rooms_are_made_on_the_host_whatever_device_is_the_default(monkeypatch):
+  module = importlib.import_module("jaxmtl.data.rooms")
+  made_on, own = [], module._cast_all
+
+  def watched(*args):
+    found = own(*args)
+    made_on.append(found["image"].devices())
+    return found
+
+  monkeypatch.setattr(module, "_cast_all", watched)
+  with jax.default_device(jax.devices()[3]):
+    data.rooms(1, (12, 16))
+  assert made_on == [{jax.local_devices(backend="cpu")[0]}]
 
 
 def test_rooms_are_the_same_for_a_seed_and_have_what_they_say():

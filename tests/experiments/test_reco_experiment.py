@@ -61,6 +61,15 @@ def test_methods_by_name():
   )
 
 
+def test_an_ablation_leaves_out_what_is_the_default():
+  config = override(PRESETS["quick"], ablations=("keys", "bank"))
+  added = config.all_methods[len(config.methods) :]
+  assert added == tuple(
+    f"classmix+reco:{each}"
+    for each in ("num_negatives=32", "num_negatives=256", "num_negatives=1024", "bank=1000")
+  )
+
+
 def test_labelled_images_differ_by_seed_and_have_no_part_in_the_rest(images, tmp_path):
   (job,) = plan(TINY, images, tmp_path)["4 images", "classmix+reco"]
   content = job.feed.content
