@@ -6,7 +6,7 @@ package `libtpu` of the version that JAX's extra `tpu` names, on any host. Besid
 each method: GFLOP and GB moved a step and chip, temporary memory and that of the state and batch,
 bytes that a chip sends in collectives, seconds of compilation. FLOPs, bytes and memory are those of
 the program that the chip would run; loops count once. With several chips each has `batch` images,
-and a copy of the state.
+and a copy of the state, or its slice with `--fsdp`.
 """
 
 import dataclasses
@@ -47,8 +47,9 @@ class Config:
   """What to compile.
 
   Args:
-    network: split (DeepLab with three heads), mlp, resnet18, resnet50, vit_b16, or prismer (base,
-      224 pixels, six experts, both backbones frozen; one task, no methods).
+    network: split (DeepLab with three heads), mlp, resnet18, resnet50, vgg16 (32 pixels, with batch
+      normalisation), vit_b16, or prismer (base, 224 pixels, six experts, both backbones frozen; one
+      task, no methods).
     methods: weightings and aggregators, beside the plain step.
     tasks: number of tasks; split has three.
     batch: images a chip; 0 for the network's usual number: 4 of 288x384 for split, 32 for prismer.
@@ -58,10 +59,12 @@ class Config:
     topology: chips, such as v5e:2x4 or v5e:16x16.
     chips: how many of them; 0 for all.
     remat: whether split's trunk, or prismer's blocks, are computed again in the backward pass.
+    fsdp: whether parameters and optimiser states lie in slices, one a chip, instead of whole on
+      each.
     effort: of the compiler, from -1 to 1; split compiles in a tenth of the time at -1.
   """
 
-  network: Literal["split", "mlp", "resnet18", "resnet50", "vit_b16", "prismer"] = "split"
+  network: Literal["split", "mlp", "resnet18", "resnet50", "vgg16", "vit_b16", "prismer"] = "split"
   methods: tuple[str, ...] = ("auto_lambda", "cagrad")
   tasks: int = 3
   batch: int = 0
@@ -71,6 +74,7 @@ class Config:
   topology: str = "v5e:2x4"
   chips: int = 1
   remat: bool = False
+  fsdp: bool = False
   effort: float = 0.0
 
 
@@ -112,17 +116,22 @@ def problem_of(config: Config, precision: Any, chips: int) -> Workload | Pretrai
   return workload(Sizes(), config.network, config.tasks, precision, batch)
 
 
-def row_of(problem: Workload | Pretraining, name: str, mesh: Mesh) -> dict[str, Any]:
+def row_of(
+  problem: Workload | Pretraining, name: str, mesh: Mesh, fsdp: bool = False
+) -> dict[str, Any]:
   """What the compiler counts of a method's step."""
   update, state, batch = problem.step(**options_of(name, problem.num_tasks))
 
-  def abstract(tree: Any, *axes: str) -> Any:
-    sharding = NamedSharding(mesh, PartitionSpec(*axes))
-    return jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding), tree
-    )
+  def place(leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+    sharding = NamedSharding(mesh, spec)
+    return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=sharding)
 
-  lowered = jax.jit(update, donate_argnums=0).lower(abstract(state), abstract(batch, "data"))
+  state = jax.tree.map(
+    lambda x: place(x, _slices(x, mesh.size) if fsdp else PartitionSpec()), state
+  )
+  batch = jax.tree.map(lambda x: place(x, PartitionSpec("data")), batch)
+  kept = (jax.tree.map(lambda x: x.sharding, state), None) if fsdp else None
+  lowered = jax.jit(update, donate_argnums=0, out_shardings=kept).lower(state, batch)
   begin = time.perf_counter()
   compiled = lowered.compile()
   memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
@@ -135,6 +144,15 @@ def row_of(problem: Workload | Pretraining, name: str, mesh: Mesh) -> dict[str, 
     "collective_bytes": collective_bytes(compiled.as_text()),
     "compile_seconds": time.perf_counter() - begin,
   }
+
+
+def _slices(leaf: Any, parts: int) -> PartitionSpec:
+  """Along the longest axis that can be cut into so many parts; small ones lie everywhere."""
+  axes = [axis for axis, size in enumerate(np.shape(leaf)) if size % parts == 0]
+  if not axes:
+    return PartitionSpec()
+  longest = max(axes, key=lambda axis: np.shape(leaf)[axis])
+  return PartitionSpec(*[None] * longest, "data")
 
 
 def collective_bytes(program: str) -> float:
@@ -191,7 +209,7 @@ def main(config: Config) -> None:
     rows = []
     for name in ("plain", *config.methods):
       try:  # in the forms of the platform that the arguments are on
-        rows.append(row_of(problem, name, mesh))
+        rows.append(row_of(problem, name, mesh, config.fsdp))
       except jax.errors.JaxRuntimeError as error:  # out of memory: the others may fit
         rows.append({"program": name, "failure": str(error).splitlines()[0][:160]})
       print(rows[-1], file=sys.stderr, flush=True)  # the next one may take minutes

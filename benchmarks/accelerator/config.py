@@ -28,7 +28,7 @@ class Config:
     parts: among agreement, steps, dense, contrast, forms, meta, seeds, aggregation, peers,
       deep, batches.
     tasks: numbers of tasks T of the MLP; other networks take the second of them.
-    networks: of the steps and forms, among mlp, resnet18, vit_b16, resnet50.
+    networks: of the steps and forms, among mlp, resnet18, vgg16, vit_b16, resnet50.
     dtypes: compute dtypes of the steps.
     methods: aggregators of the steps; those of convolutional networks and transformers are the
       first three.

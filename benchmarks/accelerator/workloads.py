@@ -26,12 +26,14 @@ class Size(NamedTuple):
 SIZES = {
   "mlp": Size(1024, 32, 4096),
   "resnet18": Size(128, 96, 1),
+  "vgg16": Size(128, 32, 1),
   "resnet50": Size(32, 224, 1),
   "vit_b16": Size(32, 224, 768),
 }
 TINY = {
   "mlp": Size(8, 8, 16),
   "resnet18": Size(2, 32, 0.125),
+  "vgg16": Size(2, 32, 0.0625),
   "resnet50": Size(2, 32, 0.125),
   "vit_b16": Size(2, 32, 48),
 }
