@@ -180,7 +180,8 @@ PRESETS = {
     preset="rooms",
     methods=(
       *("equal", "uncertainty", "dwa", "auto_lambda"),
-      *("pcgrad", "cagrad", "graddrop", "auto_lambda+cagrad"),
+      # CAGrad as in the thesis's program: as long as a sum.
+      *("pcgrad", "cagrad:c=.4,times=T", "graddrop", "auto_lambda+cagrad:c=.4,times=T"),
     ),
     auxiliary_methods=("gcs", "auto_lambda"),
     primaries=("segmentation",),

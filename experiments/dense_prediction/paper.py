@@ -201,7 +201,7 @@ def published(
   if key != (NYUV2, "hps"):
     return None
   weighting, _, aggregator = name.rpartition("+")
-  delta = _COMBINED.get(aggregator, {}).get(weighting or "equal")
+  delta = _COMBINED.get(aggregator.partition(":")[0], {}).get(weighting or "equal")
   if noise:
     delta = _ABLATED.get(name.removeprefix("auto_lambda, ")) if "auto_lambda, " in name else None
   return None if delta is None else {"delta_mtl": {"all": delta}}

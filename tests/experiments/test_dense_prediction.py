@@ -273,6 +273,7 @@ def test_the_thesis_figures_stand_beside_its_own_data_and_networks():
   assert of(True, "depth", "gcs") == {"absolute_error": {"depth": 0.4206}}
   assert of(False, "depth", "gcs") is None  # the thesis has noise there
   assert of(False, None, "uncertainty+cagrad") == {"delta_mtl": {"all": 9.65}}
+  assert of(False, None, "uncertainty+cagrad:c=.4,times=T") == {"delta_mtl": {"all": 9.65}}
   assert of(False, None, "pcgrad") == {"delta_mtl": {"all": 5.09}}
   assert of(False, None, "imtl_l+imtl_g+dgr")["absolute_error"] == {"depth": 0.377}
   assert of(True, None, "equal+dgr") is None
