@@ -25,8 +25,9 @@ def trainable(variables: Mapping[str, Any], freeze: str = "freeze_lang_vision") 
   and fine-tuned with the vision encoder's.
 
   An optimiser must not see frozen parameters, and no gradient may reach them: by
-  `optax.partition({True: optimizer, False: optax.set_to_zero()}, mask)` it holds no state for them,
-  and XLA leaves their gradients out of the program.
+  `optax.partition({True: optimizer, False: optax.set_to_zero()}, mask)` it holds no state for them.
+  XLA leaves their gradients out of the program where nothing reads them; a train step's gradient
+  norm does, unless the loss takes frozen leaves through `jax.lax.stop_gradient`.
 
   Args:
     variables: of a `Prismer`, arrays or shapes.
