@@ -17,7 +17,7 @@ def on_cpu(*values: Any) -> bool:
 
   By `forms_for`, else by the platform of the mesh that values are sharded over or of the device
   that one was put on, else by the mesh in use (`jax.set_mesh`), `jax.default_device`, and JAX's
-  default.
+  first device.
 
   Args:
     values: arrays, or types of arrays, of the computation in question.
@@ -133,5 +133,7 @@ def _platform(values: tuple[Any, ...]) -> str:
     # None where the mesh is of no devices yet; an empty one where nothing is sharded.
     if device := getattr(mesh, "abstract_device", None):
       return device.platform
+  # A device, a platform's name, or None: the first of JAX's devices then.
   device = jax.config.jax_default_device  # type: ignore[attr-defined]
-  return getattr(device, "platform", device) or jax.default_backend()
+  device = device or jax.local_devices()[0]
+  return getattr(device, "platform", device)

@@ -1,5 +1,7 @@
 """Programs take the forms of the platform that they are for, on whatever host."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +89,7 @@ def test_a_computation_put_on_the_cpu_takes_its_forms(monkeypatch):
   put = jax.device_put(jnp.ones(2), jax.devices("cpu")[0])
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   sharded = jax.device_put(jnp.ones(8), NamedSharding(mesh, PartitionSpec("data")))
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(platform="gpu")])
   assert not on_cpu(jnp.ones(2))
   assert on_cpu(put)
   assert on_cpu(sharded)

@@ -1,5 +1,7 @@
 """The forms that accelerators take give the same numbers."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from jaxmtl.gradients.inner_products import factor_precision
 
 @pytest.fixture(autouse=True)
 def _an_accelerator(monkeypatch):
-  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(platform="gpu")])
 
 
 @pytest.mark.parametrize("num_tasks", [1, 3, 4])
