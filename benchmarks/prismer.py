@@ -98,12 +98,8 @@ def step(config: Config) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
   optimizer = optax.partition({True: optax.adamw(3e-4), False: optax.set_to_zero()}, trained)
 
   def losses_fn(params: Any, model_state: Any, batch: Any, key: jax.Array) -> Any:
-    # The step's gradient norm would ask for gradients of what is frozen, half of the work.
-    params = jax.tree.map(
-      lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf), params, trained
-    )
     logits, moved = model.apply(
-      {"params": params, **model_state},
+      {"params": prismer.stop_frozen(params, trained), **model_state},
       *(batch["experts"], batch["ids"], batch["mask"]),
       train=True,
       mutable=["batch_stats"],

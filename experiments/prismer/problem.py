@@ -141,10 +141,7 @@ def learned(config: Config, material: Material, variant: Variant) -> Learned:
 
   def losses_fn(params: PyTree, model_state: PyTree, batch: Any, key: jax.Array) -> Any:
     # No gradient of what is frozen is computed, nor counted in the gradient's norm.
-    params = jax.tree.map(
-      lambda leaf, learns: leaf if learns else jax.lax.stop_gradient(leaf), params, trained(params)
-    )
-    variables = {"params": params, **model_state}
+    variables = {"params": prismer.stop_frozen(params, trained(params)), **model_state}
     of_instances, *of_words = jax.random.split(key, 1 + len(tasks))
     tokens, moved = model.apply(
       variables,

@@ -9,7 +9,7 @@ from jaxmtl.models.prismer.backbones import from_backbones
 from jaxmtl.models.prismer.config import EXPERTS, Config
 from jaxmtl.models.prismer.convert import convert, to_published
 from jaxmtl.models.prismer.experts import fixed_rows, instance_rows
-from jaxmtl.models.prismer.freezing import trainable
+from jaxmtl.models.prismer.freezing import stop_frozen, trainable
 from jaxmtl.models.prismer.generation import generate
 from jaxmtl.models.prismer.model import Prismer
 from jaxmtl.models.prismer.ranking import rank
@@ -25,6 +25,7 @@ __all__ = [
   "generate",
   "instance_rows",
   "rank",
+  "stop_frozen",
   "to_published",
   "trainable",
 ]

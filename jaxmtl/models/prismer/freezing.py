@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 from flax import traverse_util
 
 _MODES = {
@@ -27,7 +28,7 @@ def trainable(variables: Mapping[str, Any], freeze: str = "freeze_lang_vision") 
   An optimiser must not see frozen parameters, and no gradient may reach them: by
   `optax.partition({True: optimizer, False: optax.set_to_zero()}, mask)` it holds no state for them.
   XLA leaves their gradients out of the program where nothing reads them; a train step's gradient
-  norm does, unless the loss takes frozen leaves through `jax.lax.stop_gradient`.
+  norm does, unless the loss takes its parameters through `stop_frozen`.
 
   Args:
     variables: of a `Prismer`, arrays or shapes.
@@ -60,3 +61,35 @@ def trainable(variables: Mapping[str, Any], freeze: str = "freeze_lang_vision") 
 
   flat = traverse_util.flatten_dict(dict(variables["params"]))
   return traverse_util.unflatten_dict({path: trained(path) for path in flat})
+
+
+def stop_frozen(params: Any, mask: Any) -> Any:
+  """Parameters of which only the trained ones have a gradient; for the loss.
+
+  A train step's gradient norm would ask for the others', a quarter of the work where both
+  backbones are frozen.
+
+  Args:
+    params: a pytree of arrays.
+    mask: bools of the same shape, as `trainable` gives them.
+
+  Returns:
+    The same values; gradients of frozen leaves are zero and not computed.
+
+  Example:
+    >>> import jax
+    >>> from jaxmtl.models.prismer import stop_frozen
+    >>> def loss(params):
+    ...   params = stop_frozen(params, {"old": False, "new": True})
+    ...   return params["old"] * params["new"]
+    >>> found = jax.grad(loss)({"old": 2.0, "new": 3.0})
+    >>> float(found["old"]), float(found["new"])
+    (0.0, 2.0)
+
+  Reference: Liu, "Converging Pathways", 2024, section 6.3.
+  """
+
+  def kept(leaf: Any, learns: bool) -> Any:
+    return leaf if learns else jax.lax.stop_gradient(leaf)
+
+  return jax.tree.map(kept, params, mask)
